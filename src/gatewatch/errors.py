@@ -1,0 +1,90 @@
+"""Every error that Gatewatch raises on purpose.
+
+::
+
+    GatewatchError
+    |-- ConfigError            a setting is wrong: names the key, suggests the nearest
+    |-- DecodeError            one event cannot be read: goes to dead letters with its place
+    |-- LogError               the log (Kafka, memory, files) cannot do what was asked
+    |   |-- BrokerError        no connection, or refused: says what to check
+    |   |-- TopicMissingError  says how to create it
+    |   |-- RecordTooLargeError
+    |   |-- SendError          a record was not acknowledged: the worker must end, without a flush
+    |   `-- FencedError        another worker owns our partitions now
+    |-- StateError             a snapshot or a log does not fit this worker (seed, partitions, schema)
+    `-- DetectorError          a detector folder is incomplete or broke its contract
+
+The message always says where (topic, partition, offset; file, line; config path) and what to do.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class GatewatchError(Exception):
+    """Something that Gatewatch itself reports; its text is meant for the user."""
+
+
+class ConfigError(GatewatchError):
+    """A setting is wrong."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}" if path else problem)
+        self.path = path
+        self.problem = problem
+
+
+class BadReason(StrEnum):
+    """Why an element became a dead letter: a closed set, so that it can be a metric label."""
+
+    JSON = "json"  # not JSON, or not the JSON this format needs
+    LINE = "line"  # a text line that does not match the format
+    TYPE = "type"  # a field of the wrong type
+    TIME = "time"  # no time, or one that cannot be read
+    MISSING = "missing"  # a required field is absent
+    RANGE = "range"  # a number out of any sense (NaN, negative size, status 9000)
+    DEPTH = "depth"  # nested too deeply
+    SIZE = "size"  # larger than the limit
+    UNSUPPORTED = "unsupported"  # a known shape that cannot be used (APISIX meta_format origin)
+
+
+class DecodeError(GatewatchError):
+    """One event cannot be read."""
+
+    def __init__(self, reason: BadReason, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class LogError(GatewatchError):
+    """The log cannot do what was asked."""
+
+
+class BrokerError(LogError):
+    """No broker could be reached, or it refused us."""
+
+
+class TopicMissingError(LogError):
+    """A topic does not exist: create it with `gatewatch topics create`, or correct `sources:`."""
+
+
+class RecordTooLargeError(LogError):
+    """A record is larger than the log takes."""
+
+
+class SendError(LogError):
+    """A record was not acknowledged. The worker ends without a flush and starts again from what is committed."""
+
+
+class FencedError(LogError):
+    """Another worker owns our partitions now; this one must end."""
+
+
+class StateError(GatewatchError):
+    """State and worker do not fit: another hash seed, number of partitions or schema version."""
+
+
+class DetectorError(GatewatchError):
+    """A detector folder is incomplete, or broke its contract."""
