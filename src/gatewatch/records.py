@@ -237,10 +237,12 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceRange(msgspec.Struct, frozen=True, array_like=True):
-    """Which offsets [from, to) of one source partition a routed record covers for its routed partition.
+    """Which offsets [start, stop) of one source partition a routed record covers for its routed partition.
 
-    ``watermark`` is the event time up to which that source partition has been read. ``lost`` marks a real hole
-    (retention): there is nothing to wait for.
+    ``watermark`` is the event time up to which that source partition has been read. ``opened`` marks the first range
+    of a worker that has just taken the partition over at its committed offset: everything before that offset was
+    acknowledged by every routed partition, so a jump to ``start`` is no reordering but somebody's doing (an operator
+    moved the offset). ``lost`` counts source offsets in the range that retention had removed before they were read.
     """
 
     topic_id: str
@@ -248,7 +250,8 @@ class SourceRange(msgspec.Struct, frozen=True, array_like=True):
     start: int
     stop: int
     watermark: float
-    lost: bool = False
+    opened: bool = False
+    lost: int = 0
     topic: str = ""
 
 
@@ -259,4 +262,5 @@ H_KIND = "gw-kind"
 H_SCHEMA = "gw-schema"
 H_RANGES = "gw-ranges"
 H_WORKER = "gw-worker"
-H_LAYOUT = "gw-layout"  # partitions, hash-seed id: refused where they differ
+H_LAYOUT = "gw-layout"  # partitions and hash-seed id: refused where they differ
+H_READ_AT = "gw-read-at"  # wall time when ingest sent it, for latency metrics only; never state

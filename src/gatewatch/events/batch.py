@@ -39,6 +39,7 @@ class Flag(IntFlag):
 
     TIME_MOVED = 1  # ts was outside [now - 7 d, now + 5 s]
     CUT = 2  # a string was longer than its cap
+    OUT_OF_RANGE = 4  # a number without sense became absent
 
 
 # Keyed 64-bit hashes of the canonical strings (state/hashing.py); 0 is "no such key".

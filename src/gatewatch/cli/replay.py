@@ -1,0 +1,75 @@
+"""``gatewatch replay``: files through the whole flow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from gatewatch import settings as settings_module
+from gatewatch.log.files import total_bytes
+from gatewatch.settings import Settings, Source
+from gatewatch.tune.replay import Replayed, replay, write
+
+_SHOWN = 20  # alerts in the table; all are in the files
+
+
+def command(
+    files: Annotated[list[str], typer.Argument(help="Event files (.jsonl, .log, .gz, .zst, .parquet), or - for stdin.")],
+    fmt: Annotated[str, typer.Option("--format", "-f", help="How a line is written: native, combined, nginx, ...")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for alerts.jsonl, decisions.jsonl and the others.")],
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Run files through ingest, detect and decide at full speed, with the data's own time.
+
+    Sends nothing and stops nobody: what would have been sent is in the output folder.
+    """
+    settings = settings_module.load(config)
+    source = _source(settings, fmt)
+    quiet = as_json or not Console(stderr=True).is_terminal
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as bar:
+        task = bar.add_task("replaying", total=total_bytes(files))
+        done = replay(
+            files,
+            source,
+            settings,
+            progress=lambda read, events: bar.update(task, completed=read, description=f"{events:,} events"),
+        )
+    summary = write(done, out, settings)
+    if as_json:
+        Console().print_json(data=summary)
+        return
+    _print(done, summary, out)
+
+
+def _source(settings: Settings, fmt: str) -> Source:
+    """The configured source of that format (for its map and hops), else a plain one."""
+    for source in settings.sources:
+        if source.format == fmt:
+            return source
+    return Source(topic="replay", format=fmt)
+
+
+def _print(done: Replayed, summary: dict[str, object], out: Path) -> None:
+    console = Console()
+    alerts = [a for a in done.last_alerts() if a.mode != "shadow"]
+    if alerts:
+        table = Table("severity", "detector", "who", "what", title=None, show_edge=False)
+        for alert in sorted(alerts, key=lambda a: -a.severity.rank)[:_SHOWN]:
+            who = f"{alert.scope} {alert.key}"
+            table.add_row(alert.severity.value, alert.detector, escape(who), escape(alert.summary))
+        console.print(table)
+        if len(alerts) > _SHOWN:
+            console.print(f"and {len(alerts) - _SHOWN} more in {out / 'alerts.jsonl'}")
+    console.print(
+        f"{summary['events']:,} events, {summary['dead_letters']} unreadable, {summary['alerts']} alerts, "
+        f"{summary['decisions']} decisions, {summary['events_per_s']:,} events/s"
+    )
+    console.print(f"written to {out}: alerts.jsonl, decisions.jsonl, findings.jsonl, summary.json")

@@ -1,0 +1,182 @@
+"""The detect role: reads `routed`, writes `findings`.
+
+A task that is taken over starts empty, reads its partition of `routed` from the beginning and keeps silent until it
+has passed what its group has committed: everything before was said already, by whoever had the partition. An offset is
+committed once all that it and earlier ones caused is acknowledged.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import msgspec
+
+from gatewatch.clock import Clock
+from gatewatch.detect.task import DetectTask
+from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
+from gatewatch.metrics import Metrics
+from gatewatch.records import H_READ_AT, FindingBatch
+from gatewatch.registry import Entry
+from gatewatch.settings import Settings
+from gatewatch.state.hashing import HashSeed
+
+COMMIT_S = 1.0  # findings repeated after a kill are at most this old; decide recognises them
+STATS_S = 10.0  # table sizes cost a pass over the keys
+
+
+@dataclass(slots=True)
+class _Owned:
+    """A partition that is ours: its task, and how far it is safe."""
+
+    task: DetectTask
+    committed: int  # say nothing about records before this one
+    end: int  # of the partition, when we took it over: caught up from there on
+    next_offset: int = 0  # of the next record to apply
+    unacked: deque[int] = field(default_factory=deque)  # routed offsets whose findings are on their way
+
+    def safe(self) -> int:
+        """Every record before this offset is done and said."""
+        return self.unacked[0] if self.unacked else self.next_offset
+
+
+class DetectWorker:
+    """One member of the group ``<prefix>.detect``.
+
+    Args:
+        log: where from and to.
+        settings: detectors, budgets, partitions.
+        entries: the detector folders.
+        seed: of the keyed hashes; the same in every worker.
+        member: stable id in the group.
+        clock: injected time, for commits and metrics only.
+        metrics: what to count on.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        settings: Settings,
+        entries: Mapping[str, Entry],
+        seed: HashSeed,
+        *,
+        member: str,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._settings, self._entries, self._seed = settings, entries, seed
+        self._clock, self._metrics = clock, metrics
+        self._findings = settings.kafka.topic("findings")
+        self._owned: dict[TopicPartition, _Owned] = {}
+        self._lock = threading.Lock()
+        self._commit_at = clock.monotonic() + COMMIT_S
+        self._stats_at = clock.monotonic()
+        warm_up(entries)
+        self._producer = log.producer()
+        self._consumer = log.consumer(
+            [settings.kafka.topic("routed")], group=f"{settings.kafka.prefix}.detect", member=member
+        )
+
+    @property
+    def assigned(self) -> int:
+        """Partitions that are ours."""
+        return len(self._owned)
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether every task has passed what was there when it was taken over."""
+        return all(owned.next_offset >= owned.end for owned in self._owned.values())
+
+    @property
+    def tasks(self) -> dict[int, DetectTask]:
+        """Tasks by routed partition."""
+        return {tp.partition: owned.task for tp, owned in self._owned.items()}
+
+    def step(self, timeout_s: float) -> int:
+        """One turn; returns how many routed records were applied.
+
+        Raises:
+            LogError: the worker must end, by ``close(flush=False)``.
+            StateError: the log was written under another layout.
+        """
+        polled = self._consumer.poll(timeout_s)
+        self._producer.check()
+        for tp in (*polled.lost, *polled.revoked):
+            self._owned.pop(tp, None)
+        if polled.assigned:
+            self._take_over(polled.assigned)
+        done = sum(self._apply(chunk) for chunk in polled.chunks)
+        now = self._clock.monotonic()
+        if now >= self._commit_at:
+            self._commit()
+            self._commit_at = now + COMMIT_S
+        if now >= self._stats_at:
+            self._metrics.routed_lag(self._consumer.lag())
+            self._metrics.tasks(self.tasks)
+            self._stats_at = now + STATS_S
+        return done
+
+    def close(self, *, flush: bool = True) -> None:
+        """Leave. With ``flush`` what was said is acknowledged and committed first."""
+        try:
+            if flush:
+                self._producer.flush(10.0)
+                self._commit()
+        finally:
+            self._producer.close(flush=flush)
+            self._consumer.close()
+
+    def _take_over(self, tps: Sequence[TopicPartition]) -> None:
+        committed = self._consumer.committed(tps)
+        ends = self._consumer.end_offsets(tps)
+        beginnings = self._consumer.beginning_offsets(tps)
+        for tp in tps:
+            task = DetectTask.build(tp.partition, self._settings, self._entries, self._seed, self._metrics)
+            self._owned[tp] = _Owned(task, committed.get(tp, 0), ends[tp], beginnings[tp])
+            self._consumer.seek(tp, beginnings[tp])
+        self._consumer.resume(tps)
+
+    def _apply(self, chunk: Chunk) -> int:
+        owned = self._owned.get(chunk.tp)
+        if owned is None:
+            return 0
+        for offset, value, headers in zip(chunk.offsets, chunk.values, chunk.headers, strict=True):
+            said = owned.task.apply(offset, value, headers)
+            if said is not None and offset >= owned.committed:
+                self._say(owned, said, headers)
+            owned.next_offset = offset + 1
+        return len(chunk.offsets)
+
+    def _say(self, owned: _Owned, said: FindingBatch, headers: Headers) -> None:
+        for finding in said.findings:
+            self._metrics.finding(finding)
+        with self._lock:
+            owned.unacked.append(said.routed_offset)
+        passed_on = tuple(h for h in headers if h[0] == H_READ_AT)
+        self._producer.send(
+            self._findings,
+            msgspec.json.encode(said),
+            partition=0,
+            headers=passed_on,
+            on_ack=partial(self._acked, owned),
+        )
+
+    def _acked(self, owned: _Owned, _offset: int) -> None:
+        with self._lock:
+            owned.unacked.popleft()
+
+    def _commit(self) -> None:
+        with self._lock:
+            safe = {tp: max(owned.safe(), owned.committed) for tp, owned in self._owned.items()}
+        for tp, offset in safe.items():
+            self._consumer.mark(tp, offset)
+        self._consumer.commit()
+
+
+def warm_up(entries: Mapping[str, Entry]) -> None:
+    """Compile every kernel, so that a worker does not sit in its group compiling."""
+    for entry in entries.values():
+        entry.detector.warm_up()

@@ -1,0 +1,129 @@
+"""The whole flow in one process, on the memory log: what `demo`, `replay` and most tests run.
+
+The same roles as on Kafka, one turn each after every chunk of input, with the data's own time. So a replay is
+deterministic: the same values in the same chunks give the same alerts and decisions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from gatewatch.catalog import Catalog
+from gatewatch.clock import ManualClock
+from gatewatch.decide.worker import DecideWorker
+from gatewatch.detect.worker import DetectWorker
+from gatewatch.ingest.worker import IngestWorker
+from gatewatch.log.base import TopicSpec
+from gatewatch.log.memory import MemoryLog
+from gatewatch.metrics import Metrics
+from gatewatch.records import Alert, DeadLetter, Decision, Finding, FindingBatch
+from gatewatch.registry import Entry, load_all
+from gatewatch.settings import Settings, Source
+from gatewatch.state.hashing import HashSeed
+
+# Replays of one file give the same hashes everywhere; a live installation has a secret of its own.
+REPLAY_SEED = HashSeed.from_secret("replay")
+_OWN_TOPICS = ("findings", "alerts", "decisions", "actions", "dead-letters")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one chunk of input caused."""
+
+    events: int = 0
+    dead: list[DeadLetter] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+
+class Flow:
+    """Ingest, detect and decide, turn by turn.
+
+    Args:
+        settings: as for workers; ``sources`` and Kafka are not used.
+        source: topic name and format of the input.
+        entries: detector folders; default all on the search path.
+        seed: of the keyed hashes.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        source: Source,
+        *,
+        entries: Mapping[str, Entry] | None = None,
+        seed: HashSeed = REPLAY_SEED,
+    ) -> None:
+        self.settings = settings.model_copy(update={"sources": (source,)})
+        self.entries = dict(entries) if entries is not None else load_all()
+        self._topic = source.topic
+        self._clock = ManualClock()
+        self.log = MemoryLog()
+        admin = self.log.admin()
+        admin.create([TopicSpec(source.topic, 1), TopicSpec(self._own("routed"), settings.kafka.partitions)])
+        admin.create([TopicSpec(self._own(name), 1) for name in _OWN_TOPICS])
+        self.metrics = Metrics()
+        self._input = self.log.producer()
+        self.ingest = IngestWorker(
+            self.log, self.settings, seed, member="flow", clock=self._clock, metrics=self.metrics, history=True
+        )
+        self.detect = DetectWorker(
+            self.log, self.settings, self.entries, seed, member="flow", clock=self._clock, metrics=self.metrics
+        )
+        catalog = Catalog.load(settings.catalog)
+        self.decide = DecideWorker(
+            self.log, self.settings, self.entries, catalog, member="flow", clock=self._clock, metrics=self.metrics
+        )
+        self._read: dict[str, int] = {}
+        self._events = 0
+        self._turn()
+
+    def feed(self, values: Sequence[bytes]) -> Outcome:
+        """Push values (each an object, an array or lines, by the source's format) through the whole flow."""
+        for value in values:
+            self._input.send(self._topic, value, partition=0)
+        return self._turn()
+
+    def finish(self) -> Outcome:
+        """End the input; what is still on its way comes out. The flow cannot be used after that."""
+        outcome = self._turn()
+        for worker in (self.ingest, self.detect, self.decide):
+            worker.close()
+        return outcome
+
+    def _own(self, name: str) -> str:
+        return self.settings.kafka.topic(name)
+
+    def _turn(self) -> Outcome:
+        """Let every role do all there is to do, in order, and collect what came out."""
+        while self.ingest.step(0.0) or not self.ingest.caught_up:
+            self.ingest.flush()
+        self.ingest.tick()
+        while self.detect.step(0.0):
+            pass
+        while self.decide.step(0.0):
+            pass
+        self._clock.advance(10.0)  # past every role's commit interval
+        return self._collect()
+
+    def _collect(self) -> Outcome:
+        outcome = Outcome(events=self.ingest.events_read - self._events)
+        self._events = self.ingest.events_read
+        for value in self._new("dead-letters"):
+            outcome.dead.append(msgspec.json.decode(value, type=DeadLetter))
+        for value in self._new("findings"):
+            outcome.findings += msgspec.json.decode(value, type=FindingBatch).findings
+        outcome.alerts = [Alert.model_validate_json(value) for value in self._new("alerts")]
+        outcome.decisions = [Decision.model_validate_json(value) for value in self._new("decisions")]
+        return outcome
+
+    def _new(self, name: str) -> Iterator[bytes]:
+        """Values of one of our topics since the last time."""
+        topic = self._own(name)
+        for chunk in self.log.read(topic, start={0: self._read.get(topic, 0)}):
+            self._read[topic] = chunk.offsets[-1] + 1
+            yield from (value for value in chunk.values if value is not None)

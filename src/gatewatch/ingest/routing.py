@@ -1,0 +1,83 @@
+"""Each event goes to two places: its *who* row and its *where* row.
+
+The who row goes to hash(principal, else the account tried, else the credential), the where row to hash(network), both
+modulo N. Where the two meet, one row carries both roles, so there are 2 - 1/N copies an event. An event without any
+address has its where row spread by offset: nobody keys on it, and rollups only add it up.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from gatewatch.events.batch import ROUTED, Role
+from gatewatch.ingest.columns import Columns
+from gatewatch.state.jit import kernel
+
+_WHO, _WHERE = int(Role.WHO), int(Role.WHERE)
+
+
+def route(columns: Columns, partitions: int) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
+    """All rows in order of routed partition, and where each partition begins.
+
+    ``columns`` must hold every column of ``ROUTED`` but ``role``. Row order within a partition is the order given.
+    Returns the batch of all copies and ``starts`` (partitions + 1,): partition q is ``[starts[q], starts[q + 1])``.
+    Cost: about 0.6 us an event, mostly Arrow's gathering of strings.
+    """
+    rows, roles, starts = place(
+        columns["k_principal"].to_numpy(),
+        columns["k_account"].to_numpy(),
+        columns["k_credential"].to_numpy(),
+        columns["k_network"].to_numpy(),
+        columns["offset"].to_numpy(),
+        partitions,
+    )
+    names = [name for name in ROUTED.names if name != "role"]
+    taken = pa.RecordBatch.from_arrays([columns[name] for name in names], names=names).take(pa.array(rows))
+    arrays = {**dict(zip(names, taken.columns, strict=True)), "role": pa.array(roles)}
+    return pa.RecordBatch.from_arrays([arrays[name] for name in ROUTED.names], schema=ROUTED), starts
+
+
+@kernel
+def place(
+    principal: npt.NDArray[np.uint64],
+    account: npt.NDArray[np.uint64],
+    credential: npt.NDArray[np.uint64],
+    network: npt.NDArray[np.uint64],
+    offset: npt.NDArray[np.int64],
+    partitions: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Counting sort of row copies by routed partition: row numbers, their roles, and where each partition starts."""
+    n = principal.shape[0]
+    who = np.empty(n, np.int64)
+    where = np.empty(n, np.int64)
+    starts = np.zeros(partitions + 1, np.int64)
+    zero = np.uint64(0)
+    size = np.uint64(partitions)
+    for i in range(n):
+        key = principal[i]
+        if key == zero:
+            key = account[i]
+        if key == zero:
+            key = credential[i]
+        who[i] = np.int64(key % size) if key != zero else -1
+        where[i] = np.int64(network[i] % size) if network[i] != zero else offset[i] % partitions
+        starts[where[i] + 1] += 1
+        if who[i] >= 0 and who[i] != where[i]:
+            starts[who[i] + 1] += 1
+    for q in range(partitions):
+        starts[q + 1] += starts[q]
+    at = starts[:-1].copy()
+    rows = np.empty(starts[partitions], np.int64)
+    roles = np.empty(starts[partitions], np.uint8)
+    for i in range(n):
+        a, b = who[i], where[i]
+        rows[at[b]] = i
+        roles[at[b]] = (_WHO | _WHERE) if a == b else _WHERE
+        at[b] += 1
+        if a >= 0 and a != b:
+            rows[at[a]] = i
+            roles[at[a]] = _WHO
+            at[a] += 1
+    return rows, roles, starts

@@ -1,0 +1,1 @@
+"""Offline: replay a file through the whole flow, and what is learned from it."""
