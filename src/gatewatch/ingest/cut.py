@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gatewatch.events.batch import encode
+from gatewatch.events.batch import encode, schema_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Piece:
     """One record's worth of rows. ``stops`` maps a stream index to the offset after its last row; None: all read."""
 
     value: bytes
+    schema: bytes
     rows: int
     stops: dict[int, int] | None
 
@@ -27,10 +28,10 @@ def pieces(batch: pa.RecordBatch, rows_max: int, bytes_max: int) -> Iterator[Pie
     A single value (an array of events) that is larger goes in one record all the same: the topic's size limit, not this
     one, is the wall.
     """
-    value = encode(batch)
+    value, schema = encode(batch), schema_id(batch)
     parts = max(-(-batch.num_rows // rows_max), -(-len(value) // bytes_max))
     if parts <= 1:
-        yield Piece(value, batch.num_rows, None)
+        yield Piece(value, schema, batch.num_rows, None)
         return
     src = batch.column("src").to_numpy()
     offset = batch.column("offset").to_numpy()
@@ -38,7 +39,7 @@ def pieces(batch: pa.RecordBatch, rows_max: int, bytes_max: int) -> Iterator[Pie
     for low, high in zip(bounds[:-1], bounds[1:], strict=True):
         last = high == batch.num_rows
         stops = None if last else _stops(src[low:high], offset[low:high])
-        yield Piece(encode(batch.slice(low, high - low)), high - low, stops)
+        yield Piece(encode(batch.slice(low, high - low)), schema, high - low, stops)
 
 
 def _bounds(src: npt.NDArray[np.uint16], offset: npt.NDArray[np.int64], parts: int) -> list[int]:

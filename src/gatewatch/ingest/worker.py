@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gatewatch.clock import Clock
-from gatewatch.events.batch import SCHEMA_ID, Flag
+from gatewatch.events.batch import VERSION, Flag
 from gatewatch.events.event import AccessEvent
 from gatewatch.events.formats import get as get_format
 from gatewatch.events.formats.base import Decoded
@@ -82,6 +82,7 @@ class IngestWorker:
         self._next_offset: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
         self.events_read = 0
+        self.event_times = (np.inf, -np.inf)  # oldest and newest, after bounds
         self._dead_in_flight = 0
         self._dead_lock = threading.Lock()
         now = clock.monotonic()
@@ -230,6 +231,7 @@ class IngestWorker:
             flags = columns["flags"].to_numpy() | np.where(moved, np.uint16(Flag.TIME_MOVED), np.uint16(0))
             columns["flags"] = pa.array(flags)
             self._metrics.late_rows(int(moved.sum()))
+        self.event_times = (min(self.event_times[0], float(ts.min())), max(self.event_times[1], float(ts.max())))
         for i in np.unique(src):
             stream = streams[int(i)]
             stream.watermark = max(stream.watermark, float(ts[src == i].max()))
@@ -249,13 +251,13 @@ class IngestWorker:
             part = batch.slice(low, high - low)
             for piece in pieces(part, self._settings.batch_rows, self._settings.batch_bytes):
                 stops = None if piece.stops is None else {streams[i].tp: stop for i, stop in piece.stops.items()}
-                self._send(q, piece.value, b"batch", self._ranges.take(q, stops))
+                self._send(q, piece.value, b"batch", self._ranges.take(q, stops), piece.schema)
                 self._metrics.batch(piece.rows, len(piece.value))
 
-    def _send(self, q: int, value: bytes, kind: bytes, ranges: list[SourceRange]) -> None:
+    def _send(self, q: int, value: bytes, kind: bytes, ranges: list[SourceRange], schema: bytes = VERSION) -> None:
         headers: Headers = (
             (H_KIND, kind),
-            (H_SCHEMA, SCHEMA_ID),
+            (H_SCHEMA, schema),
             (H_LAYOUT, self._layout),
             (H_RANGES, msgspec.msgpack.encode(ranges)),
             (H_READ_AT, f"{self._clock.now():.3f}".encode()),

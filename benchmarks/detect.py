@@ -1,0 +1,129 @@
+"""Detect alone: routed records in, findings out, at 10, 100 and 1,000 rows a record; and its cost by number of keys."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+from common import Figure, Results, events, repeat, rss_mb
+
+from gatewatch.detect.task import DetectTask
+from gatewatch.detect.worker import warm_up
+from gatewatch.events.batch import ROUTED, encode, schema_id
+from gatewatch.events.formats import get
+from gatewatch.ingest.columns import Cleaner
+from gatewatch.ingest.routing import route
+from gatewatch.metrics import Metrics
+from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, SourceRange
+from gatewatch.registry import load_all
+from gatewatch.settings import KafkaSettings, Settings
+from gatewatch.state.hashing import HashSeed
+
+SEED = HashSeed.from_secret("bench")
+SETTINGS = Settings(kafka=KafkaSettings(partitions=1))
+
+
+def routed(values: list[bytes]) -> pa.RecordBatch:
+    """All rows of one partition."""
+    decoded = get("native").decode(values)
+    columns = Cleaner(SEED).columns(decoded.events)
+    n = len(decoded.events)
+    columns |= {
+        "ts": columns.pop("ts_raw"),
+        "src": pa.array(np.zeros(n, np.uint16)),
+        "offset": pa.array(np.arange(n)),
+        "index": pa.array(np.zeros(n, np.int32)),
+    }
+    return route(columns, 1)[0]
+
+
+def records(batch: pa.RecordBatch, rows: int) -> list[tuple[bytes, tuple[tuple[str, bytes], ...]]]:
+    """The batch as routed records of that many rows."""
+    out = []
+    for low in range(0, batch.num_rows, rows):
+        part = batch.slice(low, rows)
+        ranges = [SourceRange("id", 0, low, low + part.num_rows, 0.0, topic="bench")]
+        headers = (
+            (H_KIND, b"batch"),
+            (H_SCHEMA, schema_id(part)),
+            (H_LAYOUT, f"1:{SEED.id}".encode()),
+            (H_RANGES, msgspec.msgpack.encode(ranges)),
+        )
+        out.append((encode(part), headers))
+    return out
+
+
+def lean(values: list[bytes]) -> int:
+    """A dictionary of counters a minute, as one would write it by hand."""
+    decode = msgspec.json.Decoder(dict).decode
+    counts: dict[tuple[str, int], int] = defaultdict(int)
+    failures: dict[tuple[str, int], int] = defaultdict(int)
+    for value in values:
+        event = decode(value)
+        minute = int(event["ts"] // 60)
+        counts[event.get("principal", ""), minute] += 1
+        counts[event["ip"], minute] += 1
+        if event["status"] == 401:
+            failures[event["ip"], minute] += 1
+    return len(values)
+
+
+def run(results: Results) -> None:
+    """Add this module's figures."""
+    entries = load_all()
+    warm_up(entries)
+    values = events(100_000)
+    batch = routed(values)
+    lean_rate, _ = repeat(lambda: lean(values), 3)
+    for rows in (10, 100, 1000):
+        recs = records(batch, rows)[: 20_000_000 // (1 if rows > 10 else 10)]
+
+        def work(recs: list[tuple[bytes, tuple[tuple[str, bytes], ...]]] = recs) -> int:
+            task = DetectTask.build(0, SETTINGS, entries, SEED, Metrics())
+            for offset, (value, headers) in enumerate(recs):
+                task.apply(offset, value, headers)
+            return task.counts.rows
+
+        value, spread = repeat(work, 3)
+        note = "all detectors; lean: msgspec and dictionaries of counters"
+        target = 500_000 if rows == 1000 else None
+        results.add(Figure(f"detect, {rows} rows a record", value, "rows/s", spread, target, None, lean_rate, note))
+    _by_keys(results, batch)
+
+
+def _by_keys(results: Results, batch: pa.RecordBatch) -> None:
+    """Cost of a row, and memory, from 1 k to 10 M distinct keys: every row a key of its own where there are enough."""
+    entries = load_all()
+    rng = np.random.default_rng(1)
+    base = batch.slice(0, 10_000)
+    for keys in (1_000, 100_000, 10_000_000):
+        task = DetectTask.build(0, SETTINGS, entries, SEED, Metrics())
+        before = rss_mb()
+        spent, rows = 0.0, 0
+        for turn in range(max(20, keys // 10_000)):
+            ids = rng.integers(1, keys + 1, 10_000) if keys < 1e7 else np.arange(turn * 10_000, turn * 10_000 + 10_000)
+            part = _with_keys(base, ids.astype(np.uint64), turn)
+            value, headers = records(part, 10_000)[0]
+            ranges = [SourceRange("id", 0, turn * 10_000, turn * 10_000 + 10_000, 0.0, topic="bench")]
+            headers = (*headers[:3], (H_RANGES, msgspec.msgpack.encode(ranges)))
+            began = time.perf_counter()
+            task.apply(turn, value, headers)
+            if turn >= 5 and (keys < 1e7 or turn % 10 == 0):
+                spent += time.perf_counter() - began
+                rows += 10_000
+        grown = rss_mb() - before
+        results.add(
+            Figure(f"detect, {keys:,} keys", rows / spent, "rows/s", (0, 0), None, None, None, f"RSS +{grown:.0f} MB")
+        )
+
+
+def _with_keys(base: pa.RecordBatch, ids: np.ndarray, turn: int) -> pa.RecordBatch:
+    mixed = ids * np.uint64(0x9E3779B97F4A7C15) + np.uint64(1)
+    changed = {name: pa.array(mixed) for name in ("k_principal", "k_credential", "k_account", "k_ip", "k_network")}
+    changed["ts"] = pa.array(base.column("ts").to_numpy() + turn * 5.0)
+    changed["offset"] = pa.array(np.arange(turn * 10_000, turn * 10_000 + base.num_rows))
+    arrays = [changed.get(f.name, base.column(f.name)) for f in ROUTED]
+    return pa.RecordBatch.from_arrays(arrays, schema=ROUTED)

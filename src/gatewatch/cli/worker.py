@@ -1,0 +1,37 @@
+"""``gatewatch worker``: the roles, on Kafka."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gatewatch import settings as settings_module
+from gatewatch.roles import Role, run
+from gatewatch.supervise import supervise
+
+
+def command(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings file.")] = None,
+    role: Annotated[Role | None, typer.Option("--role", "-r", help="Run only this role; default all of them.")] = None,
+    processes: Annotated[
+        int, typer.Option("--processes", "-p", min=1, max=64, help="Processes of the role (ingest, detect).")
+    ] = 1,
+    index: Annotated[
+        int, typer.Option(min=0, help="Number of this worker on its host: part of its stable id in the group.")
+    ] = 0,
+) -> None:
+    """Read events from Kafka, detect, decide. Ctrl-C and SIGTERM stop cleanly.
+
+    Without --role every role runs as a child process and is started again when it ends by accident; --processes then
+    counts detect processes.
+    """
+    settings = settings_module.load(config)
+    if role is not None and processes == 1:
+        raise typer.Exit(run(role, settings, index=index))
+    if role is None:
+        roles = [(Role.INGEST, 1), (Role.DETECT, processes), (Role.DECIDE, 1)]
+    else:
+        roles = [(role, processes)]
+    raise typer.Exit(supervise(roles, settings))

@@ -1,0 +1,165 @@
+"""One role as one process: build it, run its loop, answer probes, end it well.
+
+``run`` is what a child process does. It returns an exit code: 0 after a clean stop (SIGTERM, Ctrl-C), 1 after an error
+that a restart may mend (broker gone, fenced), 2 after one that it cannot (config, layout).
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from enum import StrEnum
+from types import FrameType
+from typing import Protocol
+
+import structlog
+
+from gatewatch.catalog import Catalog
+from gatewatch.clock import Clock, SystemClock
+from gatewatch.decide.worker import DecideWorker
+from gatewatch.detect.worker import DetectWorker
+from gatewatch.errors import ConfigError, GatewatchError, LogError, StateError
+from gatewatch.ingest.worker import IngestWorker
+from gatewatch.log import open_log
+from gatewatch.log.base import Log
+from gatewatch.log.topics import check_layout
+from gatewatch.metrics import Metrics
+from gatewatch.observe.http import serve
+from gatewatch.observe.logs import configure
+from gatewatch.registry import check_settings, load_all
+from gatewatch.settings import Settings
+
+POLL_S = 0.1  # kafka.md trap 1: shorter polls can hang a join
+HUNG_S = 60.0  # a loop that has not turned for this long is not alive: the poll limit of the group (max_poll_interval)
+_log = structlog.get_logger("gatewatch.roles")
+
+
+class Role(StrEnum):
+    """What a worker can be."""
+
+    INGEST = "ingest"
+    DETECT = "detect"
+    DECIDE = "decide"
+
+
+class Worker(Protocol):
+    """What all roles have in common."""
+
+    @property
+    def assigned(self) -> int:
+        """Partitions that are ours."""
+        ...
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether there is nothing old left to read."""
+        ...
+
+    def step(self, timeout_s: float) -> int:
+        """One turn of the loop."""
+        ...
+
+    def close(self, *, flush: bool = True) -> None:
+        """Leave."""
+        ...
+
+
+def build(role: Role, settings: Settings, log: Log, *, member: str, clock: Clock, metrics: Metrics) -> Worker:
+    """Make one role's worker; kernels are compiled before it joins its group.
+
+    Raises:
+        ConfigError: the settings do not fit the role.
+        StateError: topics were laid out for other partitions or another seed.
+        LogError: the broker or a topic is not there.
+    """
+    seed = check_layout(log, settings)
+    if role is Role.INGEST:
+        if not settings.sources:
+            raise ConfigError("sources", "name at least one topic that a gateway writes")
+        return IngestWorker(log, settings, seed, member=member, clock=clock, metrics=metrics)
+    entries = load_all()
+    check_settings(entries, settings.detectors)
+    if role is Role.DETECT:
+        return DetectWorker(log, settings, entries, seed, member=member, clock=clock, metrics=metrics)
+    catalog = Catalog.load(settings.catalog)
+    return DecideWorker(log, settings, entries, catalog, member=member, clock=clock, metrics=metrics)
+
+
+def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True) -> int:
+    """Run one role until it is told to stop. ``index`` tells processes of one role on one host apart."""
+    configure(settings.logging)
+    stop = _stop_on_signals()
+    clock = SystemClock()
+    metrics = Metrics()
+    member = f"{role}-{socket.gethostname()}-{index}"
+    log = None
+    try:
+        log = open_log(settings.kafka)
+        worker = build(role, settings, log, member=member, clock=clock, metrics=metrics)
+    except GatewatchError as error:
+        _log.error("cannot start", role=role, error=str(error))
+        return 2 if isinstance(error, (ConfigError, StateError)) else 1
+    finally:
+        if log is not None and "worker" not in locals():
+            log.close()
+    state = _State(clock)
+    server = serve(settings.metrics, metrics, healthy=state.healthy, ready=lambda: _ready(worker)) if http else None
+    _log.info("started", role=role, member=member)
+    try:
+        return _loop(worker, stop, state)
+    finally:
+        if server is not None:
+            server.close()
+        log.close()
+
+
+class _State:
+    """When the loop last turned."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.turned_at = clock.monotonic()
+
+    def turned(self) -> None:
+        self.turned_at = self._clock.monotonic()
+
+    def healthy(self) -> bool:
+        return self._clock.monotonic() - self.turned_at < HUNG_S
+
+
+def _ready(worker: Worker) -> bool:
+    return worker.assigned > 0 and worker.caught_up
+
+
+def _loop(worker: Worker, stop: threading.Event, state: _State) -> int:
+    try:
+        while not stop.is_set():
+            worker.step(POLL_S)
+            state.turned()
+    except (LogError, StateError) as error:
+        _log.error("ending, without a flush", error=str(error), kind=type(error).__name__)
+        with suppress(GatewatchError):
+            worker.close(flush=False)
+        return 2 if isinstance(error, StateError) else 1
+    try:
+        worker.close()
+    except GatewatchError as error:
+        _log.error("could not end cleanly: what was not acknowledged will be read again", error=str(error))
+        return 1
+    _log.info("stopped")
+    return 0
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+
+    def on_signal(_signum: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    handler: Callable[[int, FrameType | None], None] = on_signal
+    signal.signal(signal.SIGTERM, handler)
+    signal.signal(signal.SIGINT, handler)
+    return stop
