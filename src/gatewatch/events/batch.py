@@ -45,7 +45,12 @@ class Flag(IntFlag):
 
 
 # Keyed 64-bit hashes of the canonical strings (state/hashing.py); 0 is "no such key".
-KEYS = ("k_principal", "k_credential", "k_account", "k_ip", "k_network", "k_endpoint", "k_model", "k_user_agent")
+KEYS = (
+    "k_principal", "k_credential", "k_account", "k_ip", "k_network", "k_endpoint", "k_path", "k_model",
+    "k_user_agent", "k_country", "k_project", "k_shape",
+)  # fmt: skip
+# The column that each key is the hash of
+KEY_OF = {name: name.removeprefix("k_") if name != "k_shape" else "shape_hash" for name in KEYS}
 STRINGS = (
     "request_id", "method", "path", "endpoint", "principal", "credential", "account", "project", "session",
     "ip", "network", "country", "user_agent", "ja4", "error", "model", "model_version", "provider",

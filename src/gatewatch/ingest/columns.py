@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gatewatch.events.address import canonical_ip, network_of
-from gatewatch.events.batch import FLOATS, AuthCode, Flag
+from gatewatch.events.batch import FLOATS, KEY_OF, AuthCode, Flag
 from gatewatch.events.event import STRING_CAP, TEXT_CAP, AccessEvent, Shape
 from gatewatch.events.secrets import hash_secret, looks_secret
 from gatewatch.state.hashing import HashSeed, hash_column
@@ -119,8 +119,8 @@ class Cleaner:
         return known
 
     def _hashes_into(self, out: Columns) -> None:
-        for name in ("principal", "credential", "account", "ip", "network", "endpoint", "model", "user_agent"):
-            out[f"k_{name}"] = pa.array(hash_column(out[name], self.seed))
+        for key, name in KEY_OF.items():
+            out[key] = pa.array(hash_column(out[name], self.seed))
 
 
 def _numbers(events: Sequence[AccessEvent]) -> Columns:

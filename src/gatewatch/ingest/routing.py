@@ -44,6 +44,8 @@ def _absent(column: pa.Array) -> bool:
     """Whether no row has a value: then the column does not travel."""
     if pa.types.is_floating(column.type):
         return bool(np.isnan(column.to_numpy()).all())
+    if pa.types.is_uint64(column.type):
+        return not column.to_numpy().any()
     return column.null_count == len(column)
 
 
