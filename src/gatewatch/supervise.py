@@ -64,9 +64,7 @@ def supervise(roles: Sequence[tuple[Role, int]], settings: Settings) -> int:
     return max(code, _end(children, clock))
 
 
-def _tend(
-    child: _Child, settings: Settings, context: multiprocessing.context.SpawnContext, clock: Clock
-) -> int:
+def _tend(child: _Child, settings: Settings, context: multiprocessing.context.SpawnContext, clock: Clock) -> int:
     """Start a child that is not there; 2 where starting it again cannot help."""
     now = clock.monotonic()
     if child.process is not None and child.process.is_alive():
@@ -108,4 +106,3 @@ def _end(children: Sequence[_Child], clock: Clock) -> int:
             process.kill()
             process.join()
     return 1 if any(process.exitcode not in (0, -signal.SIGTERM) for process in alive) else 0
-

@@ -13,7 +13,9 @@ from gatewatch.sdk import Detector, Hits, RawFinding, Reason
 CONTEXT = ("principal", "credential", "account", "ip", "network", "user_agent", "endpoint", "model", "country", "path")
 
 
-def name_hits(detector: Detector, hits: Hits, batch: Batch, ranges: Sequence[SourceRange]) -> Iterator[tuple[int, Finding]]:
+def name_hits(
+    detector: Detector, hits: Hits, batch: Batch, ranges: Sequence[SourceRange]
+) -> Iterator[tuple[int, Finding]]:
     """The row and the finding of each hit, in row order. Cost: about 60 us each."""
     reasons = {reason.code: reason for reason in detector.reasons}
     for i in range(len(hits)):

@@ -78,9 +78,7 @@ class DetectTask:
         active = {name: entry for name, entry in entries.items() if entry.mode(settings.detectors.get(name)) != "off"}
         budget = settings.budget.false_alarms_per_day / max(len(active), 1) / n
         context = Context(seed=seed, partitions=n, alarms_per_day=budget)
-        running = {
-            name: _Running(entry.build(settings.detectors.get(name), context)) for name, entry in active.items()
-        }
+        running = {name: _Running(entry.build(settings.detectors.get(name), context)) for name, entry in active.items()}
         return cls(partition, f"{n}:{seed.id}".encode(), running, metrics)
 
     @property

@@ -220,9 +220,7 @@ def _text_array(values: list[str | None]) -> pa.Array:
     try:
         return pa.array(values, pa.string())
     except UnicodeEncodeError:  # lone surrogates, written as escapes by somebody
-        return pa.array(
-            [v.encode(errors="replace").decode() if v is not None else None for v in values], pa.string()
-        )
+        return pa.array([v.encode(errors="replace").decode() if v is not None else None for v in values], pa.string())
 
 
 def _capped(array: pa.Array, cap: int) -> tuple[pa.Array, npt.NDArray[np.bool_] | None]:

@@ -1,0 +1,1 @@
+"""Enforce: whom to stop. Every replica reads `decisions` whole, holds what is active, and answers gateways."""

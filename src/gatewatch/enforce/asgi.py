@@ -1,0 +1,164 @@
+"""Middleware for FastAPI and Starlette model servers: refuses what is blocked, without a call a request.
+
+::
+
+    app.add_middleware(GatewatchMiddleware, url="http://127.0.0.1:8081", api_key=os.environ["GATEWATCH_KEY"])
+
+A thread pulls the decision stream; a request costs a few dictionary look-ups. While nothing has been pulled yet, or the
+last pull is older than ``stale_s``, ``fail`` says whether requests pass.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Literal
+
+import httpx
+import msgspec
+import structlog
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gatewatch.clock import Clock, SystemClock
+from gatewatch.enforce.authz import Authz, refuse
+from gatewatch.enforce.bouncers import ORIGIN, SCOPES, TYPES
+from gatewatch.enforce.ledger import Ledger
+from gatewatch.records import Decision, Mode
+from gatewatch.settings import Identify
+
+ASGIApp = Callable[
+    [MutableMapping[str, Any], Callable[..., Awaitable[Any]], Callable[..., Awaitable[Any]]], Awaitable[None]
+]
+_ACTIONS = {name: action for action, name in TYPES.items()}
+_SCOPES = {name: scope for scope, name in SCOPES.items()}
+_UNITS_S = {"h": 3600, "m": 60, "s": 1}
+_log = structlog.get_logger("gatewatch.asgi")
+
+
+class GatewatchMiddleware:
+    """ASGI middleware around any application.
+
+    Args:
+        app: the application.
+        url: of the enforce role.
+        api_key: of this server, as a bouncer.
+        identify: where the client's address and identity stand; by default the header ``x-real-ip``.
+        fail: ``open`` lets requests pass while decisions are unknown or stale, ``closed`` refuses them.
+        every_s: time between pulls.
+        stale_s: after so long without a pull decisions count as unknown.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        url: str,
+        api_key: str,
+        *,
+        identify: Identify | None = None,
+        fail: Literal["open", "closed"] = "open",
+        every_s: float = 1.0,
+        stale_s: float = 60.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self._app = app
+        self._clock = clock or SystemClock()
+        self._ledger = Ledger()
+        self._authz = Authz(self._ledger, identify or Identify(), self._clock, self._fresh, fail_open=fail == "open")
+        self._fail_open = fail == "open"
+        self._stale_s, self._every_s = stale_s, every_s
+        self._pulled_at = float("-inf")
+        self._first = True
+        self._client = httpx.Client(
+            base_url=url, headers={"X-Api-Key": api_key, "User-Agent": "gatewatch-asgi/1"}, timeout=5.0
+        )
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="gatewatch-decisions", daemon=True)
+        self._thread.start()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a blocked request, pass on the others."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        now = self._clock.now()
+        if self._fresh():
+            decision = self._ledger.match(self._authz.keys(Request(scope)), now)
+            if decision is not None:
+                await refuse(decision, now, 429)(scope, receive, send)
+                return
+        elif not self._fail_open:
+            unavailable = JSONResponse({"error": "unavailable"}, 503, {"Retry-After": "1"})
+            await unavailable(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def close(self) -> None:
+        """Stop pulling."""
+        self._stop.set()
+        self._thread.join(10.0)
+        self._client.close()
+
+    def pull(self) -> None:
+        """Fetch what changed once.
+
+        Raises:
+            httpx.HTTPError: no answer, or a refusal.
+        """
+        scopes = ",".join([*(s.lower() for s in _SCOPES), "principal", "credential"])
+        params = {"scopes": scopes, "startup": "true" if self._first else "false"}
+        answer = self._client.get("/v1/decisions/stream", params=params).raise_for_status()
+        rows = msgspec.json.decode(answer.content)
+        now = self._clock.now()
+        for row in rows["deleted"] or ():
+            self._take(row, now, removed=True)
+        for row in rows["new"] or ():
+            self._take(row, now, removed=False)
+        self._first = False
+        self._pulled_at = now
+
+    def _take(self, row: dict[str, Any], now: float, *, removed: bool) -> None:
+        if row["type"] not in _ACTIONS:
+            return
+        scope = _SCOPES.get(row["scope"], row["scope"])
+        decision = Decision(
+            id=row.get("uuid") or str(row["id"]),
+            action=_ACTIONS[row["type"]],
+            scope=scope,
+            value=row["value"],
+            reason=row["scenario"],
+            detector=row["scenario"].removeprefix(f"{ORIGIN}/"),
+            start=now,
+            until=now if removed else now + _seconds(row["duration"]),
+            mode=Mode.BLOCK,
+            removed=now if removed else None,
+        )
+        self._ledger.apply(decision, row["id"] - 1, now)
+
+    def _fresh(self) -> bool:
+        return self._clock.now() - self._pulled_at < self._stale_s
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.pull()
+            except (httpx.HTTPError, msgspec.DecodeError) as error:
+                _log.warning("decisions could not be pulled", error=str(error), fail_open=self._fail_open)
+            self._stop.wait(self._every_s)
+
+
+def _seconds(duration: str) -> float:
+    """Seconds of a Go duration in whole units.
+
+    >>> _seconds("1h0m5s"), _seconds("-3s")
+    (3605.0, -3.0)
+    """
+    sign, text = (-1.0, duration[1:]) if duration.startswith("-") else (1.0, duration)
+    total, number = 0.0, ""
+    for char in text:
+        if char in _UNITS_S:
+            total += float(number) * _UNITS_S[char]
+            number = ""
+        else:
+            number += char
+    return sign * total

@@ -1,0 +1,74 @@
+"""What is served is what is decided, not a second longer, and the strongest wins."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewatch.records import Action, Mode, Scope
+from gatewatch.testing.decisions import NOW, decision, ledger, put
+
+
+def test_an_address_is_stopped_by_itself_and_by_its_network() -> None:
+    """If this fails, a blocked attacker gets through, or a neighbour is refused."""
+    book = ledger(decision("203.0.113.9"), decision("198.51.100.0/24", Scope.NETWORK))
+    assert book.match({Scope.IP: "203.0.113.9"}, NOW) is not None
+    assert book.match({Scope.IP: "::ffff:203.0.113.9"}, NOW) is not None
+    assert book.match({Scope.IP: "198.51.100.77"}, NOW) is not None
+    assert book.match({Scope.IP: "203.0.113.10"}, NOW) is None
+    assert book.match({Scope.IP: "198.51.101.1"}, NOW) is None
+
+
+def test_everything_ends_by_itself_and_shadow_never_begins() -> None:
+    """If this fails, customers stay locked out after a block's end, or by a detector that was only being tried."""
+    book = ledger(decision("203.0.113.9", ttl_s=10), decision("203.0.113.8", mode=Mode.SHADOW))
+    assert book.match({Scope.IP: "203.0.113.9"}, NOW + 9.9) is not None
+    assert book.match({Scope.IP: "203.0.113.9"}, NOW + 10.0) is None
+    assert book.match({Scope.IP: "203.0.113.8"}, NOW) is None
+
+
+def test_a_removal_takes_effect_at_once() -> None:
+    """If this fails, an operator's unblock does nothing."""
+    book = ledger(decision("203.0.113.9", id_="d"))
+    put(book, decision("203.0.113.9", id_="d", removed=NOW + 1))
+    assert book.match({Scope.IP: "203.0.113.9"}, NOW + 1) is None
+
+
+def test_the_strongest_action_wins() -> None:
+    """If this fails, a throttle hides a block."""
+    book = ledger(
+        decision("203.0.113.9", action=Action.THROTTLE, ttl_s=900), decision("acme", Scope.PRINCIPAL, ttl_s=60)
+    )
+    both = {Scope.IP: "203.0.113.9", Scope.PRINCIPAL: "acme"}
+    match = book.match(both, NOW)
+    assert match is not None
+    assert match.action is Action.BLOCK
+
+
+def test_a_decision_past_its_end_is_counted_and_not_served() -> None:
+    """If this fails, an enforcer that was down for an hour blocks people for what is long over."""
+    book = ledger(decision("203.0.113.9", ttl_s=-5))
+    assert (len(book), book.late) == (0, 1)
+
+
+def test_what_ended_is_forgotten() -> None:
+    """If this fails, the ledger of a busy site grows for ever."""
+    book = ledger(decision("203.0.113.9", ttl_s=10), decision("198.51.100.0/24", Scope.NETWORK, ttl_s=10))
+    book.sweep(NOW + 4000)
+    assert len(book) == 0
+    assert book.match({Scope.IP: "198.51.100.7"}, NOW) is None
+
+
+NETWORKS = st.builds(
+    lambda n, length: str(ip_network((n, length), strict=False)), st.integers(0, 2**32 - 1), st.integers(8, 32)
+)
+
+
+@given(st.lists(NETWORKS, max_size=12), st.integers(0, 2**32 - 1))
+def test_networks_match_as_the_standard_library_says(networks: list[str], address: int) -> None:
+    """If this fails, some prefix length blocks too much or nothing."""
+    book = ledger(*(decision(n, Scope.NETWORK) for n in networks))
+    inside = any(ip_address(address) in ip_network(n) for n in networks)
+    assert (book.match({Scope.IP: str(ip_address(address))}, NOW) is not None) == inside
