@@ -27,9 +27,6 @@ from gatewatch.enforce.ledger import Ledger
 from gatewatch.records import Decision, Mode
 from gatewatch.settings import Identify
 
-ASGIApp = Callable[
-    [MutableMapping[str, Any], Callable[..., Awaitable[Any]], Callable[..., Awaitable[Any]]], Awaitable[None]
-]
 _ACTIONS = {name: action for action, name in TYPES.items()}
 _SCOPES = {name: scope for scope, name in SCOPES.items()}
 _UNITS_S = {"h": 3600, "m": 60, "s": 1}

@@ -12,8 +12,10 @@ client may have begun (``settings.Identify``). Secrets are hashed at once and ne
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 
+from pydantic import SecretStr
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -35,13 +37,22 @@ class Authz:
         ledger: what is active.
         ready: whether the ledger is whole.
         fail_open: what to answer until it is.
+        token: what callers must send as ``x-gatewatch-token``; without it anybody who reaches the port may ask.
     """
 
     def __init__(
-        self, ledger: Ledger, identify: Identify, clock: Clock, ready: Callable[[], bool], *, fail_open: bool
+        self,
+        ledger: Ledger,
+        identify: Identify,
+        clock: Clock,
+        ready: Callable[[], bool],
+        *,
+        fail_open: bool,
+        token: SecretStr | None = None,
     ) -> None:
         self._ledger, self._identify, self._clock = ledger, identify, clock
         self._ready, self._fail_open = ready, fail_open
+        self._token = token.get_secret_value().encode() if token is not None else None
 
     def routes(self) -> list[Route]:
         """For a Starlette app."""
@@ -58,6 +69,10 @@ class Authz:
         return self._answer(request, throttle_status=429)
 
     def _answer(self, request: Request, throttle_status: int) -> Response:
+        if self._token is not None and not hmac.compare_digest(
+            request.headers.get("x-gatewatch-token", "").encode(), self._token
+        ):
+            return JSONResponse({"error": "wrong or missing x-gatewatch-token"}, 403)
         if not self._ready():
             return Response(status_code=200 if self._fail_open else 403)
         now = self._clock.now()
