@@ -1,0 +1,105 @@
+"""Which simulated events belong to which attack: the truth, beside the events and never in them.
+
+A labels file is JSON lines: one ``header``, one ``episode`` for each attack (kind, keys by scope, first and last event,
+how many), then one ``label`` for each hostile event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_network
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import numpy as np
+
+from gatewatch.records import Scope
+from gatewatch.simulate.rows import Rows
+from gatewatch.simulate.world import World
+
+_COLUMNS = {
+    Scope.PRINCIPAL: "principal",
+    Scope.CREDENTIAL: "credential",
+    Scope.ACCOUNT: "account",
+    Scope.IP: "ip",
+}
+
+
+class Episode(msgspec.Struct, frozen=True, tag="episode", tag_field="record"):
+    """One attack: what a detector could at best say about it."""
+
+    episode: int
+    attack: str
+    first_ts: float
+    last_ts: float
+    events: int
+    keys: dict[Scope, list[str]]
+
+
+class Label(msgspec.Struct, frozen=True, tag="label", tag_field="record"):
+    """One hostile event."""
+
+    request_id: str
+    attack: str
+    episode: int
+
+
+class Header(msgspec.Struct, frozen=True, tag="header", tag_field="record"):
+    """What was simulated."""
+
+    scenario: str
+    seed: int
+    rate: float
+    start: float
+    stop: float
+
+
+Record = Header | Episode | Label
+
+
+def episode_of(world: World, number: int, attack: str, rows: Rows) -> Episode:
+    """The truth about an attack whose events are ``rows`` (at least one)."""
+    keys = {scope: _names(world, scope, rows[column]) for scope, column in _COLUMNS.items()}
+    keys[Scope.NETWORK] = sorted({network(ip) for ip in keys[Scope.IP]})
+    return Episode(
+        episode=number,
+        attack=attack,
+        first_ts=float(rows["ts"].min()),
+        last_ts=float(rows["ts"].max()),
+        events=len(rows),
+        keys={scope: found for scope, found in keys.items() if found},
+    )
+
+
+def network(ip: str) -> str:
+    """The network that Gatewatch keys on: /24 for IPv4, /48 for IPv6.
+
+    >>> network("203.0.113.9")
+    '203.0.113.0/24'
+    """
+    return str(ip_network(f"{ip}/{48 if ':' in ip else 24}", strict=False))
+
+
+def read(path: Path) -> list[Record]:
+    """Records of a labels file, in its order.
+
+    Raises:
+        msgspec.ValidationError: it is not one.
+    """
+    return msgspec.json.Decoder(Record).decode_lines(path.read_bytes())
+
+
+def write(file: IO[bytes], records: Iterable[Record]) -> None:
+    """Append records, one a line."""
+    file.write(msgspec.json.Encoder().encode_lines(list(records)))
+
+
+def _names(world: World, scope: Scope, codes: Any) -> list[str]:
+    pool = {
+        Scope.PRINCIPAL: world.principals,
+        Scope.CREDENTIAL: world.credentials,
+        Scope.ACCOUNT: world.accounts,
+        Scope.IP: world.addresses.names,
+    }[scope]
+    return sorted({pool[code] for code in np.unique(codes) if code >= 0})
