@@ -44,6 +44,8 @@ class GatewatchMiddleware:
         fail: ``open`` lets requests pass while decisions are unknown or stale, ``closed`` refuses them.
         every_s: time between pulls.
         stale_s: after so long without a pull decisions count as unknown.
+        clock: injected time; the machine's by default.
+        transport: httpx's own, for mTLS or a proxy.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class GatewatchMiddleware:
         every_s: float = 1.0,
         stale_s: float = 60.0,
         clock: Clock | None = None,
+        transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._app = app
         self._clock = clock or SystemClock()

@@ -47,7 +47,7 @@ def test_a_throttle_is_429_except_for_nginx() -> None:
 
 
 def test_the_address_comes_from_the_trusted_hop_only() -> None:
-    """If this fails, an attacker writes somebody else's address in X-Forwarded-For and walks in, or gets them blocked."""
+    """If this fails, an attacker forges X-Forwarded-For and walks in, or gets somebody else blocked."""
     identify = Identify(ip_header="x-forwarded-for", trusted_hops=1)
     client = _client(ledger(decision("203.0.113.9")), identify)
     forged = {"x-forwarded-for": "198.51.100.1, 203.0.113.9, 192.0.2.10"}

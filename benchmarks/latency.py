@@ -1,0 +1,143 @@
+"""Kafka append to decision: all roles as processes on a real broker, under a steady load.
+
+A probe is a principal that sends one request more than a plain limit allows, at once. The clock runs from the moment
+the last of them is acknowledged by the broker to the moment its decision is read from `decisions`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import yaml
+from common import Figure, Results
+
+from gatewatch.log import open_log
+from gatewatch.log.base import TopicPartition, TopicSpec
+from gatewatch.settings import KafkaSettings
+
+LIMIT = 20  # requests a minute
+PROBES = 120
+SECONDS = 30
+
+
+def run(results: Results, bootstrap: str) -> None:
+    """Add this module's figures."""
+    for rate in (1_000, 5_000):
+        delays, loaded = _measure(bootstrap, rate)
+        p50, p99 = np.percentile(delays, [50, 99]) * 1e3
+        note = f"{len(delays)} of {PROBES} probes decided, load reached {loaded:,.0f}/s"
+        results.add(Figure(f"append to decision, {rate:,}/s, p50", p50, "ms", (0, 0), 50 if rate == 5000 else None, note=note))
+        results.add(Figure(f"append to decision, {rate:,}/s, p99", p99, "ms", (0, 0), 150 if rate == 5000 else None))
+
+
+def _measure(bootstrap: str, rate: int) -> tuple[np.ndarray, float]:
+    """Delays of the probes in seconds, and the load that was really sent, events a second."""
+    prefix = f"bench-{rate}-{os.getpid()}"
+    topic = f"{prefix}-events"
+    config = {
+        "kafka": {"bootstrap": [bootstrap], "prefix": prefix},
+        "sources": [{"topic": topic, "format": "native"}],
+        "detectors": {
+            "rate_spike": {"mode": "block", "limits": {"requests_per_minute": LIMIT}, "block": {"min_severity": "info"}}
+        },
+        "guards": {"blocks_per_minute": 100_000, "share_of_traffic": 1.0},
+        "metrics": {"listen": "127.0.0.1:0"},
+    }
+    log = open_log(KafkaSettings(bootstrap=(bootstrap,), prefix=prefix))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "gatewatch.yaml"
+        path.write_text(yaml.safe_dump(config), encoding="utf-8")
+        admin = log.admin()
+        admin.create([TopicSpec(topic, 3)])
+        admin.close()
+        gatewatch = Path(sys.executable).with_name("gatewatch")
+        subprocess.run([gatewatch, "topics", "create", "--config", path], check=True, capture_output=True)
+        worker = subprocess.Popen([gatewatch, "worker", "--config", path])
+        try:
+            return _load_and_probe(log, prefix, topic, rate)
+        finally:
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(30)
+            log.close()
+
+
+def _load_and_probe(log, prefix: str, topic: str, rate: int) -> tuple[np.ndarray, float]:
+    decided: dict[str, float] = {}
+    appended: dict[str, float] = {}
+    stop = threading.Event()
+    reader = threading.Thread(target=_read_decisions, args=(log, prefix, decided, stop))
+    reader.start()
+    producer = log.producer(linger_ms=5)
+    time.sleep(12)  # workers compile, join and are assigned; not what is measured
+    began = time.monotonic()
+    sent = probes = 0
+    while (elapsed := time.monotonic() - began) < SECONDS:
+        while sent < elapsed * rate:
+            producer.send(topic, _event(f"customer-{sent % 100_000}", sent), partition=sent % 3)
+            sent += 1
+        if probes < PROBES and elapsed > 5 + probes * (SECONDS - 8) / PROBES:
+            _probe(producer, topic, f"probe-{probes}", appended)
+            probes += 1
+        time.sleep(0.001)
+    loaded = sent / (time.monotonic() - began)
+    producer.flush(10)
+    deadline = time.monotonic() + 10
+    while len(decided) < probes and time.monotonic() < deadline:
+        time.sleep(0.05)
+    stop.set()
+    reader.join()
+    producer.close()
+    return np.array([decided[k] - appended[k] for k in appended if k in decided]), loaded
+
+
+def _probe(producer, topic: str, name: str, appended: dict[str, float]) -> None:
+    for i in range(LIMIT + 2):
+        last = i == LIMIT + 1
+        on_ack = (lambda _offset: appended.__setitem__(name, time.monotonic())) if last else None
+        producer.send(topic, _event(name, i), partition=0, on_ack=on_ack)
+
+
+def _event(principal: str, i: int) -> bytes:
+    return msgspec.json.encode(
+        {
+            "ts": time.time(),
+            "request_id": f"{i:032x}",
+            "method": "POST",
+            "endpoint": "/v1/chat/completions",
+            "path": "/v1/chat/completions",
+            "status": 200,
+            "auth": "success",
+            "latency_ms": 12.5,
+            "principal": principal,
+            "ip": f"203.0.{i % 200}.{i % 250}",
+            "user_agent": "openai-python/1.99",
+            "model": "gpt-x",
+            "tokens_in": 400,
+            "tokens_out": 40,
+        }
+    )
+
+
+def _read_decisions(log, prefix: str, decided: dict[str, float], stop: threading.Event) -> None:
+    consumer = log.consumer([f"{prefix}.decisions"], group=f"{prefix}.bench", member="bench")
+    while not stop.is_set():
+        polled = consumer.poll(0.1)
+        if polled.assigned:
+            for tp in polled.assigned:
+                consumer.seek(TopicPartition(*tp), 0)
+            consumer.resume(polled.assigned)
+        for chunk in polled.chunks:
+            now = time.monotonic()
+            for value in chunk.values:
+                if value is not None:
+                    decided.setdefault(msgspec.json.decode(value)["value"], now)
+    consumer.close()

@@ -1,0 +1,70 @@
+"""Run all benchmarks and write benchmarks/RESULTS.md.
+
+Usage: python benchmarks/run.py [--only detect,replay,ingest,latency] [--no-write]
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+from pathlib import Path
+
+import detect
+import ingest
+import latency
+import replay
+from common import Figure, Results, machine
+
+from gatewatch.testing.kafka import broker
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="detect,replay,ingest,latency")
+    parser.add_argument("--no-write", action="store_true")
+    args = parser.parse_args()
+    wanted = set(args.only.split(","))
+    results = Results()
+    if "detect" in wanted:
+        detect.run(results)
+    if "replay" in wanted:
+        replay.run(results)
+    if wanted & {"ingest", "latency"}:
+        with broker() as bootstrap:
+            if "ingest" in wanted:
+                ingest.run(results, bootstrap)
+            if "latency" in wanted:
+                latency.run(results, bootstrap)
+    if not args.no_write:
+        (HERE / "RESULTS.md").write_text(render(results), encoding="utf-8")
+
+
+def render(results: Results) -> str:
+    """The table, with the machine."""
+    lines = [
+        "# Benchmark results",
+        "",
+        f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}, {machine()}. Written by `make bench`; a shared machine, so look at the ratios.",
+        "",
+        "Limit: confluent-kafka and msgspec decode, nothing else. Lean: kafka-python (or none), msgspec and dictionaries of",
+        "counters, as one would write it by hand. Both in the same run.",
+        "",
+        "| what | median | min - max | target | of the limit | of the lean loop | note |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*lines, *(_row(f) for f in results.figures), ""])
+
+
+def _row(f: Figure) -> str:
+    spread = f"{f.spread[0]:,.0f} - {f.spread[1]:,.0f}" if f.spread[1] else ""
+    target = f"{f.target:,.0f}" if f.target else ""
+    limit = f"{f.value / f.limit:.2f}" if f.limit else ""
+    lean = f"{f.value / f.lean:.2f}" if f.lean else ""
+    return f"| {f.name} | {f.value:,.0f} {f.unit} | {spread} | {target} | {limit} | {lean} | {f.note} |"
+
+
+if __name__ == "__main__":
+    main()

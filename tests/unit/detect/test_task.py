@@ -1,0 +1,163 @@
+"""A task is a pure function of its routed log, and one detector's fault is not another's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any, ClassVar
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import gatewatch
+from gatewatch.detect.task import MAX_RAISES, DetectTask
+from gatewatch.errors import StateError
+from gatewatch.events.batch import Batch, encode, schema_id
+from gatewatch.log.base import Headers
+from gatewatch.metrics import Metrics
+from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, FindingBatch, SourceRange
+from gatewatch.registry import Defaults, Entry
+from gatewatch.sdk import (
+    Context,
+    Contribution,
+    Detector,
+    DetectorConfig,
+    Explanation,
+    Hits,
+    Opinion,
+    RawFinding,
+    Reason,
+    Scope,
+    Severity,
+    TableStats,
+)
+from gatewatch.settings import DetectorSettings, KafkaSettings, Settings
+from gatewatch.testing.batches import SEED, batch_of
+
+SETTINGS = Settings(kafka=KafkaSettings(partitions=1))
+
+
+class Nth(Detector):
+    """A finding on every third row of all, whoever it is: the least that shows order and identity."""
+
+    name = "nth"
+    version = 1
+    Config = DetectorConfig
+    scopes: ClassVar = (Scope.PRINCIPAL,)
+    reasons: ClassVar = (Reason(0, "third", "Third row", "rows", Severity.LOW, learned=False),)
+
+    def __init__(self, config: DetectorConfig, context: Context) -> None:
+        super().__init__(config, context)
+        self.seen = 0
+
+    def process(self, batch: Batch) -> Hits:
+        hits = Hits.empty(batch.n)
+        for row in range(batch.n):
+            self.seen += 1
+            if self.seen % 3 == 0:
+                hits.row[hits.count[0]] = row
+                hits.nats[hits.count[0]] = 1.0
+                hits.count[0] += 1
+        return hits
+
+    def explain(self, finding: RawFinding) -> Explanation:
+        return Explanation((Contribution("third", finding.nats, "it was the third"),), "every row", "as the second")
+
+    def opinion(self, scope: Scope, key: int) -> Opinion:
+        return Opinion.QUIET
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        return {"seen": np.array([self.seen])}
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        self.seen = int(arrays["seen"][0])
+
+    def tables(self) -> dict[str, TableStats]:
+        return {}
+
+
+class Broken(Nth):
+    """Raises at every batch."""
+
+    name = "broken"
+
+    def process(self, batch: Batch) -> Hits:
+        raise RuntimeError("a fault in somebody's detector")
+
+
+def _entry(detector: type[Detector]) -> Entry:
+    return Entry(detector.name, detector, Defaults(), "1. look", files(gatewatch))
+
+
+def _task(*detectors: type[Detector], settings: Settings = SETTINGS) -> DetectTask:
+    return DetectTask.build(0, settings, {d.name: _entry(d) for d in detectors}, SEED, Metrics())
+
+
+def _record(first: int, n: int, *, kind: bytes = b"batch", start: int | None = None) -> tuple[bytes, Headers]:
+    """A routed record with source offsets [first, first + n), one row each."""
+    batch = batch_of([{"ts": 1000.0 + first + i, "principal": f"p{first + i}"} for i in range(n)], first_offset=first)
+    ranges = [SourceRange("id", 0, first if start is None else start, first + n, 1000.0 + first + n, topic="access")]
+    headers: Headers = (
+        (H_KIND, kind),
+        (H_SCHEMA, schema_id(batch.arrow)),
+        (H_LAYOUT, f"1:{SEED.id}".encode()),
+        (H_RANGES, msgspec.msgpack.encode(ranges)),
+    )
+    return (encode(batch.arrow) if kind == b"batch" else b""), headers
+
+
+def _findings(said: list[FindingBatch | None]) -> list[str]:
+    return [f"{f.sample} {f.key}" for batch in said if batch is not None for f in batch.findings]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 12])
+def test_findings_do_not_depend_on_the_cut_into_records(rows: int) -> None:
+    """If this fails, a replay gives other alerts than the live run it should reproduce."""
+    task = _task(Nth)
+    said = [task.apply(i, *_record(first, rows)) for i, first in enumerate(range(0, 12, rows))]
+    if 12 % rows:
+        said.append(task.apply(99, *_record(10, 2)))
+    assert _findings(said) == [f"access-0-{i}-0 p{i}" for i in (2, 5, 8, 11)]
+
+
+def test_repeats_are_trimmed_and_early_ranges_refused() -> None:
+    """If this fails, a zombie ingest worker makes requests count twice, or hides some."""
+    task = _task(Nth)
+    task.apply(0, *_record(0, 4))
+    task.apply(1, *_record(2, 4))  # 2 and 3 again
+    task.apply(2, *_record(9, 2))  # 6 to 8 are missing
+    task.apply(3, *_record(6, 3))
+    assert task.counts.rows == 9
+    assert (task.counts.repeated, task.counts.refused) == (1, 1)
+
+
+def test_ticks_move_time_and_say_so_at_most_once_a_second() -> None:
+    """If this fails, alerts of a key that went quiet are never resolved, or `findings` floods."""
+    task = _task(Nth)
+    said = [task.apply(i, *_record(i, 0, kind=b"tick", start=i)) for i in range(3)]
+    assert [s.watermark for s in said if s is not None] == [1000.0, 1001.0, 1002.0]
+    assert task.apply(3, *_record(2, 0, kind=b"tick", start=2)) is None
+
+
+def test_a_detector_that_raises_is_quarantined_and_the_others_go_on() -> None:
+    """If this fails, one faulty detector of a team blinds all of them, or fills the log for ever."""
+    task = _task(Broken, Nth)
+    said = [task.apply(i, *_record(3 * i, 3)) for i in range(MAX_RAISES + 2)]
+    assert len(_findings(said)) == MAX_RAISES + 2
+    assert list(task.detectors) == ["nth"]
+
+
+def test_another_layout_is_refused() -> None:
+    """If this fails, a worker with other partitions or another seed mixes keys up silently."""
+    value, headers = _record(0, 1)
+    wrong = tuple((k, b"12:deadbeef" if k == H_LAYOUT else v) for k, v in headers)
+    with pytest.raises(StateError, match=r"kafka\.partitions and hash seed"):
+        _task(Nth).apply(0, value, wrong)
+
+
+def test_a_detector_whose_mode_is_off_does_not_run() -> None:
+    """If this fails, switching a noisy detector off does not help."""
+    off = Settings(kafka=KafkaSettings(partitions=1), detectors={"nth": DetectorSettings(mode="off")})
+    assert _task(Nth, settings=off).detectors == {}

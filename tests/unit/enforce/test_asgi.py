@@ -1,0 +1,99 @@
+"""The middleware refuses what is blocked, from what it has pulled, and keeps to its policy when it knows nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import httpx
+import pytest
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from gatewatch.clock import ManualClock
+from gatewatch.enforce.asgi import GatewatchMiddleware
+from gatewatch.enforce.bouncers import Bouncers
+from gatewatch.enforce.ledger import Ledger
+from gatewatch.records import Scope
+from gatewatch.testing.decisions import NOW, decision, ledger, put
+
+
+async def _model(_request: Request) -> PlainTextResponse:
+    return PlainTextResponse("42")
+
+
+@contextmanager
+def _server(
+    book: Ledger, clock: ManualClock, *, fail: Literal["open", "closed"] = "open", up: bool = True
+) -> Iterator[tuple[TestClient, GatewatchMiddleware]]:
+    """A model server behind the middleware, whose pulls go straight to the bouncer API."""
+    api = TestClient(
+        Starlette(routes=Bouncers(book, {"model": SecretStr("k")}, clock, lambda: True).routes()),
+        headers={"X-Api-Key": "k"},
+    )
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if not up:
+            raise httpx.ConnectError("down")
+        got = api.get(f"{request.url.path}?{request.url.query.decode()}")
+        return httpx.Response(got.status_code, content=got.content, request=request)
+
+    middleware = GatewatchMiddleware(
+        Starlette(routes=[Route("/", _model)]),
+        "http://gatewatch.test",
+        "k",
+        fail=fail,
+        every_s=3600.0,
+        clock=clock,
+        transport=httpx.MockTransport(answer),
+    )
+    try:
+        if up:
+            middleware.pull()
+        yield TestClient(middleware), middleware
+    finally:
+        middleware.close()
+
+
+def test_a_blocked_address_is_refused_and_the_others_served() -> None:
+    """If this fails, the model server answers attackers, or refuses customers."""
+    clock = ManualClock(NOW)
+    book = ledger(decision("203.0.113.9"), clock=clock)
+    with _server(book, clock) as (client, _):
+        assert client.get("/", headers={"x-real-ip": "203.0.113.9"}).status_code == 403
+        assert client.get("/", headers={"x-real-ip": "203.0.113.8"}).text == "42"
+
+
+def test_changes_are_followed_in_both_directions() -> None:
+    """If this fails, a new block or an unblock never reaches the model server."""
+    clock = ManualClock(NOW)
+    book = ledger(decision("203.0.113.9", id_="a"), clock=clock)
+    with _server(book, clock) as (client, middleware):
+        clock.advance(5)
+        put(book, decision("203.0.113.9", id_="a", removed=NOW + 4), clock)
+        put(book, decision("198.51.100.0/24", Scope.NETWORK), clock)
+        clock.advance(1)
+        middleware.pull()
+        assert client.get("/", headers={"x-real-ip": "203.0.113.9"}).status_code == 200
+        assert client.get("/", headers={"x-real-ip": "198.51.100.9"}).status_code == 403
+
+
+@pytest.mark.parametrize(("fail", "status"), [("open", 200), ("closed", 503)])
+def test_while_nothing_is_known_the_policy_decides(fail: Literal["open", "closed"], status: int) -> None:
+    """If this fails, losing Gatewatch is an outage of the models, or a hole, against the operator's choice."""
+    clock = ManualClock(NOW)
+    with _server(ledger(), clock, fail=fail, up=False) as (client, _):
+        assert client.get("/").status_code == status
+
+
+def test_stale_decisions_count_as_unknown() -> None:
+    """If this fails, a model server that lost Gatewatch yesterday enforces yesterday's blocks as if they were known."""
+    clock = ManualClock(NOW)
+    with _server(ledger(decision("203.0.113.9", ttl_s=9000), clock=clock), clock) as (client, _):
+        clock.advance(61)
+        assert client.get("/", headers={"x-real-ip": "203.0.113.9"}).status_code == 200
