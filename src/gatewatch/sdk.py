@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
+from gatewatch.errors import StateError
 from gatewatch.events.batch import AuthCode, Batch, Flag, Role
 from gatewatch.records import Contribution, Explanation, Opinion, Scope, Severity
 from gatewatch.state.hashing import HashSeed, hash_text, mix
@@ -34,12 +35,15 @@ __all__ = [
     "HashSeed",
     "Hits",
     "KeyTable",
+    "Need",
     "Opinion",
     "RawFinding",
     "Reason",
     "Role",
     "Scope",
     "Severity",
+    "StateError",
+    "TableStats",
     "find",
     "find_or_admit",
     "hash_text",
