@@ -1,0 +1,94 @@
+"""The command ``gatewatch``: one module a command, imported only when that command runs.
+
+So ``gatewatch --help`` starts neither numba nor a Kafka client. A module offers ``app`` (a typer app with commands of
+its own) or ``command`` (a function).
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from gatewatch import __version__
+from gatewatch.cli.errors import reported
+
+# name -> module, and what the list of commands says about it; in the order a newcomer needs them
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "Simulated traffic and attacks through the whole flow, then a scoreboard."),
+    "replay": ("replay", "Run files through ingest, detect and decide at full speed, with the data's own time."),
+    "worker": ("worker", "Read events from Kafka, detect, decide."),
+    "topics": ("topics", "Create and check the topics that Gatewatch needs."),
+    "check": ("check", "Check a settings file before anything starts with it."),
+    "detectors": ("detectors", "What detectors there are, and what each one does."),
+    "alerts": ("alerts", "List, show and explain alerts."),
+    "decisions": ("decisions", "List, add and remove block decisions."),
+    "dead-letters": ("dead_letters", "List, show and retry events that could not be read."),
+    "simulate": ("simulate", "Make benign traffic and labelled attacks, into a file or a topic."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported when they are run, not when they are listed."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All names, in the order of the table."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A name and a line of help: enough for lists."""
+        del ctx
+        return TyperCommand(cmd_name, help=COMMANDS[cmd_name][1]) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The real command, where there is one of that name."""
+        if args and args[0] in COMMANDS:
+            return args[0], load(args[0]), args[1:]
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run; what Gatewatch itself reports becomes one line and an exit code."""
+        with reported(debug=ctx.params["debug"]):
+            return super().invoke(ctx)
+
+
+def load(name: str) -> Any:
+    """Import one command."""
+    module = importlib.import_module(f"gatewatch.cli.{COMMANDS[name][0]}")
+    group = getattr(module, "app", None)
+    if group is None:
+        group = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+        group.command(name)(module.command)
+    command = typer.main.get_command(group)
+    command.name = name
+    return command
+
+
+app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"gatewatch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="GATEWATCH_DEBUG", help="Show the traceback of an error.")
+    ] = False,
+) -> None:
+    """Gatewatch watches the access events of model endpoints, tells people and gateways about abuse."""
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app(prog_name="gatewatch")

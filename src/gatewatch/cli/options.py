@@ -1,0 +1,41 @@
+"""Options that several commands share, so that they are spelled the same everywhere."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gatewatch.settings import parse_duration
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="Settings file.", show_default="built-in settings")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same events.")]
+
+
+def duration(text: str) -> float:
+    """Seconds of ``90``, ``10m``, ``8h``, ``7d``.
+
+    >>> duration("8h")
+    28800.0
+    """
+    value = parse_duration(text)
+    try:
+        return float(str(value))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no duration; write 90, 10m, 8h or 7d") from None
+
+
+def moment(text: str) -> float:
+    """Epoch seconds of an ISO date and time; without a zone it is UTC.
+
+    >>> moment("2026-03-03T06:00")
+    1772517600.0
+    """
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no ISO date and time, such as 2026-03-03T06:00") from None
+    return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
