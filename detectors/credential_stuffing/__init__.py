@@ -1,0 +1,5 @@
+"""Credential stuffing, spraying, cracking, and the takeover that follows; broken clients told apart."""
+
+from .detector import CredentialStuffing
+
+DETECTOR = CredentialStuffing
