@@ -1,0 +1,1 @@
+"""Decide: findings become alerts for people and decisions for gateways. See ``docs/decide.md``."""

@@ -1,0 +1,55 @@
+"""A decision before the guards have seen it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from gatewatch.records import Scope
+
+Network = IPv4Network | IPv6Network
+ADDRESSES = (Scope.IP, Scope.NETWORK)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Whom to stop, and what else is known of the row that caused it.
+
+    ``at`` is the event time at which the decision would start; ``context`` holds other keys of that row, ``share``
+    the key's share of live traffic where the detector says it.
+    """
+
+    id: str
+    scope: Scope
+    value: str
+    at: float
+    context: Mapping[str, str] = field(default_factory=dict)
+    share: float | None = None
+
+    @property
+    def network(self) -> Network | None:
+        """The addresses it would stop; ``None`` where it names none, or names them wrongly."""
+        return parse_network(self.value) if self.scope in ADDRESSES else None
+
+
+def parse_network(text: str) -> Network | None:
+    """An address or CIDR; IPv6 addresses that stand for IPv4 ones (``::ffff:192.0.2.1``) become those."""
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        return None
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((int(mapped), network.prefixlen - 96), strict=False)
+    return network
+
+
+def overlap(a: Network | None, b: Network | None) -> bool:
+    """Whether one address is in both."""
+    if isinstance(a, IPv4Network) and isinstance(b, IPv4Network):
+        return a.overlaps(b)
+    if isinstance(a, IPv6Network) and isinstance(b, IPv6Network):
+        return a.overlaps(b)
+    return False

@@ -1,0 +1,148 @@
+"""The findings log in, alerts and decisions out: a pure function.
+
+No clock and no randomness: time is the tasks' watermarks, to each episode its own task's. Whoever applies the same
+records in the same order, with people's orders at the same offsets, says the same, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gatewatch.catalog import Catalog, Ownership
+from gatewatch.decide import alerts, modes, severity
+from gatewatch.decide.episodes import OPEN_MAX, Episode, Episodes
+from gatewatch.decide.policy import Moment, Policy
+from gatewatch.records import Alert, Decision, Finding, FindingBatch, Mode, Refusal, Scope, Status
+from gatewatch.registry import Entry
+from gatewatch.sdk import Reason
+from gatewatch.settings import Settings
+
+
+@dataclass(slots=True)
+class Decided:
+    """What one record of ``findings`` led to; at most one revision of each alert."""
+
+    alerts: list[Alert] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.alerts or self.decisions or self.refusals)
+
+
+class Decider:
+    """All that decide knows.
+
+    Args:
+        settings: modes, block settings, guards.
+        entries: the detector folders: default modes, severities, tags.
+        catalog: owners and sensitivity.
+        open_max: episodes that may be open at once.
+    """
+
+    def __init__(
+        self, settings: Settings, entries: Mapping[str, Entry], catalog: Catalog, *, open_max: int = OPEN_MAX
+    ) -> None:
+        self._settings, self._entries, self._catalog = settings, entries, catalog
+        self._config_hash = settings.hash
+        self._reasons: dict[tuple[str, str], Reason] = {
+            (name, reason.name): reason for name, entry in entries.items() for reason in entry.detector.reasons
+        }
+        self._tasks: dict[int, tuple[int, float]] = {}  # routed offset applied, watermark
+        self._episodes = Episodes(open_max)
+        self._policy = Policy.of(settings, entries)
+
+    @property
+    def open_episodes(self) -> int:
+        """How many there are, for metrics."""
+        return len(self._episodes)
+
+    def order(self, decision: Decision, offset: int) -> None:
+        """A person's order, or removal of one; it takes effect before the findings of ``offset``."""
+        self._policy.orders.schedule(decision, offset)
+
+    def apply(self, batch: FindingBatch, offset: int) -> Decided:
+        """Apply one record of ``findings``.
+
+        A record that its task had said before is dropped whole. The order of findings within a record does not matter.
+        Cost: about 20 us, and about 100 us a finding.
+        """
+        decided = Decided()
+        self._policy.hear(offset)
+        applied, seen = self._tasks.get(batch.task, (-1, float("-inf")))
+        if batch.routed_offset <= applied:
+            return decided
+        self._tasks[batch.task] = (batch.routed_offset, max(seen, batch.watermark))
+        moment = Moment(batch.task, seen, offset)
+        touched: dict[str, Episode] = {}
+        for finding in _in_order(batch.findings):
+            self._take(finding, moment, touched, decided)
+        for episode in touched.values():
+            self._tell(episode, offset, decided)
+        self._end(touched, moment, decided)
+        return decided
+
+    def _take(self, finding: Finding, moment: Moment, touched: dict[str, Episode], decided: Decided) -> None:
+        """Put a finding into its episode, and order what it leads to."""
+        mode = modes.of(self._settings, self._entries, finding)
+        if mode is Mode.OFF:
+            return
+        ownership = self._ownership(finding)
+        level = severity.level(finding, self._reasons.get((finding.detector, finding.reason)), ownership)
+        episode = self._episodes.get(finding)
+        if episode is not None and finding.ts - episode.last_ts > episode.cool_down_s:
+            self._episodes.end(episode)
+            touched.pop(episode.id, None)
+            decided.alerts.append(self._revision(episode, moment.offset, Status.RESOLVED))
+            episode = None
+        if episode is None:
+            episode = self._episodes.begin(finding, moment.task, mode, level, ownership)
+        episode.add(finding, mode, level, ownership)
+        self._episodes.move(episode, moment.task)
+        touched[episode.id] = episode
+        outcome = self._policy.judge(episode, finding, mode, moment)
+        if isinstance(outcome, Decision):
+            decided.decisions.append(outcome)
+        elif outcome is not None:
+            decided.refusals.append(outcome)
+
+    def _tell(self, episode: Episode, offset: int, decided: Decided) -> None:
+        """A revision of an episode that goes on, where there is news."""
+        if episode.has_news():
+            status = Status.OPEN if episode.told is None else Status.UPDATED
+            episode.tell()
+            decided.alerts.append(self._revision(episode, offset, status))
+
+    def _end(self, touched: dict[str, Episode], moment: Moment, decided: Decided) -> None:
+        """Resolve what the task's time has left behind, and what there is no room for.
+
+        What was touched in this record has had its revision: it ends with a later record.
+        """
+        for episode in self._episodes.over(moment.task, self._tasks[moment.task][1]):
+            if episode.id in touched:
+                self._episodes.keep(episode)
+            else:
+                decided.alerts.append(self._revision(episode, moment.offset, Status.RESOLVED))
+        for episode in self._episodes.surplus():
+            decided.alerts.append(self._revision(episode, moment.offset, Status.RESOLVED, alerts.CLOSED_EARLY))
+
+    def _revision(self, episode: Episode, offset: int, status: Status, note: str | None = None) -> Alert:
+        entry = self._entries[episode.lead.detector]
+        return alerts.revision(episode, entry, offset, self._config_hash, status, note)
+
+    def _ownership(self, finding: Finding) -> Ownership:
+        def named(scope: Scope, name: str) -> str | None:
+            return finding.key if finding.scope is scope else finding.context.get(name)
+
+        return self._catalog.lookup(
+            project=named(Scope.PROJECT, "project") or finding.project,
+            endpoint=named(Scope.ENDPOINT, "endpoint"),
+            model=finding.context.get("model"),
+            principal=named(Scope.PRINCIPAL, "principal"),
+        )
+
+
+def _in_order(findings: tuple[Finding, ...]) -> list[Finding]:
+    """Each finding once, by time."""
+    return sorted({finding.id: finding for finding in findings}.values(), key=lambda f: (f.ts, f.id))

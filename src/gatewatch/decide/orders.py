@@ -1,0 +1,70 @@
+"""What people ordered: decisions they made, and decisions they removed.
+
+Orders reach decide on ``decisions``, beside its own. So that state stays a function of the log, each takes effect at
+one ``findings`` offset: decide writes the order back with that offset (an acknowledgement), and a restart reads it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+
+from gatewatch.decide.candidate import Candidate
+from gatewatch.decide.offences import Key
+from gatewatch.records import Action, Decision
+
+# Removals are remembered for as long as their episode may live; a person makes tens of them, a script thousands.
+CLEARED_MAX = 100_000
+STANDING_MAX = 10_000
+
+
+def is_order(decision: Decision) -> bool:
+    """Whether a record of ``decisions`` is a person's, not ours."""
+    return decision.removed is not None or decision.detector is None
+
+
+@dataclass(slots=True)
+class Orders:
+    """People's orders that have taken effect, and those that will at a later offset."""
+
+    _cleared: OrderedDict[str, str] = field(default_factory=OrderedDict)  # decision id, who
+    _standing: OrderedDict[Key, Decision] = field(default_factory=OrderedDict)
+    _coming: list[tuple[int, int, Decision]] = field(default_factory=list)
+    _turn: count[int] = field(default_factory=count)
+
+    def schedule(self, order: Decision, offset: int) -> None:
+        """Let an order take effect before the findings of ``offset``."""
+        heappush(self._coming, (offset, next(self._turn), order))
+
+    def take_effect(self, offset: int) -> list[Decision]:
+        """Apply what is due; returns the removals among it."""
+        removals: list[Decision] = []
+        while self._coming and self._coming[0][0] <= offset:
+            order = heappop(self._coming)[2]
+            if order.removed is not None:
+                self._clear(order)
+                removals.append(order)
+            elif order.action is Action.BLOCK:
+                self._standing[(order.scope, order.value)] = order
+                if len(self._standing) > STANDING_MAX:
+                    self._standing.popitem(last=False)
+        return removals
+
+    def cleared(self, decision_id: str) -> str | None:
+        """Who removed the decision, or ``None``."""
+        return self._cleared.get(decision_id)
+
+    def standing(self, candidate: Candidate) -> Decision | None:
+        """A person's block on exactly that key that has not ended."""
+        order = self._standing.get((candidate.scope, candidate.value))
+        return order if order is not None and order.until > candidate.at else None
+
+    def _clear(self, order: Decision) -> None:
+        self._cleared[order.id] = order.removed_by or order.actor or "somebody"
+        if len(self._cleared) > CLEARED_MAX:
+            self._cleared.popitem(last=False)
+        key = (order.scope, order.value)
+        if key in self._standing and self._standing[key].id == order.id:
+            del self._standing[key]

@@ -1,0 +1,82 @@
+"""Words for people. What a stranger wrote is cleaned and cut before it stands in a sentence."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from gatewatch.records import Finding, Scope
+
+TEXT_CAP = 128  # of one stranger's string in a sentence: any identifier fits, an essay does not
+# Control, format (bidi overrides, zero width), surrogate, private use, line and paragraph separators: nothing of these
+# shows, and each can make a line read as something it is not.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+
+# What tells a reader most beside the key that is accused, in this order
+_BESIDE: dict[Scope, tuple[tuple[str, str], ...]] = {
+    Scope.IP: (("account", "account"), ("principal", "principal")),
+    Scope.NETWORK: (("ip", "last from"), ("account", "account")),
+    Scope.ACCOUNT: (("ip", "last from"),),
+    Scope.PRINCIPAL: (("ip", "last from"), ("endpoint", "on")),
+    Scope.CREDENTIAL: (("principal", "of"), ("ip", "last from")),
+}
+
+
+def clean(text: str, cap: int = TEXT_CAP) -> str:
+    r"""``text`` in one line, without characters that do not show, at most ``cap`` long.
+
+    >>> clean("root\x1b[2J\u202egnp.exe")
+    'root [2J gnp.exe'
+    """
+    shown = "".join(" " if unicodedata.category(c) in _UNSEEN else c for c in text[: 4 * cap])
+    line = " ".join(shown.split())
+    return line if len(line) <= cap else line[: cap - 1] + "…"
+
+
+def number(value: float) -> str:
+    """A count or rate as people write it: three digits are enough below a thousand.
+
+    >>> number(286.0), number(0.41234), number(1234567.8)
+    ('286', '0.412', '1,234,568')
+    """
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def span(seconds: float) -> str:
+    """A duration with one unit, two where the second says something.
+
+    >>> span(10), span(720), span(5400), span(86400 * 3)
+    ('10 s', '12 min', '1 h 30 min', '3 d')
+    """
+    whole = round(seconds)
+    if whole < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if whole < 120:
+        return f"{whole} s"
+    minutes = round(seconds / 60)
+    if minutes < 120 and (minutes < 60 or minutes % 60 == 0):
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        hours, rest = divmod(minutes, 60)
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{round(seconds / 86400)} d"
+
+
+def accused(scope: Scope, key: str) -> str:
+    """The key with its kind: "ip 192.0.2.1"."""
+    return f"{scope.value} {clean(key)}" if key else scope.value
+
+
+def sentence(finding: Finding) -> str:
+    """What happened, in one line: who, what, how much of which unit, what was expected."""
+    over = f" over {span(finding.window_s)}" if finding.window_s > 0 else ""
+    beside = [
+        f"{word} {clean(finding.context[name])}"
+        for name, word in _BESIDE.get(finding.scope, ())
+        if finding.context.get(name)
+    ]
+    return (
+        f"{finding.title} by {accused(finding.scope, finding.key)}: {number(finding.observed)} {finding.unit}{over}, "
+        f"expected {number(finding.expected)}" + "".join(f"; {part}" for part in beside)
+    )

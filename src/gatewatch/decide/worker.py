@@ -1,0 +1,251 @@
+"""The decide role: reads `findings`, writes `alerts`, `decisions` and, for refusals, `actions`.
+
+`findings` has one partition, so one member of the group is active and the others stand by. Whoever takes it over reads
+it from the beginning and keeps silent until it has passed what the group has committed. An offset is committed once
+all that it and earlier ones led to is acknowledged; what is sent again after a kill has the same ids.
+
+People's orders come in by `decisions`, which the same member reads (one partition too, dealt in the same order).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol
+
+import structlog
+
+from gatewatch.catalog import Catalog
+from gatewatch.clock import Clock
+from gatewatch.decide import records_io
+from gatewatch.decide.decider import Decided, Decider
+from gatewatch.decide.orders import is_order
+from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
+from gatewatch.records import H_READ_AT, Alert, Decision, Refusal
+from gatewatch.registry import Entry
+from gatewatch.settings import Settings
+
+COMMIT_S = 1.0  # what a killed worker repeats is at most this old; readers recognise it by id and revision
+FLUSH_S = 10.0  # as long as a broker may take to answer before its session is over
+H_OFFSET = "gw-findings-offset"  # header of everything that decide writes: the offset that caused it
+_log = structlog.get_logger("gatewatch.decide")
+
+
+class Counts(Protocol):
+    """What decide counts (:class:`gatewatch.metrics.Metrics` does)."""
+
+    def alert(self, alert: Alert) -> None:
+        """One revision went out."""
+
+    def decision(self, decision: Decision) -> None:
+        """One order went out."""
+
+    def refusal(self, refusal: Refusal) -> None:
+        """A guard refused one."""
+
+    def decided_after(self, seconds: float) -> None:
+        """Time from ingest reading a row to the alert or decision that it led to."""
+
+
+@dataclass(slots=True)
+class _Owned:
+    """`findings` is ours: what we know, and how far it is safe."""
+
+    decider: Decider
+    committed: int  # say nothing about records before this one
+    end: int  # when we took it over: caught up from there on
+    next_offset: int  # of the next record to apply
+    unacked: dict[int, int] = field(default_factory=dict)  # findings offset: records on their way
+
+    def safe(self) -> int:
+        """Every record before this offset is done and said."""
+        return min((*self.unacked, self.next_offset))
+
+
+class DecideWorker:
+    """One member of the group ``<prefix>.decide``.
+
+    Args:
+        log: where from and to.
+        settings: modes, block settings, guards.
+        entries: the detector folders.
+        catalog: owners and sensitivity.
+        member: stable id in the group.
+        clock: injected time, for commits and metrics only.
+        metrics: what to count on.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        settings: Settings,
+        entries: Mapping[str, Entry],
+        catalog: Catalog,
+        *,
+        member: str,
+        clock: Clock,
+        metrics: Counts,
+    ) -> None:
+        self._log, self._settings, self._entries, self._catalog = log, settings, entries, catalog
+        self._clock, self._metrics = clock, metrics
+        topic = settings.kafka.topic
+        self._findings = TopicPartition(topic("findings"), 0)
+        self._decisions = TopicPartition(topic("decisions"), 0)
+        self._alerts, self._actions = topic("alerts"), topic("actions")
+        self._owned: _Owned | None = None
+        self._orders_from = 0  # next offset of `decisions` to read
+        self._lock = threading.Lock()
+        self._commit_at = clock.monotonic() + COMMIT_S
+        self._producer = log.producer()
+        self._consumer = log.consumer(
+            [self._findings.topic, self._decisions.topic], group=f"{settings.kafka.prefix}.decide", member=member
+        )
+
+    @property
+    def assigned(self) -> int:
+        """1 where this is the active member, 0 where it stands by."""
+        return 0 if self._owned is None else 1
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that was there when we took over has been applied."""
+        return self._owned is None or self._owned.next_offset >= self._owned.end
+
+    def step(self, timeout_s: float) -> int:
+        """One turn; returns how many records were read.
+
+        Raises:
+            LogError: the worker must end, by ``close(flush=False)``.
+            StateError: a record is not one that this version writes.
+        """
+        polled = self._consumer.poll(timeout_s)
+        self._producer.check()
+        if self._findings in (*polled.lost, *polled.revoked):
+            self._owned = None
+        if polled.assigned:
+            self._take_over(polled.assigned)
+        for chunk in sorted(polled.chunks, key=lambda c: c.tp != self._decisions):  # people first
+            if chunk.tp == self._decisions:
+                self._hear(chunk)
+            elif self._owned is not None:
+                self._apply(self._owned, chunk)
+        now = self._clock.monotonic()
+        if now >= self._commit_at:
+            self._commit()
+            self._commit_at = now + COMMIT_S
+        return sum(len(chunk.offsets) for chunk in polled.chunks)
+
+    def close(self, *, flush: bool = True) -> None:
+        """Leave. With ``flush`` what was said is acknowledged and committed first."""
+        try:
+            if flush:
+                self._producer.flush(FLUSH_S)
+                self._commit()
+        finally:
+            self._producer.close(flush=flush)
+            self._consumer.close()
+
+    def _take_over(self, tps: tuple[TopicPartition, ...]) -> None:
+        if self._findings in tps:
+            begin = self._consumer.beginning_offsets([self._findings])[self._findings]
+            committed = self._consumer.committed([self._findings]).get(self._findings, 0)
+            end = self._consumer.end_offsets([self._findings])[self._findings]
+            decider = Decider(self._settings, self._entries, self._catalog)
+            self._owned = _Owned(decider, max(committed, begin), end, begin)
+            self._consumer.seek(self._findings, begin)
+            self._remember(self._owned)
+        if self._decisions in tps:
+            self._consumer.seek(self._decisions, self._orders_from)
+        self._consumer.resume(tps)
+
+    def _remember(self, owned: _Owned) -> None:
+        """Read all orders there are: those that took effect do so at their offset again, the others from now on."""
+        new: dict[tuple[str, bool], Decision] = {}
+        for chunk in self._log.read(self._decisions.topic):
+            for order in self._read_orders(chunk):
+                if order.findings_offset >= 0:
+                    owned.decider.order(order, order.findings_offset)
+                    new.pop((order.id, order.removed is not None), None)
+                else:
+                    new[order.id, order.removed is not None] = order
+        for order in new.values():
+            self._acknowledge(owned, order)
+
+    def _hear(self, chunk: Chunk) -> None:
+        """Orders that came while we run; what has an offset already is our own acknowledgement."""
+        orders = list(self._read_orders(chunk))
+        if self._owned is not None:
+            for order in orders:
+                if order.findings_offset < 0:
+                    self._acknowledge(self._owned, order)
+
+    def _read_orders(self, chunk: Chunk) -> Iterable[Decision]:
+        if chunk.offsets:
+            self._orders_from = max(self._orders_from, chunk.offsets[-1] + 1)
+        for offset, value in zip(chunk.offsets, chunk.values, strict=True):
+            if value is None:
+                continue
+            decision = records_io.read_decision(value, f"{chunk.tp.topic}-{chunk.tp.partition} offset {offset}")
+            if is_order(decision):
+                yield decision
+
+    def _acknowledge(self, owned: _Owned, order: Decision) -> None:
+        """Let an order take effect at the next record, and write down that it does."""
+        offset = max(owned.next_offset, owned.committed)
+        owned.decider.order(order, offset)
+        taken = order.model_copy(update={"findings_offset": offset})
+        self._send(owned, offset, [(self._decisions.topic, order.id, records_io.write(taken))], ())
+
+    def _apply(self, owned: _Owned, chunk: Chunk) -> None:
+        for offset, value, headers in zip(chunk.offsets, chunk.values, chunk.headers, strict=True):
+            if value is not None:
+                place = f"{chunk.tp.topic}-{chunk.tp.partition} offset {offset}"
+                batch, bad = records_io.read_batch(value, place)
+                if bad:
+                    _log.error("findings that cannot be read were left out", place=place, findings=bad)
+                decided = owned.decider.apply(batch, offset)
+                if decided and offset >= owned.committed:
+                    self._say(owned, decided, offset, headers)
+            owned.next_offset = offset + 1
+
+    def _say(self, owned: _Owned, decided: Decided, offset: int, headers: Headers) -> None:
+        records = [(self._alerts, a.id, records_io.write(a)) for a in decided.alerts]
+        records += [(self._decisions.topic, d.id, records_io.write(d)) for d in decided.decisions]
+        records += [(self._actions, r.alert_id, records_io.write_refusal(r, offset)) for r in decided.refusals]
+        self._send(owned, offset, records, tuple(h for h in headers if h[0] == H_READ_AT))
+        for alert in decided.alerts:
+            self._metrics.alert(alert)
+        for decision in decided.decisions:
+            self._metrics.decision(decision)
+        for refusal in decided.refusals:
+            self._metrics.refusal(refusal)
+        for _name, read_at in (h for h in headers if h[0] == H_READ_AT):
+            self._metrics.decided_after(max(self._clock.now() - float(read_at), 0.0))
+
+    def _send(self, owned: _Owned, offset: int, records: list[tuple[str, str, bytes]], headers: Headers) -> None:
+        with self._lock:
+            owned.unacked[offset] = owned.unacked.get(offset, 0) + len(records)
+        for topic, key, value in records:
+            self._producer.send(
+                topic,
+                value,
+                partition=0,
+                key=key.encode(),
+                headers=((H_OFFSET, str(offset).encode()), *headers),
+                on_ack=partial(self._acked, owned, offset),
+            )
+
+    def _acked(self, owned: _Owned, offset: int, _sent_offset: int) -> None:
+        with self._lock:
+            owned.unacked[offset] -= 1
+            if not owned.unacked[offset]:
+                del owned.unacked[offset]
+
+    def _commit(self) -> None:
+        if self._owned is not None:
+            with self._lock:
+                safe = self._owned.safe()
+            self._consumer.mark(self._findings, max(safe, self._owned.committed))
+        self._consumer.commit()
