@@ -15,7 +15,7 @@ import numpy.typing as npt
 from gatewatch.simulate import rows as r
 from gatewatch.simulate.rows import Codes, Floats, Rng, Rows, joined, lognormal, pick
 from gatewatch.simulate.traffic import bad_keys, calls, end, logins
-from gatewatch.simulate.world import ENDPOINTS, PROJECTS, Place, World
+from gatewatch.simulate.world import ENDPOINTS, PROJECTS, RESTRICTED, Place, World
 
 _DAY_S = 86400.0
 # Activity by hour of day (UTC), mean 1 after scaling: flat machines, office hours, evenings.
@@ -60,6 +60,8 @@ class Services(Source):
     _CALLS_PER_ITEM = 1.6  # an agent or a chain asks more than once
     _WANDER = 0.3  # spread of the logarithm of a service's level
     _MEMORY_S = 1800.0  # how long a level lasts
+    _MANAGERS = 10  # each tenth service has the right to what is restricted,
+    _MANAGES = 0.02  # and uses it in so many of its calls
 
     def __init__(self, world: World, rng: Rng) -> None:
         super().__init__(world, rng)
@@ -81,7 +83,11 @@ class Services(Source):
     def _work(self, who: Codes, begin: Floats) -> Rows:
         each = self.rng.geometric(1 / self._CALLS_PER_ITEM, len(who))
         ts = np.repeat(begin, each) + _gaps_within(self.rng, each, 1.5)
-        return calls(self.world, self.rng, np.repeat(who, each), ts)
+        rows = calls(self.world, self.rng, np.repeat(who, each), ts)
+        manages = (rows["principal"] % self._MANAGERS == 0) & (rows["status"] == 200)
+        manages &= self.rng.random(len(rows)) < self._MANAGES
+        rows["endpoint"][manages] = pick(self.rng, RESTRICTED, int(manages.sum()))
+        return rows
 
 
 class BatchJobs(Source):

@@ -41,15 +41,15 @@ def hosted_addresses(rng: Rng, n: int) -> list[str]:
 
 def access_addresses(rng: Rng, n: int, v6_share: float = 0.2) -> list[str]:
     """Different addresses of homes, most of them IPv4; they lie in as many networks, nearly."""
-    v6 = rng.random(n) < v6_share
     low = rng.choice(1 << _ACCESS[1], size=n, replace=False)
-    sites = rng.integers(0, 1 << 16, n)  # the /48
-    hosts = rng.integers(1, 1 << 62, n)
     base = IPv4Address(_ACCESS[0])
-    return [
-        ipv6(int(site), int(p) & 0xFF, int(host)) if six else str(base + int(p))
-        for six, p, site, host in zip(v6, low, sites, hosts, strict=True)
-    ]
+    addresses = [str(base + int(p)) for p in low]
+    six = np.flatnonzero(rng.random(n) < v6_share)
+    sites, subnets = rng.integers(0, 1 << 16, (2, len(six)))
+    hosts = rng.integers(1, 1 << 62, len(six))
+    for place, site, subnet, host in zip(six.tolist(), sites.tolist(), subnets.tolist(), hosts.tolist(), strict=True):
+        addresses[place] = ipv6(site, subnet, host)
+    return addresses
 
 
 def ipv6(site: int, subnet: int, host: int) -> str:

@@ -77,7 +77,7 @@ def _open(path: str, opened: ExitStack) -> BinaryIO:
         return sys.stdout.buffer
     if not path.endswith(SUFFIXES):
         raise ConfigError("--to", f"{path!r} is neither `kafka` nor a file named *{', *'.join(SUFFIXES)}")
-    raw = opened.enter_context(Path(path).open("wb"))
+    raw = opened.enter_context(Path(path).open("wb"))  # noqa: SIM115 - the stack closes it
     if path.endswith(".gz"):
         # No name and no time in the header: the same events give the same file.
         packed = gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=1, mtime=0)
