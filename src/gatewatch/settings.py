@@ -266,11 +266,33 @@ class PagerDutySettings(Section):
     severity: Severity = Severity.HIGH
 
 
+class AlertmanagerSettings(Section):
+    """Alerts to a Prometheus Alertmanager, API v2."""
+
+    url: str = Field(pattern=r"^https?://")
+
+
+class WebhookSettings(Section):
+    """Alerts as JSON to a URL, signed where a secret is named."""
+
+    url: str = Field(pattern=r"^https?://")
+    secret_env: str | None = None
+    secret_file: Path | None = None
+    envelope: Literal["plain", "cloudevents"] = "plain"
+
+    @property
+    def signed(self) -> bool:
+        """Whether there is a secret."""
+        return self.secret_env is not None or self.secret_file is not None
+
+
 class NotifySettings(Section):
     """Whom the notify role tells."""
 
     slack: SlackSettings | None = None
     pagerduty: PagerDutySettings | None = None
+    alertmanager: AlertmanagerSettings | None = None
+    webhook: WebhookSettings | None = None
 
 
 class Identify(Section):
