@@ -47,9 +47,15 @@ def parse_network(text: str) -> Network | None:
 
 
 def overlap(a: Network | None, b: Network | None) -> bool:
-    """Whether one address is in both."""
+    """Whether one address is in both; an IPv4 address is in an IPv6 network as ``::ffff:a.b.c.d``."""
+    if a is None or b is None:
+        return False
     if isinstance(a, IPv4Network) and isinstance(b, IPv4Network):
         return a.overlaps(b)
-    if isinstance(a, IPv6Network) and isinstance(b, IPv6Network):
-        return a.overlaps(b)
-    return False
+    return _as_v6(a).overlaps(_as_v6(b))
+
+
+def _as_v6(network: Network) -> IPv6Network:
+    if isinstance(network, IPv6Network):
+        return network
+    return IPv6Network((int(network.network_address) | 0xFFFF << 32, network.prefixlen + 96))

@@ -1,0 +1,182 @@
+"""Who must never be stopped, is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewatch.decide import guards
+from gatewatch.decide.candidate import Candidate, overlap, parse_network
+from gatewatch.decide.decider import Decider
+from gatewatch.decide.guards import Breaker, Known, check
+from gatewatch.records import Finding, FindingBatch, Scope, Severity
+from gatewatch.settings import Settings
+
+NOW = 1_700_000_000.0
+ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
+PREFIXES = st.integers(8, 32)
+
+
+def known(**guard_settings: object) -> Known:
+    """What guards know under these settings."""
+    return Known.of(Settings.model_validate({"guards": guard_settings}))
+
+
+def refused_by(candidate: Candidate, state: Known) -> str | None:
+    """The guard that refuses, if one does."""
+    found = check(candidate, state)
+    return None if found is None else found[0]
+
+
+def allow(**scope: str) -> dict[str, object]:
+    """An entry of the allow-list."""
+    return {**scope, "owner": "sre", "reason": "load test", "until": "2027-01-31"}
+
+
+@given(ADDRESSES, st.integers(0, 128), st.booleans(), st.text(max_size=20))
+def test_nothing_that_touches_an_allowed_address_is_ever_stopped(
+    address: str, prefix: int, as_network: bool, other: str
+) -> None:
+    """If this fails, a load test, an office or a health check is cut off by its own security tool."""
+    state = known(allow=[allow(ip=address)], protected_networks=())
+    network = ip_network(f"{address}/{min(prefix, ip_network(address).max_prefixlen)}", strict=False)
+    value = str(network) if as_network else address
+    scope = Scope.NETWORK if as_network else Scope.IP
+    candidate = Candidate("d", scope, value, NOW, {"principal": other, "account": other}, share=None)
+    assert refused_by(candidate, state) == "allow_list"
+    person = Candidate("d", Scope.PRINCIPAL, other or "x", NOW, {"ip": address})
+    assert refused_by(person, state) == "allow_list"
+
+
+@given(ADDRESSES, PREFIXES)
+def test_an_address_in_an_allowed_network_is_never_stopped(address: str, prefix: int) -> None:
+    """If this fails, an allow-list entry for an office network covers nobody in it."""
+    network = ip_network(f"{address}/{prefix}", strict=False)
+    state = known(allow=[allow(network=str(network))], protected_networks=())
+    assert refused_by(Candidate("d", Scope.IP, address, NOW), state) == "allow_list"
+
+
+@given(st.sampled_from(guards.Guards().protected_networks), st.data())
+def test_protected_networks_are_never_stopped(protected: str, data: st.DataObject) -> None:
+    """If this fails, a gateway blocks its own health checks or the load balancer in front of it."""
+    network = ip_network(protected)
+    address = data.draw(st.ip_addresses(v=network.version, network=network)).exploded
+    assert refused_by(Candidate("d", Scope.IP, address, NOW), known()) == "protected_network"
+    assert refused_by(Candidate("d", Scope.NETWORK, str(network), NOW), known()) == "protected_network"
+
+
+def test_an_ipv4_address_in_ipv6_clothes_is_the_same_address() -> None:
+    """If this fails, ::ffff:10.0.0.1 walks round the protection of 10.0.0.0/8."""
+    assert parse_network("::ffff:10.0.0.1") == ip_network("10.0.0.1/32")
+    assert refused_by(Candidate("d", Scope.IP, "::ffff:10.0.0.1", NOW), known()) == "protected_network"
+
+
+@pytest.mark.parametrize(
+    ("scope", "value", "guard"),
+    [
+        (Scope.NETWORK, "0.0.0.0/0", "protected_network"),
+        (Scope.NETWORK, "8.0.0.0/8", "too_broad"),
+        (Scope.NETWORK, "2001:db8::/31", "too_broad"),
+        (Scope.NETWORK, "203.0.0.0/16", None),
+        (Scope.NETWORK, "2001:db8::/32", None),
+        (Scope.IP, "not an address", "malformed"),
+        (Scope.IP, "", "malformed"),
+        (Scope.PRINCIPAL, "  ", "malformed"),
+        (Scope.PRINCIPAL, "alice", None),
+        (Scope.ENDPOINT, "/v1/chat", "too_broad"),
+        (Scope.PROJECT, "billing", "too_broad"),
+        (Scope.ALL, "all", "too_broad"),
+    ],
+)
+def test_what_names_nobody_or_everybody_is_refused(scope: Scope, value: str, guard: str | None) -> None:
+    """If this fails, one odd key shuts everybody out."""
+    assert refused_by(Candidate("d", scope, value, NOW), known()) == guard
+
+
+def test_an_allowed_principal_and_its_credential_go_together() -> None:
+    """If this fails, an allow-listed service is stopped by its key, or a tried account is a shield."""
+    state = known(allow=[allow(principal="svc"), allow(account="root"), allow(credential="k9")])
+    assert refused_by(Candidate("d", Scope.PRINCIPAL, "svc", NOW), state) == "allow_list"
+    assert refused_by(Candidate("d", Scope.CREDENTIAL, "k1", NOW, {"principal": "svc"}), state) == "allow_list"
+    assert refused_by(Candidate("d", Scope.PRINCIPAL, "bob", NOW, {"credential": "k9"}), state) == "allow_list"
+    assert refused_by(Candidate("d", Scope.ACCOUNT, "root", NOW), state) == "allow_list"
+    attacker = Candidate("d", Scope.IP, "203.0.113.9", NOW, {"account": "root", "principal": "svc"})
+    assert refused_by(attacker, state) is None
+
+
+def test_an_entry_ends_on_its_day() -> None:
+    """If this fails, a load test's exemption lasts for ever, or ends a day early."""
+    state = known(allow=[{**allow(ip="203.0.113.7"), "until": "2023-11-14"}])
+    last_second, next_day = 1_700_006_399.0, 1_700_006_400.0
+    assert refused_by(Candidate("d", Scope.IP, "203.0.113.7", last_second), state) == "allow_list"
+    assert refused_by(Candidate("d", Scope.IP, "203.0.113.7", next_day), state) is None
+
+
+def test_protected_principals_and_their_credentials_are_never_stopped() -> None:
+    """If this fails, the billing job or the gateway's own client is cut off."""
+    state = known(protected_principals=("billing-job",))
+    assert refused_by(Candidate("d", Scope.PRINCIPAL, "billing-job", NOW), state) == "protected_principal"
+    key = Candidate("d", Scope.CREDENTIAL, "k1", NOW, {"principal": "billing-job"})
+    assert refused_by(key, state) == "protected_principal"
+
+
+def test_a_key_with_much_of_the_traffic_is_left_to_a_person() -> None:
+    """If this fails, one block stops a tenth of all customers (a company behind one address)."""
+    state = known(share_of_traffic=0.02)
+    assert refused_by(Candidate("d", Scope.IP, "203.0.113.9", NOW, share=0.10), state) == "share_of_traffic"
+    assert refused_by(Candidate("d", Scope.IP, "203.0.113.9", NOW, share=0.02), state) is None
+
+
+@given(st.lists(st.floats(0, 600), max_size=80), st.integers(1, 5))
+def test_no_minute_ever_holds_more_blocks_than_the_breaker_lets_through(starts: list[float], limit: int) -> None:
+    """If this fails, a detector gone wrong blocks a thousand customers before anybody looks."""
+    breaker = Breaker(limit)
+    passed = []
+    for at in starts:  # in any order: partitions are not in step
+        if breaker.count(at) < limit:
+            breaker.add(at)
+            passed.append(at)
+    assert all(sum(1 for b in passed if 0 <= b - a < 60.0) <= limit for a in passed)
+
+
+def test_the_first_guard_in_the_documented_order_is_the_one_that_is_named() -> None:
+    """If this fails, an alert names a lesser reason and its reader fixes the wrong thing."""
+    names = ["cleared", "standing", "allow_list", "protected_network", "protected_principal", "malformed", "too_broad",
+             "blocks_per_minute", "share_of_traffic"]  # fmt: skip
+    assert [name for name, _guard in guards.GUARDS] == names
+    state = known(allow=[allow(ip="10.0.0.1")], blocks_per_minute=1)
+    state.breaker.add(NOW)
+    assert refused_by(Candidate("d", Scope.IP, "10.0.0.1", NOW, share=0.5), state) == "allow_list"
+    state.cleared = lambda _id: "alice"
+    assert refused_by(Candidate("d", Scope.IP, "10.0.0.1", NOW, share=0.5), state) == "cleared"
+
+
+def test_a_full_breaker_alerts_louder_and_says_why(
+    make_finding: Callable[..., Finding],
+    make_batch: Callable[..., FindingBatch],
+    make_decider: Callable[..., Decider],
+) -> None:
+    """If this fails, the 31st attacker of a minute is neither stopped nor shown to anybody."""
+    decider = make_decider(guards={"blocks_per_minute": 2})
+    findings = [make_finding(float(i), key=f"203.0.113.{i}") for i in range(3)]
+    decided = decider.apply(make_batch(0, 5.0, *findings), 0)
+    assert [d.value for d in decided.decisions] == ["203.0.113.0", "203.0.113.1"]
+    assert [(r.guard, r.value) for r in decided.refusals] == [("blocks_per_minute", "203.0.113.2")]
+    assert [a.severity for a in decided.alerts] == [Severity.MEDIUM, Severity.MEDIUM, Severity.HIGH]
+    assert "2 blocks in the last minute are the limit" in decided.alerts[2].context["refused"]
+    later = decider.apply(make_batch(1, 100.0, make_finding(100.0, key="203.0.113.2", n=1)), 1)
+    assert [d.value for d in later.decisions] == ["203.0.113.2"]
+    assert "refused" not in later.alerts[0].context
+
+
+@given(ADDRESSES, ADDRESSES, PREFIXES, PREFIXES)
+def test_overlap_is_symmetric_and_holds_for_what_contains(a: str, b: str, m: int, n: int) -> None:
+    """If this fails, whether an address is protected depends on which of two networks is asked."""
+    x, y = parse_network(f"{a}/{m}"), parse_network(f"{b}/{n}")
+    assert overlap(x, y) == overlap(y, x)
+    assert overlap(x, parse_network(a))
+    assert not overlap(x, None)
