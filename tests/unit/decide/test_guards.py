@@ -14,7 +14,7 @@ from gatewatch.decide.candidate import Candidate, overlap, parse_network
 from gatewatch.decide.decider import Decider
 from gatewatch.decide.guards import Breaker, Known, check
 from gatewatch.records import Finding, FindingBatch, Scope, Severity
-from gatewatch.settings import Settings
+from gatewatch.settings import PROTECTED_NETWORKS, Settings
 
 NOW = 1_700_000_000.0
 ADDRESSES = st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str)
@@ -60,7 +60,7 @@ def test_an_address_in_an_allowed_network_is_never_stopped(address: str, prefix:
     assert refused_by(Candidate("d", Scope.IP, address, NOW), state) == "allow_list"
 
 
-@given(st.sampled_from(guards.Guards().protected_networks), st.data())
+@given(st.sampled_from(PROTECTED_NETWORKS), st.data())
 def test_protected_networks_are_never_stopped(protected: str, data: st.DataObject) -> None:
     """If this fails, a gateway blocks its own health checks or the load balancer in front of it."""
     network = ip_network(protected)
