@@ -16,7 +16,7 @@ from gatewatch.clock import ManualClock
 from gatewatch.decide.worker import DecideWorker
 from gatewatch.detect.worker import DetectWorker
 from gatewatch.ingest.worker import IngestWorker
-from gatewatch.log.base import TopicSpec
+from gatewatch.log.base import TopicPartition, TopicSpec
 from gatewatch.log.memory import MemoryLog
 from gatewatch.metrics import Metrics
 from gatewatch.records import Alert, DeadLetter, Decision, Finding, FindingBatch
@@ -62,12 +62,11 @@ class Flow:
         self.entries = dict(entries) if entries is not None else load_all()
         self._topic = source.topic
         self._clock = ManualClock()
-        self.log = MemoryLog()
+        self.log = MemoryLog(forget=(source.topic, self._own("routed")))
         admin = self.log.admin()
         admin.create([TopicSpec(source.topic, 1), TopicSpec(self._own("routed"), settings.kafka.partitions)])
         admin.create([TopicSpec(self._own(name), 1) for name in _OWN_TOPICS])
         self.metrics = Metrics()
-        self._input = self.log.producer()
         self.ingest = IngestWorker(
             self.log, self.settings, seed, member="flow", clock=self._clock, metrics=self.metrics, history=True
         )
@@ -84,8 +83,7 @@ class Flow:
 
     def feed(self, values: Sequence[bytes]) -> Outcome:
         """Push values (each an object, an array or lines, by the source's format) through the whole flow."""
-        for value in values:
-            self._input.send(self._topic, value, partition=0)
+        self.log.extend(TopicPartition(self._topic, 0), values)
         return self._turn()
 
     def finish(self) -> Outcome:

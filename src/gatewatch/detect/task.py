@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 
 import msgspec
 import structlog
@@ -137,7 +138,7 @@ class DetectTask:
     def _say(self, offset: int, findings: list[Finding]) -> FindingBatch | None:
         """A record for decide: with findings at once, else when event time has gone on by a second."""
         watermark = self.watermarks.now
-        if not findings and watermark < self._told + SIGN_OF_LIFE_S:
+        if not findings and not (isfinite(watermark) and watermark >= self._told + SIGN_OF_LIFE_S):
             return None
         self._told = max(self._told, watermark)
         return FindingBatch(task=self.partition, routed_offset=offset, watermark=watermark, findings=tuple(findings))
