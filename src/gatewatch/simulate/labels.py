@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import ip_network
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import msgspec
-import numpy as np
 
 from gatewatch.records import Scope
 from gatewatch.simulate.rows import Rows
@@ -60,8 +59,8 @@ Record = Header | Episode | Label
 
 def episode_of(world: World, number: int, attack: str, rows: Rows) -> Episode:
     """The truth about an attack whose events are ``rows`` (at least one)."""
-    keys = {scope: _names(world, scope, rows[column]) for scope, column in _COLUMNS.items()}
-    keys[Scope.NETWORK] = sorted({network(ip) for ip in keys[Scope.IP]})
+    scopes = (*_COLUMNS, Scope.NETWORK)
+    keys = {scope: sorted({key for key in keys_of(world, scope, rows) if key}) for scope in scopes}
     return Episode(
         episode=number,
         attack=attack,
@@ -95,11 +94,20 @@ def write(file: IO[bytes], records: Iterable[Record]) -> None:
     file.write(msgspec.json.Encoder().encode_lines(list(records)))
 
 
-def _names(world: World, scope: Scope, codes: Any) -> list[str]:
-    pool = {
+def keys_of(world: World, scope: Scope, rows: Rows) -> list[str | None]:
+    """The key of each row in a scope of :class:`Episode`, ``None`` where a row has none."""
+    if scope is Scope.NETWORK:
+        return [network(ip) if ip else None for ip in keys_of(world, Scope.IP, rows)]
+    if scope not in _COLUMNS:
+        return [None] * len(rows)
+    table = [*_pool(world, scope), None]
+    return [table[code] for code in rows[_COLUMNS[scope]].tolist()]
+
+
+def _pool(world: World, scope: Scope) -> list[str]:
+    return {
         Scope.PRINCIPAL: world.principals,
         Scope.CREDENTIAL: world.credentials,
         Scope.ACCOUNT: world.accounts,
         Scope.IP: world.addresses.names,
     }[scope]
-    return sorted({pool[code] for code in np.unique(codes) if code >= 0})

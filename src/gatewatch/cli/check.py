@@ -1,0 +1,237 @@
+"""``gatewatch check``: a settings file, before anything starts with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gatewatch import settings as settings_module
+from gatewatch.catalog import Catalog
+from gatewatch.cli.errors import FAILED, printable
+from gatewatch.cli.options import Config, Json
+from gatewatch.clock import SystemClock
+from gatewatch.decide import modes
+from gatewatch.errors import ConfigError, GatewatchError, LogError
+from gatewatch.events import formats
+from gatewatch.log import open_log
+from gatewatch.records import Mode
+from gatewatch.registry import Entry, check_settings, load_all
+from gatewatch.roles import Role
+from gatewatch.settings import Settings, Source
+
+_WARNED = 1
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """One thing that was looked at."""
+
+    level: Level
+    path: str  # where in the settings
+    text: str
+
+
+Remarks = Iterator[Remark]
+
+
+def command(
+    config: Config = None,
+    as_json: Json = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if there are warnings.")] = False,
+    online: Annotated[bool, typer.Option("--online", help="Ask Kafka for the topics, too.")] = False,
+) -> None:
+    """Check a settings file before anything starts with it.
+
+    Ends with exit code 2 if a worker would refuse it, 1 with --strict if there is something to think about, else 0.
+    """
+    settings = settings_module.load(config)
+    entries = load_all()
+    remarks = list(remarks_on(settings, entries, config))
+    if online:
+        remarks += _topics(settings)
+    table = list(modes_of(settings, entries))
+    console = Console()
+    if as_json:
+        console.print_json(data={"remarks": [asdict(remark) for remark in remarks], "modes": table})
+    else:
+        _print(console, remarks, table)
+    levels = {remark.level for remark in remarks}
+    if Level.ERROR in levels:
+        raise typer.Exit(FAILED)
+    if strict and Level.WARNING in levels:
+        raise typer.Exit(_WARNED)
+
+
+def remarks_on(settings: Settings, entries: dict[str, Entry], config: Path | None) -> Remarks:
+    """Everything that can be said without a network."""
+    yield Remark(Level.OK, str(config or "built-in settings"), f"can be read; config hash {settings.hash}")
+    yield from _secrets(settings)
+    yield from _catalog(settings)
+    yield from _detectors(settings, entries)
+    yield from _sources(settings, entries)
+    yield from _budgets(settings, entries)
+    yield from _blocks(settings, entries)
+    yield from _roles(settings)
+    yield from _allow_list(settings, SystemClock().now())
+
+
+def _tried(path: str, good: str, work: Callable[[], object]) -> Remark:
+    """What is found when something is tried."""
+    try:
+        work()
+    except GatewatchError as error:
+        return Remark(Level.ERROR, path, str(error))
+    return Remark(Level.OK, path, good)
+
+
+def _secrets(settings: Settings) -> Remarks:
+    security = settings.kafka.security
+    if security.protocol.startswith("SASL"):
+        yield _tried("kafka.security", "the password is there", security.password)
+
+
+def _catalog(settings: Settings) -> Remarks:
+    if settings.catalog is not None:
+        yield _tried("catalog", f"{settings.catalog} can be read", lambda: Catalog.load(settings.catalog))
+
+
+def _detectors(settings: Settings, entries: dict[str, Entry]) -> Remarks:
+    for name, own in settings.detectors.items():
+        yield _tried(
+            f"detectors.{name}", "its options are right", lambda n=name, o=own: check_settings(entries, {n: o})
+        )
+    for project, its in settings.projects.items():
+        for name in its.detectors:
+            if name not in entries:
+                known = ", ".join(entries)
+                path = f"projects.{project}.detectors.{name}"
+                yield Remark(Level.ERROR, path, f"no such detector; there are: {known}")
+
+
+def _sources(settings: Settings, entries: dict[str, Entry]) -> Remarks:
+    if not settings.sources:
+        yield Remark(Level.WARNING, "sources", "no topic to read: a worker would have nothing to do")
+    for i, source in enumerate(settings.sources):
+        try:
+            fields = formats.get(source.format, source=source).fields
+        except ConfigError as error:
+            yield Remark(Level.ERROR, f"sources.{i}", str(error))
+            continue
+        yield Remark(Level.OK, f"sources.{i}", f"topic {source.topic}, format {source.format}")
+        for entry in entries.values():
+            yield from _blind(f"sources.{i}", source, fields, entry)
+
+
+def _blind(path: str, source: Source, fields: frozenset[str], entry: Entry) -> Remarks:
+    """Scopes that a detector cannot judge, because the format brings none of the fields it needs."""
+    for need in entry.detector.needs:
+        if fields.isdisjoint(need.fields):
+            how = f": {need.how}" if need.how else ""
+            wanted = " or ".join(need.fields)
+            yield Remark(
+                Level.WARNING,
+                path,
+                f"{entry.name} is blind on {need.scope.value}: format {source.format} brings no {wanted}{how}",
+            )
+
+
+def _budgets(settings: Settings, entries: dict[str, Entry]) -> Remarks:
+    """What the budgets add up to; one share of it for each detector that is on."""
+    general = settings.budget.false_alarms_per_day
+    active = [e.name for e in entries.values() if e.mode(settings.detectors.get(e.name)) is not Mode.OFF]
+    own = {name: p.budget.false_alarms_per_day for name, p in settings.projects.items() if p.budget is not None}
+    total = sum(own.get(name, general) for name in settings.projects)
+    listed = f"; {len(settings.projects)} projects listed here: {total:g} a day in all" if settings.projects else ""
+    each = f", {general / len(active):g} for each of {len(active)} detectors" if active else ""
+    yield Remark(
+        Level.OK, "budget", f"{general:g} false alarms a day of medium severity or worse for a project{each}{listed}"
+    )
+    if not active:
+        yield Remark(Level.WARNING, "detectors", "every detector is off: nothing will be found")
+
+
+def _blocks(settings: Settings, entries: dict[str, Entry]) -> Remarks:
+    """Where an order to block would go."""
+    blocking = sorted({row["detector"] for row in modes_of(settings, entries) if row["mode"] == Mode.BLOCK.value})
+    if blocking and settings.enforce is None:
+        yield Remark(
+            Level.WARNING,
+            "enforce",
+            f"mode block for {', '.join(blocking)}, but no `enforce` section: decisions are written to "
+            f"{settings.kafka.topic('decisions')}, and stop nobody unless a gateway of yours reads them there",
+        )
+
+
+def _roles(settings: Settings) -> Remarks:
+    """Sections of roles that this version does not run."""
+    here = {role.value for role in Role}
+    for name, section in (("notify", settings.notify), ("enforce", settings.enforce)):
+        if section is not None and name not in here:
+            yield Remark(Level.WARNING, name, f"accepted, but `gatewatch worker` has no role {name} in this version")
+
+
+def _allow_list(settings: Settings, now: float) -> Remarks:
+    for i, entry in enumerate(settings.guards.allow):
+        if entry.until_ts < now:
+            yield Remark(Level.WARNING, f"guards.allow.{i}", f"{entry.value} of {entry.owner} ran out on {entry.until}")
+
+
+def _topics(settings: Settings) -> Remarks:
+    """The topics of the sources, as Kafka has them."""
+    try:
+        with closing(open_log(settings.kafka)) as log, closing(log.admin()) as admin:
+            names = [source.topic for source in settings.sources]
+            own = [settings.kafka.topic(name) for name in ("routed", "findings", "alerts", "decisions", "dead-letters")]
+            found = admin.describe([*names, *own])
+    except LogError as error:
+        yield Remark(Level.ERROR, "kafka", str(error))
+        return
+    for i, name in enumerate(names):
+        known = found.get(name)
+        text = f"topic {name} has {known.partitions} partitions" if known else f"topic {name} does not exist"
+        yield Remark(Level.OK if known else Level.ERROR, f"sources.{i}.topic", text)
+    missing = [name for name in own if name not in found]
+    if missing:
+        yield Remark(Level.ERROR, "kafka", f"missing: {', '.join(missing)}; run `gatewatch topics create`")
+    else:
+        yield Remark(Level.OK, "kafka", "the topics of Gatewatch exist; `gatewatch topics check` looks closer")
+
+
+def modes_of(settings: Settings, entries: dict[str, Entry]) -> Iterator[dict[str, str]]:
+    """Mode of each detector, in general and in each project that is listed."""
+    for name in entries:
+        yield {"detector": name, "project": "", "mode": modes.configured(settings, entries, name, None).value}
+        for project in settings.projects:
+            mode = modes.configured(settings, entries, name, project)
+            yield {"detector": name, "project": project, "mode": mode.value}
+
+
+def _print(console: Console, remarks: list[Remark], table: list[dict[str, str]]) -> None:
+    colours = {Level.OK: "green", Level.WARNING: "yellow", Level.ERROR: "red"}
+    for remark in remarks:
+        head = f"[{colours[remark.level]}]{remark.level.value:>7}[/]"
+        console.print(f"{head}  {escape(printable(f'{remark.path}: {remark.text}'))}", highlight=False, soft_wrap=True)
+    shown = Table("detector", "project", "mode", show_edge=False)
+    for row in table:
+        shown.add_row(row["detector"], escape(row["project"] or "any other"), row["mode"])
+    console.print()
+    console.print(shown)
+    counts = {level: sum(remark.level is level for remark in remarks) for level in Level}
+    console.print(f"\n{counts[Level.ERROR]} errors, {counts[Level.WARNING]} warnings")

@@ -1,0 +1,131 @@
+"""One run: a simulated day through the whole flow, chunk by chunk, and what came out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gatewatch.clock import stopwatch
+from gatewatch.demo.coverage import COVERAGE
+from gatewatch.demo.score import Scoreboard, Truth, score
+from gatewatch.flow import Flow, Outcome
+from gatewatch.records import Alert, Decision, Mode
+from gatewatch.registry import load_all
+from gatewatch.settings import Settings, Source, parse
+from gatewatch.simulate.labels import Episode
+from gatewatch.simulate.scenario import Simulation
+
+# A Tuesday, 06:00 UTC: the morning rush falls into the quiet stretch, the attacks into the working day.
+_START = 1772517600.0
+_HOURS = 8.0
+# What the whole flow with its simulator was measured to do on one core is twice this: a slow machine should not make
+# the demo long.
+_EVENTS_PER_WALL_S = 25_000.0
+_HOSTILE = 30_000  # events of all attacks together, at any rate
+_RATES = (6.0, 40.0)  # below, people are too few for the attacks on accounts; above, a minute shows nothing more
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is simulated: a pure function of the options, so that a run can be repeated anywhere."""
+
+    seed: int
+    rate: float
+    hours: float = _HOURS
+    start: float = _START
+
+    @classmethod
+    def lasting(cls, wall_s: float, seed: int) -> Plan:
+        """A run of about so many seconds on an ordinary machine; the same hours, with fewer or more callers."""
+        events = max(0.0, wall_s * _EVENTS_PER_WALL_S - _HOSTILE)
+        low, high = _RATES
+        return cls(seed, rate=round(min(high, max(low, events / (_HOURS * 3600.0))), 1))
+
+
+@dataclass(slots=True)
+class Progress:
+    """What somebody who watches sees: counts so far, newest things last."""
+
+    now: float = 0.0  # event time
+    share: float = 0.0  # of the run
+    events: int = 0
+    wall_s: float = 0.0
+    under_way: list[str] = field(default_factory=list)
+    alerts: dict[str, Alert] = field(default_factory=dict)  # by id, the last revision of each that was sent
+    decisions: dict[str, Decision] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Everything that the last page tells."""
+
+    plan: Plan
+    board: Scoreboard
+    episodes: tuple[Episode, ...]
+    services: int
+    people: int
+    events: int
+    dead: int
+    alerts: dict[str, Alert]
+    shadows: int
+    wall_s: float
+    detectors: tuple[str, ...]
+
+
+def settings() -> Settings:
+    """The settings of the demo: those of a small site that lets Gatewatch block addresses that try passwords."""
+    return parse(
+        {
+            "kafka": {"partitions": 4},
+            "detectors": {"credential_stuffing": {"mode": "block", "block": {"scope": "ip", "ttl": "10m"}}},
+        },
+        Settings,
+    )
+
+
+def run(plan: Plan, on_progress: Callable[[Progress], None]) -> Result:
+    """Simulate, judge, score. Calls ``on_progress`` after each chunk, with an object that it goes on changing."""
+    entries = load_all()
+    simulation = Simulation("demo", rate=plan.rate, duration_s=plan.hours * 3600.0, start=plan.start, seed=plan.seed)
+    flow = Flow(settings(), Source(topic="simulated", format="native"), entries=entries)
+    progress = Progress(now=simulation.start)
+    revisions: list[Alert] = []
+    decisions: list[Decision] = []
+    dead = 0
+
+    def take(outcome: Outcome) -> None:
+        nonlocal dead
+        revisions.extend(outcome.alerts)
+        decisions.extend(outcome.decisions)
+        dead += len(outcome.dead)
+        progress.events += outcome.events
+        progress.alerts |= {alert.id: alert for alert in outcome.alerts if alert.mode is not Mode.SHADOW}
+        progress.decisions |= {d.id: d for d in outcome.decisions if d.mode is not Mode.SHADOW}
+
+    began = stopwatch()
+    for window in simulation.windows():
+        take(flow.feed(window.values))
+        progress.now, progress.wall_s = window.stop, stopwatch() - began
+        progress.share = (window.stop - simulation.start) / (simulation.stop - simulation.start)
+        progress.under_way = [e.attack for e in simulation.episodes if e.first_ts <= window.stop <= e.last_ts + 60.0]
+        on_progress(progress)
+    take(flow.finish())
+    hostile = simulation.hostile
+    truths = [
+        Truth(simulation.world, episode, hostile[hostile["episode"] == episode.episode])
+        for episode in simulation.episodes
+    ]
+    covered = {attack for attack, sees in COVERAGE.items() if sees.is_in(entries)}
+    return Result(
+        plan=plan,
+        board=score(truths, revisions, decisions, covered, plan.hours / 24.0),
+        episodes=tuple(simulation.episodes),
+        services=simulation.world.services,
+        people=simulation.world.people,
+        events=progress.events,
+        dead=dead,
+        alerts=progress.alerts,
+        shadows=len({alert.id for alert in revisions if alert.mode is Mode.SHADOW}),
+        wall_s=stopwatch() - began,
+        detectors=tuple(entries),
+    )
