@@ -2,3 +2,19 @@
 
 :mod:`gatewatch.log.base` is the seam; nothing outside this room imports a Kafka client.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gatewatch.log.base import Log
+    from gatewatch.settings import KafkaSettings
+
+
+def open_log(settings: KafkaSettings) -> Log:
+    """The Kafka cluster of ``settings``. Connects only when something is asked for."""
+    # kafka-python takes a quarter of a second to import: replay and demo, which need none of it, do not pay.
+    from gatewatch.log.kafka import KafkaLog  # noqa: PLC0415 - said above
+
+    return KafkaLog(settings)

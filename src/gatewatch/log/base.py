@@ -42,13 +42,18 @@ class Polled:
 
     ``assigned`` partitions start PAUSED: seek if you must, then :meth:`Consumer.resume` them. ``revoked`` were taken
     in good order (what was marked has been committed as far as possible); ``lost`` were taken without us: their state
-    must be dropped and nothing of it sent.
+    must be dropped and nothing of it sent. A partition that went and came back is among ``revoked`` or ``lost`` and
+    among ``assigned``.
     """
 
     chunks: list[Chunk] = field(default_factory=list)
     assigned: tuple[TopicPartition, ...] = ()
     revoked: tuple[TopicPartition, ...] = ()
     lost: tuple[TopicPartition, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether anything came."""
+        return bool(self.chunks or self.assigned or self.revoked or self.lost)
 
 
 class Consumer(Protocol):
@@ -64,11 +69,14 @@ class Consumer(Protocol):
         ...
 
     def mark(self, tp: TopicPartition, next_offset: int) -> None:
-        """Everything of ``tp`` before ``next_offset`` is done; :meth:`commit` and a revocation will say so."""
+        """Everything of ``tp`` before ``next_offset`` is done; :meth:`commit` and a revocation will say so.
+
+        Does nothing for a partition that is not (or no longer) ours: acknowledgements may come late.
+        """
         ...
 
     def commit(self) -> None:
-        """Commit every mark made since the last commit, and wait.
+        """Commit every mark made since the last commit, and wait. While the group rebalances, marks wait for the next.
 
         Raises:
             FencedError: the partitions belong to somebody else now.
@@ -101,11 +109,18 @@ class Consumer(Protocol):
         ...
 
     def lag(self) -> dict[TopicPartition, int]:
-        """Records not yet polled, for each assigned partition, as of the last fetch. Cost: no request to the log."""
+        """Records not yet polled, for each assigned partition, as of the last fetch. Cost: no request to the log.
+
+        A partition that was not fetched from yet is absent.
+        """
         ...
 
     def close(self) -> None:
-        """Leave. Commits nothing by itself."""
+        """Go. Commits nothing by itself.
+
+        A member has a stable id, so the group keeps its partitions for it until its session runs out (``kafka.
+        session_timeout``): a restart moves nothing, and the others take over only after that.
+        """
         ...
 
 
@@ -122,10 +137,14 @@ class Producer(Protocol):
         headers: Headers = (),
         on_ack: Callable[[int], None] | None = None,
     ) -> None:
-        """Queue one record; ``on_ack(offset)`` is called from another thread once every in-sync replica has it.
+        """Queue one record; ``on_ack(offset)`` is called once every in-sync replica has it.
+
+        The call comes from another thread, perhaps before ``send`` returns. An error in it fails the producer.
 
         Raises:
             RecordTooLargeError: larger than the topic takes; nothing was queued and the producer is still good.
+            TopicMissingError: no such topic; the same.
+            LogError: no key for a compacted topic, or no such partition; the same.
             SendError: an earlier record was not acknowledged, or there was no room for ``max_block_s``.
         """
         ...
@@ -163,7 +182,10 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class TopicInfo:
-    """What a topic is. ``id`` changes when a topic is deleted and made again under the same name."""
+    """What a topic is. ``id`` changes when a topic is deleted and made again under the same name.
+
+    ``configs`` are those in effect; a log may leave out defaults.
+    """
 
     name: str
     id: str

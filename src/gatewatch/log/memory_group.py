@@ -141,7 +141,7 @@ class MemoryConsumer:
         with self._log.changed:
             while True:
                 polled = self._poll(max_records)
-                if polled.chunks or polled.assigned or polled.revoked or polled.lost:
+                if polled:
                     return polled
                 left = min(deadline - _clock.monotonic(), self._group.wait_s())
                 if deadline <= _clock.monotonic():

@@ -1,0 +1,124 @@
+"""The log in production: a Kafka cluster."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from kafka import KafkaConsumer as Client
+from kafka import TopicPartition as KafkaTopicPartition
+from kafka.errors import KafkaError
+
+from gatewatch.errors import GatewatchError, LogError
+from gatewatch.log.base import Chunk, Consumer, TopicInfo, TopicPartition
+from gatewatch.log.kafka_admin import KafkaAdmin
+from gatewatch.log.kafka_config import PATIENCE_S, client_config
+from gatewatch.log.kafka_connect import connect
+from gatewatch.log.kafka_consumer import KafkaConsumer, missing
+from gatewatch.log.kafka_producer import KafkaProducer
+from gatewatch.settings import KafkaSettings
+
+T = TypeVar("T", bound="KafkaProducer | Consumer")
+
+_READ_POLL_S = 0.5
+_READ_RECORDS = 5000
+
+
+class KafkaLog:
+    """See :class:`gatewatch.log.base.Log`. Connects only when something is asked for. Thread-safe."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._opened: list[KafkaProducer | Consumer] = []
+
+    def consumer(self, topics: Sequence[str], *, group: str, member: str, values_only: bool = False) -> Consumer:
+        """Join a group. With ``values_only`` it may be the faster client (``kafka.client``)."""
+        consumer: Consumer
+        if values_only and wants_librdkafka(self._settings):
+            from gatewatch.log.librdkafka import LibrdkafkaConsumer  # noqa: PLC0415 - an optional extra
+
+            for topic in topics:
+                self._describe(topic)
+            consumer = LibrdkafkaConsumer(self._settings, topics, group=group, member=member, values_only=True)
+        else:
+            consumer = KafkaConsumer(self._settings, topics, group=group, member=member, values_only=values_only)
+        return self._keep(consumer)
+
+    def producer(self, *, linger_ms: int = 5) -> KafkaProducer:
+        """A producer of its own."""
+        return self._keep(KafkaProducer(self._settings, self._describe, linger_ms=linger_ms))
+
+    def admin(self) -> KafkaAdmin:
+        """For topics and groups."""
+        return KafkaAdmin(self._settings)
+
+    def read(self, topic: str, *, start: Mapping[int, int] | None = None) -> Iterator[Chunk]:
+        """All records of all partitions up to what is the end now, in no group."""
+        partitions = range(self._describe(topic).partitions)
+        tps = [KafkaTopicPartition(topic, p) for p in partitions]
+        with closing(self._reader()) as client:
+            try:
+                ends = client.end_offsets(tps, timeout_ms=int(PATIENCE_S * 1000))
+                starts = client.beginning_offsets(tps, timeout_ms=int(PATIENCE_S * 1000))
+                at = {tp: max((start or {}).get(tp.partition, 0), starts[tp]) for tp in tps}
+                left = {tp for tp in tps if at[tp] < ends[tp]}
+                client.assign(sorted(left))
+                for tp in left:
+                    client.seek(tp, at[tp])
+                while left:
+                    yield from _read_some(client, ends)
+                    left = {tp for tp in left if client.position(tp) < ends[tp]}
+            except KafkaError as error:
+                raise LogError(f"topic {topic!r} cannot be read: {error}") from error
+
+    def close(self) -> None:
+        """Close what was opened and is still open; nothing is flushed."""
+        with self._lock:
+            opened, self._opened = self._opened, []
+        for one in opened:
+            with suppress(GatewatchError):
+                one.close(flush=False) if isinstance(one, KafkaProducer) else one.close()
+
+    def _keep(self, one: T) -> T:
+        with self._lock:
+            self._opened.append(one)
+        return one
+
+    def _describe(self, topic: str) -> TopicInfo:
+        with closing(self.admin()) as admin:
+            found = admin.describe([topic])
+        if topic not in found:
+            raise missing(topic)
+        return found[topic]
+
+    def _reader(self) -> Any:
+        config = client_config(self._settings, "gatewatch-reader")
+        config |= {"enable_auto_commit": False, "auto_offset_reset": "earliest", "allow_auto_create_topics": False}
+        return connect(Client, self._settings, config)
+
+
+def wants_librdkafka(settings: KafkaSettings) -> bool:
+    """Whether ``kafka.client`` says librdkafka, or ``auto`` and its package is there."""
+    if settings.client == "auto":
+        return find_spec("confluent_kafka") is not None
+    return settings.client == "librdkafka"
+
+
+def _read_some(client: Any, ends: Mapping[Any, int]) -> Iterator[Chunk]:
+    """One poll's records, without those that came after the end was looked up."""
+    polled = client.poll(timeout_ms=int(_READ_POLL_S * 1000), max_records=_READ_RECORDS)
+    for tp, batch in polled.items():
+        records = [r for r in batch if r.offset < ends[tp]]
+        if records:
+            yield Chunk(
+                TopicPartition(*tp),
+                [r.offset for r in records],
+                [r.value for r in records],
+                [r.key for r in records],
+                [tuple(r.headers) for r in records],
+                [r.timestamp for r in records],
+            )

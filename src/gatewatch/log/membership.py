@@ -1,0 +1,117 @@
+"""What a member of a group owns, has read and has marked, and what happened to that since the last poll.
+
+Shared by both Kafka clients. An eager rebalance takes everything and gives most of it back: only what changed hands is
+told. No client is called from here, so it may be used inside a rebalance callback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from gatewatch.errors import LogError
+from gatewatch.log.base import Polled, TopicPartition
+
+
+class Membership:
+    """Owned partitions and their marks.
+
+    Attributes:
+        owned: partitions that are ours.
+        next_offset: for those that were sought or read, the offset after the last record polled.
+        closed: nothing that happens now counts.
+    """
+
+    def __init__(self) -> None:
+        self.owned: set[TopicPartition] = set()
+        self.next_offset: dict[TopicPartition, int] = {}
+        self.closed = False
+        self._marks: dict[TopicPartition, int] = {}
+        self._renewed: set[TopicPartition] = set()
+        self._news = Polled()
+
+    def mark(self, tp: TopicPartition, next_offset: int) -> None:
+        """Remember what is done; of a partition that is not ours it says nothing."""
+        if tp in self.owned:
+            self._marks[tp] = next_offset
+
+    def take_marks(self) -> dict[TopicPartition, int]:
+        """All marks, to be committed."""
+        marks, self._marks = self._marks, {}
+        return marks
+
+    def put_back(self, marks: dict[TopicPartition, int]) -> None:
+        """They could not be committed: keep those that are not outdated."""
+        self._marks = {tp: offset for tp, offset in marks.items() if tp in self.owned} | self._marks
+
+    def revoking(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """A rebalance begins; returns the marks to commit. They are kept until it is known what is gone."""
+        if self.closed:
+            return {}
+        return {tp: self._marks[tp] for tp in tps if tp in self._marks}
+
+    def assigned(self, tps: Collection[TopicPartition], *, unbroken: bool) -> list[TopicPartition]:
+        """A rebalance is over; returns the partitions that are new.
+
+        Where it took more than one round (not ``unbroken``), somebody else may have had what we kept in between: those
+        partitions count as revoked and new.
+        """
+        if self.closed:
+            return []
+        now = set(tps)
+        kept = self.owned & now if unbroken else set()
+        gone, new = sorted(self.owned - kept), sorted(now - kept)
+        self._renewed |= self.owned & now - kept
+        self._forget(gone)
+        self.owned = now
+        self._news.revoked += tuple(gone)
+        self._news.assigned = (*(tp for tp in self._news.assigned if tp in now and tp not in new), *new)
+        return new
+
+    def lose(self, tps: Collection[TopicPartition]) -> None:
+        """Taken without us."""
+        if self.closed:
+            return
+        lost = [tp for tp in tps if tp in self.owned]
+        self._forget(lost)
+        self.owned -= set(lost)
+        self._news.lost += tuple(lost)
+        self._news.assigned = tuple(tp for tp in self._news.assigned if tp not in lost)
+
+    def polled(self, tp: TopicPartition, offsets: Sequence[int]) -> None:
+        """Records came.
+
+        Raises:
+            LogError: they go backwards, which only a topic that was made again under its old name does.
+        """
+        expected = self.next_offset.get(tp, 0)
+        if offsets[0] < expected:
+            raise LogError(
+                f"{tp.topic}-{tp.partition}: offset {offsets[0]} after {expected - 1}: "
+                "the topic was deleted and made again; start the worker again"
+            )
+        self.next_offset[tp] = offsets[-1] + 1
+
+    def take(self) -> Polled:
+        """What happened since the last time."""
+        news, self._news = self._news, Polled()
+        return news
+
+    def take_renewed(self) -> set[TopicPartition]:
+        """Partitions that were kept, but not without a break: their position must be set again."""
+        renewed, self._renewed = self._renewed & self.owned, set()
+        return renewed
+
+    def check_owned(self, tps: Collection[TopicPartition]) -> None:
+        """Raise where one is not ours.
+
+        Raises:
+            LogError: names it.
+        """
+        for tp in tps:
+            if tp not in self.owned:
+                raise LogError(f"{tp.topic}-{tp.partition} is not assigned to this member")
+
+    def _forget(self, tps: Collection[TopicPartition]) -> None:
+        for tp in tps:
+            self._marks.pop(tp, None)
+            self.next_offset.pop(tp, None)
