@@ -1,0 +1,227 @@
+"""``gatewatch alerts``: what people were told, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gatewatch import registry
+from gatewatch.cli import own
+from gatewatch.cli.options import Config, Json, duration
+from gatewatch.clock import SystemClock
+from gatewatch.decide import records_io
+from gatewatch.decide.text import accused, number, span
+from gatewatch.errors import DetectorError
+from gatewatch.records import Alert, Mode, Severity, Status
+
+app = typer.Typer(help="List, show and explain alerts.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+_COLOURS = {
+    Severity.CRITICAL: "bold red",
+    Severity.HIGH: "red",
+    Severity.MEDIUM: "yellow",
+    Severity.LOW: "cyan",
+    Severity.INFO: "dim",
+}
+_BAR = 30  # cells of the longest contribution
+
+
+@app.command("list")
+def list_command(
+    config: Config = None,
+    folder: own.From = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Only those with a finding in the last 90, 10m, 8h, 7d (of the data, with --from)."),
+    ] = None,
+    severity: Annotated[Severity | None, typer.Option(help="Only this severity and worse.")] = None,
+    detector: Annotated[str | None, typer.Option(help="Only this detector.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
+    open_only: Annotated[bool, typer.Option("--open", help="Only those that go on.")] = False,
+    shadow: Annotated[bool, typer.Option("--shadow", help="Also what was recorded and not sent.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List alerts, each as it stands now, the latest last."""
+    alerts = load(config, folder)
+    oldest = _oldest(alerts, since, live=folder is None)
+    chosen = [
+        a
+        for a in alerts
+        if (severity is None or a.severity.rank >= severity.rank)
+        and (detector is None or a.detector == detector)
+        and (project is None or a.project == project)
+        and not (open_only and a.status is Status.RESOLVED)
+        and (shadow or a.mode is not Mode.SHADOW)
+        and a.last_ts >= oldest
+    ]
+    if as_json:
+        own.print_json([a.model_dump(mode="json") for a in chosen])
+    elif chosen:
+        Console().print(_table(chosen))
+    if not chosen:
+        raise own.nothing(f"no such alert ({len(alerts)} without the filters)")
+
+
+@app.command("show")
+def show_command(
+    alert_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the alert, or its beginning.")],
+    config: Config = None,
+    folder: own.From = None,
+    as_json: Json = False,
+) -> None:
+    """Show everything that is recorded of one alert."""
+    alert = _one(load(config, folder), alert_id)
+    if as_json:
+        own.print_json(alert.model_dump(mode="json"))
+        return
+    table = Table("field", "value", show_edge=False)
+    for name, value in _fields(alert):
+        table.add_row(name, own.shown(value, 1000))
+    Console().print(table)
+
+
+@app.command("explain")
+def explain_command(
+    alert_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the alert, or its beginning.")],
+    config: Config = None,
+    folder: own.From = None,
+    as_json: Json = False,
+) -> None:
+    """Say why an alert fired, what would have been normal, and what to do now."""
+    alert = _one(load(config, folder), alert_id)
+    playbook = _playbook(alert)
+    if as_json:
+        own.print_json(alert.model_dump(mode="json") | {"playbook_text": playbook})
+        return
+    console = Console()
+    console.print(f"[{_COLOURS[alert.severity]}]{alert.severity}[/] {own.shown(alert.summary, 1000)}", highlight=False)
+    console.print(_times(alert), highlight=False)
+    console.print()
+    console.print(_score(alert), highlight=False)
+    console.print(_bars(alert))
+    for name, text in _reasons(alert):
+        console.print(f"[bold]{name}[/] {own.shown(text, 1000)}", highlight=False)
+    console.print("\n[bold]what to do[/]")
+    console.print(playbook, markup=False, highlight=False)
+
+
+def load(config: Path | None, folder: Path | None) -> list[Alert]:
+    """The last revision of every alert, by its last finding.
+
+    Raises:
+        ConfigError: the settings are wrong, or the folder is none of a replay.
+        LogError: the topic cannot be read.
+    """
+    if folder is not None:
+        alerts = list(own.readable(own.in_folder(folder, "alerts.jsonl"), records_io.read_alert))
+        if (folder / "shadow.jsonl").is_file():
+            alerts += own.readable(_shadow(folder), records_io.read_alert)
+    else:
+        with own.own_log(config) as (settings, log):
+            alerts = list(own.readable(own.in_topic(log, settings.kafka.topic("alerts")), records_io.read_alert))
+    last: dict[str, Alert] = {}
+    for alert in alerts:
+        if alert.id not in last or last[alert.id].revision <= alert.revision:
+            last[alert.id] = alert
+    return sorted(last.values(), key=lambda a: (a.last_ts, a.id))
+
+
+def _shadow(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """The alerts among what a replay recorded and did not send."""
+    for place, line in own.in_folder(folder, "shadow.jsonl"):
+        record = json.loads(line)
+        if record.pop("kind", None) == "alert":
+            yield place, json.dumps(record).encode()
+
+
+def _oldest(alerts: list[Alert], since: str | None, *, live: bool) -> float:
+    if since is None:
+        return float("-inf")
+    now = SystemClock().now() if live else max((a.last_ts for a in alerts), default=0.0)
+    return now - duration(since)
+
+
+def _one(alerts: list[Alert], alert_id: str) -> Alert:
+    found = [a for a in alerts if a.id.startswith(alert_id)]
+    if not found:
+        raise own.nothing(f"no alert {alert_id}; `gatewatch alerts list --shadow` names all {len(alerts)}")
+    if len(found) > 1:
+        raise own.nothing(f"{alert_id} is the beginning of {len(found)} ids: {', '.join(a.id for a in found[:5])}")
+    return found[0]
+
+
+def _table(alerts: list[Alert]) -> Table:
+    table = Table("id", "severity", "status", "last (UTC)", "who", "what", "owner", show_edge=False)
+    table.columns[0].no_wrap = True
+    for a in alerts:
+        severity = f"[{_COLOURS[a.severity]}]{a.severity}[/]" + (" (shadow)" if a.mode is Mode.SHADOW else "")
+        who = own.shown(accused(a.scope, a.key))
+        owner = own.shown(a.owner or "nobody")
+        table.add_row(a.id, severity, a.status.value, own.when(a.last_ts), who, own.shown(a.summary, 1000), owner)
+    return table
+
+
+def _fields(alert: Alert) -> Iterator[tuple[str, str]]:
+    for name, value in alert.model_dump(mode="json").items():
+        if value in (None, {}, []):
+            continue
+        if name.endswith("_ts") or name == "valid_until":
+            yield name, f"{own.when(value)} UTC"
+        elif isinstance(value, dict):
+            yield from ((f"{name}.{key}", _plain(inner)) for key, inner in value.items())
+        else:
+            yield name, _plain(value)
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _times(alert: Alert) -> str:
+    lasted = span(max(alert.last_ts - alert.first_ts, 0.0))
+    return f"{alert.status}, {own.when(alert.first_ts)} to {own.when(alert.last_ts)} UTC ({lasted}), alert {alert.id}"
+
+
+def _score(alert: Alert) -> str:
+    return (
+        f"[bold]why[/] {number(alert.observed)} {own.shown(alert.unit)} where {number(alert.expected)} was expected: "
+        f"{alert.nats:.1f} nats of surprise, the threshold is {alert.threshold_nats:.1f}"
+    )
+
+
+def _bars(alert: Alert) -> Table:
+    """Each contribution as a bar; they add up to the score."""
+    table = Table(show_header=False, show_edge=False, box=None)
+    longest = max((abs(c.nats) for c in alert.contributions), default=0.0) or 1.0
+    for part in alert.contributions:
+        cells = round(_BAR * abs(part.nats) / longest)
+        bar = f"[{'red' if part.nats >= 0 else 'green'}]{'━' * cells}[/]"
+        table.add_row(own.shown(part.name), f"{part.nats:+.1f}", bar, own.shown(part.text, 512))
+    return table
+
+
+def _reasons(alert: Alert) -> Iterator[tuple[str, str]]:
+    yield "normal", alert.baseline
+    yield "would not have fired", alert.counterfactual
+    if alert.context:
+        yield "also in the row", ", ".join(f"{k} {v}" for k, v in alert.context.items() if k != "refused")
+    if "refused" in alert.context:
+        yield "not stopped", alert.context["refused"]
+    if alert.decision_ids:
+        yield "decisions", ", ".join(alert.decision_ids)
+    yield "rows", ", ".join(alert.samples)
+    owner = alert.owner or alert.context.get("unowned", "nobody in the catalog")
+    yield "owner", owner + (f", escalate to {alert.escalation}" if alert.escalation else "")
+
+
+def _playbook(alert: Alert) -> str:
+    try:
+        return registry.load(alert.detector).playbook.strip()
+    except DetectorError:
+        return f"the detector {alert.detector} is not installed here, and its playbook {alert.playbook} neither"

@@ -1,0 +1,216 @@
+"""``gatewatch decisions``: who is stopped, and people's own orders."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gatewatch.cli import own
+from gatewatch.cli.options import Config, Json, duration
+from gatewatch.clock import SystemClock
+from gatewatch.decide import records_io
+from gatewatch.decide.candidate import Candidate
+from gatewatch.decide.guards import Known, check
+from gatewatch.decide.text import accused, clean, span
+from gatewatch.log.base import Log
+from gatewatch.records import Action, Decision, Mode, Scope
+from gatewatch.settings import Settings
+
+app = typer.Typer(help="List, add and remove block decisions.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+Why = Annotated[str, typer.Option("--reason", help="Why; it is recorded with your name.")]
+_clock = SystemClock()
+
+
+@app.command("list")
+def list_command(
+    config: Config = None,
+    folder: own.From = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what has ended, was removed, or is in shadow.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List who is stopped now."""
+    if folder is not None:
+        decisions = _last(own.readable(own.in_folder(folder, "decisions.jsonl"), records_io.read_decision))
+        everything = True  # a replay's time is over
+    else:
+        with own.own_log(config) as (settings, log):
+            decisions = _read(log, settings)
+    now = _clock.now()
+    chosen = [d for d in decisions if everything or is_active(d, now)]
+    if as_json:
+        own.print_json([d.model_dump(mode="json") for d in chosen])
+    elif chosen:
+        Console().print(_table(chosen, now))
+    if not chosen:
+        raise own.nothing("nobody is stopped" if not everything else "no decision was ever made")
+
+
+@app.command("add")
+def add_command(
+    scope: Annotated[Scope, typer.Option(help="What the value is.")],
+    value: Annotated[str, typer.Option(help="Whom to stop: an address, a network, a principal, ...")],
+    reason: Why,
+    ttl: Annotated[str, typer.Option(help="For how long: 10m, 8h, 7d. Every decision ends.")],
+    config: Config = None,
+    action: Annotated[Action, typer.Option(help="What gateways do to its requests.")] = Action.BLOCK,
+    force: Annotated[bool, typer.Option("--force", help="Past the guards; it is recorded.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Stop somebody by hand. The same guards hold as for detectors."""
+    _require(reason)
+    seconds = duration(ttl)
+    if not 0 < seconds < float("inf"):
+        raise typer.BadParameter("a decision lasts for a time: write 10m, 8h or 7d", param_hint="--ttl")
+    with own.own_log(config) as (settings, log):
+        now = _clock.now()
+        candidate = Candidate(secrets.token_hex(8), scope, value.strip(), now)
+        refused = check(candidate, _known(settings, _read(log, settings), now))
+        if refused is not None and not force:
+            raise own.nothing(f"refused by {refused[0]}: {refused[1]}. With --force it is ordered all the same")
+        forced = f" (forced past {refused[0]})" if refused is not None else ""
+        decision = Decision(
+            id=candidate.id,
+            action=action,
+            scope=scope,
+            value=candidate.value,
+            reason=clean(reason, 256) + forced,
+            start=now,
+            until=now + seconds,
+            mode=Mode.BLOCK,
+            actor=_actor(),
+        )
+        _write(log, settings, [decision])
+    if as_json:
+        own.print_json(decision.model_dump(mode="json"))
+    else:
+        typer.echo(f"{decision.id}: {action} {accused(scope, decision.value)} until {own.when(decision.until)} UTC")
+
+
+@app.command("remove")
+def remove_command(
+    decision_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the decision, or its beginning.")],
+    reason: Why,
+    config: Config = None,
+) -> None:
+    """Let somebody go. The same episode will not stop them again."""
+    _require(reason)
+    with own.own_log(config) as (settings, log):
+        now = _clock.now()
+        found = [d for d in _read(log, settings) if d.id.startswith(decision_id)]
+        if len(found) != 1:
+            many = f"{decision_id} is the beginning of {len(found)} ids" if found else f"no decision {decision_id}"
+            raise own.nothing(f"{many}; `gatewatch decisions list --all` names them")
+        if found[0].removed is not None:
+            raise own.nothing(f"{found[0].id} was removed already, by {found[0].removed_by}")
+        _write(log, settings, [_removed(found[0], now, reason)])
+    typer.echo(f"{found[0].id}: {accused(found[0].scope, found[0].value)} is let go")
+
+
+@app.command("clear")
+def clear_command(
+    reason: Why,
+    config: Config = None,
+    everything: Annotated[bool, typer.Option("--all", help="Yes, all of them.")] = False,
+) -> None:
+    """Break the glass: let everybody go who is stopped now.
+
+    New attacks are answered as before; to stop that too, set the detectors' mode to alert.
+    """
+    _require(reason)
+    if not everything:
+        raise typer.BadParameter("say --all: every active decision is removed", param_hint="--all")
+    with own.own_log(config) as (settings, log):
+        now = _clock.now()
+        active = [d for d in _read(log, settings) if is_active(d, now)]
+        if not active:
+            raise own.nothing("nobody is stopped")
+        _write(log, settings, [_removed(d, now, reason) for d in active])
+    typer.echo(f"{len(active)} decisions removed: everybody is let go")
+
+
+def is_active(decision: Decision, now: float) -> bool:
+    """Whether a gateway stops somebody by it now."""
+    return decision.removed is None and decision.mode is Mode.BLOCK and now < decision.until
+
+
+def _read(log: Log, settings: Settings) -> list[Decision]:
+    return _last(own.readable(own.in_topic(log, settings.kafka.topic("decisions")), records_io.read_decision))
+
+
+def _last(decisions: Iterable[Decision]) -> list[Decision]:
+    """Each decision as its last record says, by start; what was removed stays removed."""
+    last: dict[str, Decision] = {}
+    for decision in decisions:
+        if decision.id not in last or last[decision.id].removed is None or decision.removed is not None:
+            last[decision.id] = decision
+    return sorted(last.values(), key=lambda d: (d.start, d.id))
+
+
+def _write(log: Log, settings: Settings, decisions: list[Decision]) -> None:
+    """Send orders, and wait until they are acknowledged.
+
+    Raises:
+        SendError: they are not; nothing may be relied on.
+    """
+    producer = log.producer()
+    try:
+        for decision in decisions:
+            topic = settings.kafka.topic("decisions")
+            producer.send(topic, records_io.write(decision), partition=0, key=decision.id.encode())
+        producer.flush(own.FLUSH_S)
+    finally:
+        producer.close(flush=False)
+
+
+def _removed(decision: Decision, now: float, reason: str) -> Decision:
+    """The order to remove one. Without an offset: decide has not heard of it yet."""
+    text = f"{decision.reason}; removed: {clean(reason, 256)}"
+    gone = {"removed": now, "removed_by": _actor(), "findings_offset": -1, "reason": text}
+    return decision.model_copy(update=gone)
+
+
+def _known(settings: Settings, decisions: list[Decision], now: float) -> Known:
+    """What the guards look at: the settings, and the blocks of the last minute."""
+    known = Known.of(settings)
+    for decision in decisions:
+        if decision.mode is Mode.BLOCK and abs(decision.start - now) < 60.0:
+            known.breaker.add(decision.start)
+    return known
+
+
+def _require(reason: str) -> None:
+    if not reason.strip():
+        raise typer.BadParameter("say why", param_hint="--reason")
+
+
+def _actor() -> str:
+    return clean(os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown", 64)
+
+
+def _table(decisions: list[Decision], now: float) -> Table:
+    table = Table("id", "action", "who", "until (UTC)", "left", "offence", "by", "why", show_edge=False)
+    table.columns[0].no_wrap = True
+    for d in decisions:
+        by = d.actor or d.detector or "unknown"
+        table.add_row(
+            d.id, d.action.value, own.shown(accused(d.scope, d.value)), own.when(d.until), _left(d, now),
+            str(d.offence), own.shown(by), own.shown(d.reason, 500),
+        )  # fmt: skip
+    return table
+
+
+def _left(decision: Decision, now: float) -> str:
+    if decision.removed is not None:
+        return own.shown(f"removed by {decision.removed_by}")
+    if decision.mode is not Mode.BLOCK:
+        return decision.mode.value
+    return span(decision.until - now) if decision.until > now else "ended"

@@ -1,0 +1,106 @@
+"""What commands share that read or write our own topics, or the folder that a replay left."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from gatewatch import log as log_room
+from gatewatch import settings as settings_module
+from gatewatch.decide.text import clean
+from gatewatch.errors import ConfigError, StateError
+from gatewatch.log.base import Log
+from gatewatch.settings import Settings
+
+T = TypeVar("T")
+
+NOTHING = 1  # exit code: there is none, or it was refused
+FLUSH_S = 10.0
+From = Annotated[
+    Path | None, typer.Option("--from", help="Folder that `gatewatch replay --out` wrote, instead of Kafka.")
+]
+
+
+@contextmanager
+def own_log(config: Path | None) -> Iterator[tuple[Settings, Log]]:
+    """The settings, and the log that they name.
+
+    Raises:
+        ConfigError: the settings are wrong.
+        BrokerError: no broker, or it refused us.
+    """
+    settings = settings_module.load(config)
+    log = log_room.open_log(settings.kafka)
+    try:
+        yield settings, log
+    finally:
+        log.close()
+
+
+def in_topic(log: Log, topic: str) -> Iterator[tuple[str, bytes]]:
+    """Each value of a topic with its place; tombstones are left out."""
+    for chunk in log.read(topic):
+        for offset, value in zip(chunk.offsets, chunk.values, strict=True):
+            if value is not None:
+                yield f"{topic}-{chunk.tp.partition} offset {offset}", value
+
+
+def in_folder(folder: Path, name: str) -> Iterator[tuple[str, bytes]]:
+    """Each line of a file in a replay's folder with its place.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise ConfigError("--from", f"{path} does not exist: name the folder that `gatewatch replay --out` wrote")
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield f"{path} line {number}", line
+
+
+def readable(values: Iterator[tuple[str, bytes]], read: Callable[[bytes, str], T]) -> Iterator[T]:
+    """Those that can be read; of the others the last is said, with their number, on stderr."""
+    bad = 0
+    last: deque[StateError] = deque(maxlen=1)
+    for place, value in values:
+        try:
+            yield read(value, place)
+        except StateError as error:
+            bad += 1
+            last.append(error)
+    if bad:
+        typer.secho(f"{bad} records cannot be read; the last: {clean(str(last[0]), 500)}", fg="yellow", err=True)
+
+
+def nothing(text: str) -> typer.Exit:
+    """Say that there is none, or why not, on stderr; raise what it returns."""
+    typer.echo(clean(text, 1000), err=True)
+    return typer.Exit(NOTHING)
+
+
+def shown(text: object, cap: int = 128) -> str:
+    """A stranger's text for a table: one line, cut, without markup."""
+    return escape(clean(str(text), cap))
+
+
+def when(ts: float) -> str:
+    """A time, UTC. Epoch seconds where the calendar has no such year."""
+    try:
+        return datetime.fromtimestamp(ts, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return f"{ts:.0f}"
+
+
+def print_json(data: object) -> None:
+    """One JSON document on stdout."""
+    Console().print_json(data=data)
