@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -114,9 +115,7 @@ def _catalog(settings: Settings) -> Remarks:
 
 def _detectors(settings: Settings, entries: dict[str, Entry]) -> Remarks:
     for name, own in settings.detectors.items():
-        yield _tried(
-            f"detectors.{name}", "its options are right", lambda n=name, o=own: check_settings(entries, {n: o})
-        )
+        yield _tried(f"detectors.{name}", "its options are right", partial(check_settings, entries, {name: own}))
     for project, its in settings.projects.items():
         for name in its.detectors:
             if name not in entries:

@@ -19,9 +19,9 @@ def opening(seed: int, hours: float, rate: float) -> str:
     return (
         f"{hours:g} hours in the life of a site that offers language models to its services and people, made up "
         f"from seed {seed}: about {rate:g} requests a second with all the trouble of an ordinary day (a bad deploy, "
-        "forgotten passwords, an expired key, hourly batch jobs). Nobody attacks in the first hours, so that Gatewatch can "
-        "learn what is usual; then ten attacks come. Every request goes through the same code as on Kafka: it is read, "
-        "each detector judges it, and what they find becomes alerts and blocks."
+        "forgotten passwords, an expired key, hourly batch jobs). Nobody attacks in the first hours, so that Gatewatch "
+        "can learn what is usual; then ten attacks come. Every request goes through the same code as on Kafka: it is "
+        "read, each detector judges it, and what they find becomes alerts and blocks."
     )
 
 
@@ -84,7 +84,8 @@ def summary(result: Result) -> Iterator[str]:
     caught = sum(verdict.caught for verdict in covered)
     yield (
         f"{result.events:,} requests of {result.services} services and {result.people:,} people in "
-        f"{result.wall_s:.0f} s on one core: {result.events / result.wall_s:,.0f} a second, the simulator's own work included."
+        f"{result.wall_s:.0f} s on one core: {result.events / result.wall_s:,.0f} a second, the simulator's own work "
+        "included."
     )
     yield f"Attacks that the detectors here are made for: {caught} of {len(covered)} caught."
     more = [verdict for verdict in board.verdicts if verdict.caught and not verdict.covered]
