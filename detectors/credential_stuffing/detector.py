@@ -30,12 +30,11 @@ from gatewatch.sdk import (
     hash_text,
 )
 
-from . import kernel as k
+from . import constants as k
 from .explain import explain
-from .layout import ROW, Columns, Memory, Out, Pairs, Side, Tuning
+from .kernel import scan
+from .layout import COMMON, FOUND, ROW, SITE, Columns, Memory, Tables, pair_bits
 
-SEEN_S = 12 * 3600.0  # a pair that failed is remembered for 12 to 24 hours: a slow list is tried within a day
-GOOD_S = 7 * 86400.0  # one that succeeded for 7 to 14 days: people come back after a week's leave
 REFRESH_S = 300.0  # what goes on is told again after so long (CrowdSec's "blackhole" is 5 min as well)
 _TRIED = ("accounts", "failures", "successes", "gain", "credit", "theta0")
 _SEE_AUTH = "log the status (401 is a failure) or the outcome of authentication"
@@ -148,32 +147,29 @@ class CredentialStuffing(Detector):
     def __init__(self, config: DetectorConfig, context: Context) -> None:
         super().__init__(config, context)
         assert isinstance(config, Config)
+        self._watched = {Scope.IP: True, Scope.NETWORK: config.networks, Scope.ACCOUNT: config.accounts}
         rows = max(8, config.sources_total // context.partitions)
         self._tables = {scope: KeyTable(rows, ROW) for scope in self.scopes}
-        self._site = k.new_site(len(self.scopes))
         pairs = max(8, config.pairs_total // context.partitions)
-        sides = [
-            Side(table.head, table.rows, self._site[i : i + 1]) for i, table in enumerate(self._tables.values())
-        ]
-        self._memory = Memory(
-            *sides, Pairs.sized(pairs, SEEN_S), Pairs.sized(pairs, GOOD_S), k.new_clock(), _salts(context)
-        )
-        self._tuning = Tuning(
-            failures_per_minute=config.limits.failures_per_minute,
-            accounts_per_10min=config.limits.distinct_accounts_per_10min,
-            broken_client_failures=config.expired_key_failures,
-            alarms_per_day=context.alarms_per_day / len(self.scopes),
-            refresh_s=REFRESH_S,
-            flags=1 | (2 if config.networks else 0) | (4 if config.accounts else 0),
-        )
+        self._memory = Memory(pair_bits(pairs), pair_bits(pairs), _new_site(), _new_common(config, context))
+        self._site, self._common = self._memory.site, self._memory.common
+        ip, network, account = self._tables.values()
+        self._kernel_tables = Tables(ip.head, network.head, account.head, ip.rows, network.rows, account.rows)
         self._hits = Hits.empty(0)
+        self._found = np.zeros(0, FOUND)
+        self._rows = np.zeros(1, np.int64)
 
     def process(self, batch: Batch) -> Hits:
         """Score each row, then learn from it."""
-        self._hits = self._hits.fitting(batch.n * len(self.scopes))
-        self._memory.clock["rows"] += batch.n
-        if batch.has("auth") and _any_tries(batch):
-            k.scan(_columns(batch), self._memory, self._tuning, _out(self._hits))
+        room = batch.n * len(self.scopes)
+        self._hits = self._hits.fitting(room)
+        self._rows[0] += batch.n
+        if batch.has("auth") and _any_tries(batch.column("auth")):
+            if len(self._found) < room:
+                self._found = np.zeros(2 * room, FOUND)
+            n = scan(_columns(batch), self._kernel_tables, self._memory, self._found)
+            if n:
+                _hand_over(self._found[:n], self._hits)
         return self._hits
 
     def explain(self, finding: RawFinding) -> Explanation:
@@ -182,19 +178,16 @@ class CredentialStuffing(Detector):
 
     def opinion(self, scope: Scope, key: int) -> Opinion:
         """Blind where rows came but none that authenticated with such a key."""
-        if scope not in self._tables:
-            return Opinion.BLIND
-        index = self.scopes.index(scope)
-        if not self._tuning.flags >> index & 1:
-            return Opinion.BLIND
-        site = self._site[index]
+        if not self._watched.get(scope, False):
+            return Opinion.BLIND  # nobody looks
+        site = self._site[self.scopes.index(scope)]
         if site["rows"] == 0:
-            return Opinion.BLIND if self._memory.clock[0]["rows"] else Opinion.WARMING
+            return Opinion.BLIND if self._rows[0] else Opinion.WARMING
         at = self._tables[scope].row_of(key)
         if at < 0:
             return Opinion.WARMING
         row = self._tables[scope].rows[at]
-        told = row["told_rank"] > 0 and self._memory.clock[0]["now"] - row["told_at"] < REFRESH_S
+        told = row["told_rank"] > 0 and self._common[0]["now"] - row["told_at"] < REFRESH_S
         return Opinion.FINDING if told or row["w"] >= site["threshold"] else Opinion.QUIET
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
@@ -208,17 +201,20 @@ class CredentialStuffing(Detector):
         Raises:
             StateError: another version, capacity or hash seed.
         """
-        if not np.array_equal(arrays.get("salts", ()), self._memory.salts):
-            raise StateError("credential_stuffing: the snapshot was made under another hash seed")
         for name, mine in self._own_arrays().items():
             theirs = arrays.get(name)
             if theirs is None or theirs.shape != mine.shape or theirs.dtype != mine.dtype:
                 raise StateError(f"credential_stuffing: {name!r} in the snapshot does not fit (capacity or version)")
+        common = arrays["common"].copy()
+        if common["no_name"][0] != self._common["no_name"][0]:
+            raise StateError("credential_stuffing: the snapshot was made under another hash seed")
+        for option in _OPTIONS:  # options may differ: they are the new owner's
+            common[option] = self._common[option]
         for scope, table in self._tables.items():
             prefix = f"{scope.value}/"
             table.restore({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
         for name, mine in self._own_arrays().items():
-            mine[...] = arrays[name]
+            mine[...] = common if name == "common" else arrays[name]
 
     def tables(self) -> dict[str, TableStats]:
         """The three key tables and the two memories of pairs."""
@@ -226,33 +222,39 @@ class CredentialStuffing(Detector):
         for scope, t in self._tables.items():
             evicted, refused, _ = (int(x) for x in t.head.stats)
             found[scope.value] = TableStats(t.used, t.capacity, evicted, refused, t.nbytes)
-        for name, pairs in (("failed_pairs", self._memory.seen), ("good_pairs", self._memory.good)):
-            added, dropped = int(pairs.state[1]), int(pairs.state[2])
-            found[name] = TableStats(added, 4 * pairs.bits.shape[1], dropped, 0, sum(a.nbytes for a in pairs))
+        common = self._common[0]
+        for name, pairs, which in (
+            ("failed_pairs", self._memory.seen, "seen"),
+            ("good_pairs", self._memory.good, "good"),
+        ):
+            added, turns = int(common[f"{which}_added"]), int(common[f"{which}_turns"])
+            found[name] = TableStats(added, 4 * pairs.shape[1], turns, 0, pairs.nbytes)
         return found
 
     def _own_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        m = self._memory
-        pairs = {f"{n}/{f}": a for n, p in (("seen", m.seen), ("good", m.good)) for f, a in p._asdict().items()}
-        return {**pairs, "site": self._site, "clock": m.clock, "salts": m.salts}
+        return {**self._memory._asdict(), "rows": self._rows}
 
     @classmethod
     def warm_up(cls) -> None:
         """Compile by running over no rows. Cost: about 10 s once, then 50 ms from the cache on disk."""
         detector = cls(Config(sources_total=96, pairs_total=96), Context(_NO_SEED, partitions=1, alarms_per_day=1.0))
         none = Columns(*(_frozen(np.zeros(0, dtype)) for dtype in _DTYPES))
-        k.scan(none, detector._memory, detector._tuning, _out(detector._hits))  # noqa: SLF001 - its own class
+        scan(none, detector._kernel_tables, detector._memory, detector._found)
 
 
+_SUCCESS, _FAILURE = int(AuthCode.SUCCESS), int(AuthCode.FAILURE)
+_OPTIONS = (
+    "failures_per_minute", "accounts_per_10min", "broken_client_failures", "alarms_per_day", "refresh_s", "networks",
+    "accounts",
+)  # fmt: skip
 _NO_SEED = HashSeed(0, 0)
 _DTYPES = (np.float64, np.uint8, np.int8, np.int8, *(np.uint64,) * 5)  # of Columns, in order
 _KEYS = ("account", "credential", "principal", "ip", "network")
 
 
-def _any_tries(batch: Batch) -> bool:
-    """Whether the kernel has anything to do. Cost: 2 us, against 20 us for handing it all arrays."""
-    auth = batch.column("auth")
-    return bool(((auth == AuthCode.SUCCESS) | (auth == AuthCode.FAILURE)).any())
+def _any_tries(auth: npt.NDArray[np.generic]) -> bool:
+    """Whether the kernel has anything to do: to look costs less than to hand it all arrays."""
+    return bool(((auth == _SUCCESS) | (auth == _FAILURE)).any())
 
 
 def _columns(batch: Batch) -> Columns:
@@ -272,13 +274,33 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
-def _out(hits: Hits) -> Out:
-    return Out(
-        hits.row, hits.scope, hits.reason, hits.nats, hits.threshold_nats, hits.observed, hits.expected,
-        hits.window_s, hits.since, hits.warm, hits.detail, hits.count,
-    )  # fmt: skip
+def _hand_over(found: npt.NDArray[np.void], hits: Hits) -> None:
+    """Findings of the kernel into :class:`Hits`."""
+    n = len(found)
+    hits.count[0] = n
+    for name in ("row", "scope", "reason", "nats", "observed", "expected", "window_s", "since", "detail"):
+        getattr(hits, name)[:n] = found[name]
+    hits.threshold_nats[:n] = found["threshold"]
+    hits.warm[:n] = 1  # sequential tests need no warming up
 
 
-def _salts(context: Context) -> npt.NDArray[np.uint64]:
-    """A key for the pairs of each scope, and one that stands for a name that is absent."""
-    return np.array([hash_text(f"credential_stuffing/{i}", context.seed) for i in range(4)], np.uint64)
+def _new_site() -> npt.NDArray[np.void]:
+    """What is assumed of a site before anything is known."""
+    site = np.zeros(len(CredentialStuffing.scopes), SITE)
+    site["theta0"], site["threshold"] = k.PRIOR_THETA0, k.LEAST_NATS
+    return site
+
+
+def _new_common(config: Config, context: Context) -> npt.NDArray[np.void]:
+    common = np.zeros(1, COMMON)
+    for name in ("now", "tick", "seen_since", "good_since"):
+        common[name] = -np.inf
+    common["salts"][0] = [hash_text(f"credential_stuffing/{s.value}", context.seed) for s in CredentialStuffing.scopes]
+    common["no_name"] = hash_text("credential_stuffing/no name", context.seed)
+    common["failures_per_minute"] = config.limits.failures_per_minute
+    common["accounts_per_10min"] = config.limits.distinct_accounts_per_10min
+    common["broken_client_failures"] = config.expired_key_failures
+    common["alarms_per_day"] = context.alarms_per_day / len(CredentialStuffing.scopes)
+    common["refresh_s"] = REFRESH_S
+    common["networks"], common["accounts"] = config.networks, config.accounts
+    return common

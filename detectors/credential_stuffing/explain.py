@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from gatewatch.sdk import Contribution, Explanation, RawFinding, Scope
 
-from .kernel import LEAST_NAMES, PEOPLE_A, PEOPLE_B, THETA1, run_nats
+from .constants import LEAST_NAMES, PEOPLE_A, PEOPLE_B, THETA1
+from .row import run_nats
 
 
 def explain(finding: RawFinding) -> Explanation:
@@ -86,7 +87,11 @@ def _takeover(finding: RawFinding, d: Mapping[str, float]) -> Explanation:
 
 def _limit(finding: RawFinding) -> Explanation:
     return Explanation(
-        (Contribution("failed_first_tries", finding.nats, "what the first-contact test says, for the order of alerts"),),
+        (
+            Contribution(
+                "failed_first_tries", finding.nats, "what the first-contact test says, for the order of alerts"
+            ),
+        ),
         f"a plain limit of {finding.expected:g} {finding.reason.unit}",
         f"would not have fired at {finding.expected:g} {finding.reason.unit}",
     )

@@ -1,6 +1,6 @@
 """What the detector remembers, as arrays: a row for each key, two memories of pairs, one line for the site a scope.
 
-Only shapes live here. Numbers that kernels compile in stand in ``kernel.py``: Numba's disk cache watches one file.
+Only shapes live here; numbers are in ``constants.py``.
 """
 
 from __future__ import annotations
@@ -65,43 +65,71 @@ SITE = np.dtype(
     ]
 )
 
-CLOCK = np.dtype([("now", "f8"), ("tick", "f8"), ("rows", "i8")])
+# What all scopes share: event time, the generations of pairs, and the options as the kernel needs them
+COMMON = np.dtype(
+    [
+        ("now", "f8"),  # the largest event time of a row that counted
+        ("tick", "f8"),  # its number of 10 s
+        ("seen_now", "i8"),  # current generation of the pairs that failed
+        ("seen_added", "i8"),
+        ("seen_turns", "i8"),
+        ("seen_since", "f8"),
+        ("good_now", "i8"),  # and of those that succeeded
+        ("good_added", "i8"),
+        ("good_turns", "i8"),
+        ("good_since", "f8"),
+        ("salts", "u8", (3,)),  # a key for the pairs of each scope
+        ("no_name", "u8"),  # stands for a name or a source that is absent
+        ("failures_per_minute", "f8"),
+        ("accounts_per_10min", "f8"),
+        ("broken_client_failures", "f8"),
+        ("alarms_per_day", "f8"),  # for one scope
+        ("refresh_s", "f8"),
+        ("networks", "u1"),
+        ("accounts", "u1"),
+    ],
+    align=True,
+)
+
+# A finding, before it goes into gatewatch.sdk.Hits
+FOUND = np.dtype(
+    [
+        ("row", "i4"),
+        ("scope", "i1"),
+        ("reason", "i1"),
+        *((name, "f8") for name in ("nats", "threshold", "observed", "expected", "window_s", "since")),
+        ("detail", "f8", (8,)),
+    ],
+    align=True,
+)
 
 
-class Pairs(NamedTuple):
-    """A set of pairs that forgets: two generations of a blocked Bloom filter, the older one dropped in turn."""
+class Tables(NamedTuple):
+    """Heads (gatewatch.state.keytable.Head) and rows of the three key tables."""
 
-    bits: npt.NDArray[np.uint64]  # (2, words), words a multiple of 8: one block is a cache line
-    state: npt.NDArray[np.int64]  # (3,) current generation, pairs added to it, generations dropped
-    since: npt.NDArray[np.float64]  # (2,) event time at which the current one began; seconds one lasts
-
-    @classmethod
-    def sized(cls, pairs: int, lasts_s: float) -> Pairs:
-        """Room for ``pairs`` a generation at 16 bits each, in a power of two of blocks."""
-        words = 8
-        while words * 4 < pairs:
-            words *= 2
-        return cls(np.zeros((2, words), np.uint64), np.zeros(3, np.int64), np.array([-np.inf, lasts_s]))
-
-
-class Side(NamedTuple):
-    """One scope: its key table's head and rows, and its line of the site."""
-
-    head: Any  # gatewatch.state.keytable.Head
-    rows: npt.NDArray[np.void]
-    site: npt.NDArray[np.void]  # (1,)
+    ip: Any
+    network: Any
+    account: Any
+    rows_ip: npt.NDArray[np.void]
+    rows_network: npt.NDArray[np.void]
+    rows_account: npt.NDArray[np.void]
 
 
 class Memory(NamedTuple):
-    """Everything that outlives a batch."""
+    """What is remembered beside the tables."""
 
-    ip: Side
-    network: Side
-    account: Side
-    seen: Pairs  # pairs that failed in the last 12-24 hours
-    good: Pairs  # pairs that succeeded in the last 7-14 days
-    clock: npt.NDArray[np.void]  # (1,)
-    salts: npt.NDArray[np.uint64]  # (4,) a key for each scope's pairs, one for names that are absent
+    seen: npt.NDArray[np.uint64]  # (2, words) pairs that failed: two generations, the older one dropped in turn
+    good: npt.NDArray[np.uint64]  # (2, words) pairs that succeeded
+    site: npt.NDArray[np.void]  # (3,) SITE
+    common: npt.NDArray[np.void]  # (1,) COMMON
+
+
+def pair_bits(pairs: int) -> npt.NDArray[np.uint64]:
+    """Room for ``pairs`` a generation at 16 bits each, in a power of two of words."""
+    words = 8
+    while words * 4 < pairs:
+        words *= 2
+    return np.zeros((2, words), np.uint64)
 
 
 class Columns(NamedTuple):
@@ -118,29 +146,13 @@ class Columns(NamedTuple):
     network: npt.NDArray[np.uint64]
 
 
-class Tuning(NamedTuple):
-    """Options as the kernel needs them."""
+class Attempt(NamedTuple):
+    """One row as one scope sees it: scalars only, which Numba passes for nothing."""
 
-    failures_per_minute: float
-    accounts_per_10min: float
-    broken_client_failures: float
-    alarms_per_day: float  # for one scope
-    refresh_s: float
-    flags: int  # bit s: scope s is watched
-
-
-class Out(NamedTuple):
-    """The arrays of :class:`gatewatch.sdk.Hits`."""
-
-    row: npt.NDArray[np.int32]
-    scope: npt.NDArray[np.int8]
-    reason: npt.NDArray[np.int8]
-    nats: npt.NDArray[np.float64]
-    threshold: npt.NDArray[np.float64]
-    observed: npt.NDArray[np.float64]
-    expected: npt.NDArray[np.float64]
-    window_s: npt.NDArray[np.float64]
-    since: npt.NDArray[np.float64]
-    warm: npt.NDArray[np.uint8]
-    detail: npt.NDArray[np.float64]
-    count: npt.NDArray[np.int64]
+    i: int  # row of the batch
+    scope: int
+    t: float  # event time
+    ok: bool
+    pair: np.uint64  # of the key and what it was tried with: a name for sources, the source for an account
+    broken: bool  # a repeat guesses nothing: a bare credential, or no name on a customer's key
+    address: np.uint64

@@ -1,0 +1,68 @@
+"""What is normal at this site, and the clock that renews it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gatewatch.sdk import kernel
+
+from .constants import (
+    DAY_S,
+    GOOD_S,
+    HIGHEST_THETA0,
+    LEAST_NATS,
+    LOWEST_THETA0,
+    MOST_NATS,
+    PRIOR_CONTACTS,
+    PRIOR_THETA0,
+    SEEN_S,
+    TICK_S,
+    WEEK_S,
+)
+
+U64 = np.uint64
+
+
+@kernel
+def advance(
+    common: Any,
+    sites: npt.NDArray[np.void],
+    seen: npt.NDArray[np.uint64],
+    good: npt.NDArray[np.uint64],
+    t: float,
+) -> None:
+    """Event time goes on; at each 10 s tick the site's numbers are renewed and old pairs forgotten."""
+    common.now = t
+    tick = np.floor(t / TICK_S)
+    if tick <= common.tick:
+        return
+    gap = (tick - common.tick) * TICK_S
+    common.tick = tick
+    for scope in range(sites.shape[0]):
+        _renew(sites[scope], gap, common.alarms_per_day)
+    # A generation goes when it is old, or full: 4 words hold 16 pairs of 16 bits.
+    if t - common.seen_since >= SEEN_S or common.seen_added > 4 * seen.shape[1]:
+        common.seen_now, common.seen_added, common.seen_since = 1 - common.seen_now, 0, t
+        seen[common.seen_now, :] = U64(0)
+        common.seen_turns += 1
+    if t - common.good_since >= GOOD_S or common.good_added > 4 * good.shape[1]:
+        common.good_now, common.good_added, common.good_since = 1 - common.good_now, 0, t
+        good[common.good_now, :] = U64(0)
+        common.good_turns += 1
+
+
+@kernel
+def _renew(site: Any, gap: float, alarms_per_day: float) -> None:
+    f = math.exp(-gap / WEEK_S)
+    site.ok *= f
+    site.bad *= f
+    site.contacts *= math.exp(-gap / DAY_S)
+    ratio = (site.ok + PRIOR_THETA0 * PRIOR_CONTACTS) / (site.ok + site.bad + PRIOR_CONTACTS)
+    site.theta0 = min(HIGHEST_THETA0, max(LOWEST_THETA0, ratio))
+    # 2: two learned tests share a scope's alarms
+    wanted = math.log(max(1.0, 2.0 * site.contacts / alarms_per_day))
+    site.threshold = min(MOST_NATS, max(LEAST_NATS, wanted))
