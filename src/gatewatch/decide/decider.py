@@ -66,7 +66,7 @@ class Decider:
         """Apply one record of ``findings``.
 
         A record that its task had said before is dropped whole. The order of findings within a record does not matter.
-        Cost: about 20 us, and about 100 us a finding.
+        Cost: about 3 us, and about 200 us a finding.
         """
         decided = Decided()
         self._policy.hear(offset)

@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from gatewatch.cli import app
 from gatewatch.clock import ManualClock
@@ -163,7 +162,12 @@ def test_list_shows_each_alert_as_it_stands_now(shell: Shell) -> None:
 )
 def test_list_filters(shell: Shell, options: list[str], ids: list[str]) -> None:
     """If this fails, an engineer who asks for one project's alerts reads another's."""
-    other = {"severity": Severity.CRITICAL, "detector": "rate_spike", "project": None, "status": Status.RESOLVED}
+    other: dict[str, Any] = {
+        "severity": Severity.CRITICAL,
+        "detector": "rate_spike",
+        "project": None,
+        "status": Status.RESOLVED,
+    }
     shell.put(an_alert(), an_alert("bb22", last_ts=T0 + 90.0, **other), an_alert("cc33", mode=Mode.SHADOW))
     assert [a["id"] for a in json.loads(shell("alerts", "list", "--json", *options).stdout)] == ids
 
