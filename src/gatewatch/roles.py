@@ -25,12 +25,12 @@ from gatewatch.errors import ConfigError, GatewatchError, LogError, StateError
 from gatewatch.ingest.worker import IngestWorker
 from gatewatch.log import open_log
 from gatewatch.log.base import Log
-from gatewatch.log.topics import check_layout
 from gatewatch.metrics import Metrics
 from gatewatch.observe.http import serve
 from gatewatch.observe.logs import configure
 from gatewatch.registry import check_settings, load_all
 from gatewatch.settings import Settings
+from gatewatch.state.layout import check_layout
 
 POLL_S = 0.1  # kafka.md trap 1: shorter polls can hang a join
 HUNG_S = 60.0  # a loop that has not turned for this long is not alive: the poll limit of the group (max_poll_interval)

@@ -245,8 +245,10 @@ class Log(Protocol):
         """For topics and groups."""
         ...
 
-    def read(self, topic: str, *, start: Mapping[int, int] | None = None) -> Iterator[Chunk]:
-        """All records of all partitions, from ``start`` to what is the end now, in no group.
+    def read(
+        self, topic: str, *, start: Mapping[int, int] | None = None, partitions: Collection[int] | None = None
+    ) -> Iterator[Chunk]:
+        """All records of all partitions, or some, from ``start`` to what is the end now, in no group.
 
         ``start`` maps partition to offset; the default is the beginning. For commands and for state that is rebuilt
         (``decisions``).

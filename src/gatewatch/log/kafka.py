@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -56,10 +56,12 @@ class KafkaLog:
         """For topics and groups."""
         return KafkaAdmin(self._settings)
 
-    def read(self, topic: str, *, start: Mapping[int, int] | None = None) -> Iterator[Chunk]:
+    def read(
+        self, topic: str, *, start: Mapping[int, int] | None = None, partitions: Collection[int] | None = None
+    ) -> Iterator[Chunk]:
         """All records of all partitions up to what is the end now, in no group."""
-        partitions = range(self._describe(topic).partitions)
-        tps = [KafkaTopicPartition(topic, p) for p in partitions]
+        there = range(self._describe(topic).partitions)
+        tps = [KafkaTopicPartition(topic, p) for p in there if partitions is None or p in partitions]
         with closing(self._reader()) as client:
             try:
                 ends = client.end_offsets(tps, timeout_ms=int(PATIENCE_S * 1000))

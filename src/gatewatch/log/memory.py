@@ -118,12 +118,16 @@ class MemoryLog:
         """For topics and groups."""
         return MemoryAdmin(self)
 
-    def read(self, topic: str, *, start: Mapping[int, int] | None = None) -> Iterator[Chunk]:
+    def read(
+        self, topic: str, *, start: Mapping[int, int] | None = None, partitions: Collection[int] | None = None
+    ) -> Iterator[Chunk]:
         """All records up to what is the end now, in no group."""
         with self.changed:
             life = self.topic(topic)
             ends = [p.end for p in life.partitions]
         for number, partition in enumerate(life.partitions):
+            if partitions is not None and number not in partitions:
+                continue
             tp = TopicPartition(topic, number)
             at = (start or {}).get(number, 0)
             while at < ends[number]:
