@@ -212,7 +212,7 @@ def _reasons(alert: Alert) -> Iterator[tuple[str, str]]:
     if alert.context:
         yield "also in the row", ", ".join(f"{k} {v}" for k, v in alert.context.items() if k != "refused")
     if "refused" in alert.context:
-        yield "not stopped", alert.context["refused"]
+        yield "no order", alert.context["refused"]
     if alert.decision_ids:
         yield "decisions", ", ".join(alert.decision_ids)
     yield "rows", ", ".join(alert.samples)

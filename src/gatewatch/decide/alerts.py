@@ -74,7 +74,7 @@ def _summary(episode: Episode, note: str | None) -> str:
     parts = [sentence(episode.lead)]
     if episode.count > 1:
         parts.append(f"{episode.count} findings in {span(max(episode.last_ts - episode.first_ts, 0.0))}")
-    parts += [f"not stopped ({guard}): {reason}" for guard, reason in list(episode.refused.values())[:1]]
+    parts += [f"no order ({guard}): {reason}" for guard, reason in list(episode.refused.values())[:1]]
     if episode.mode is Mode.SHADOW:
         parts.append("shadow: recorded, not sent")
     if note is not None:

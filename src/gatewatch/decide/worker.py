@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
 
 import structlog
 
@@ -22,8 +21,10 @@ from gatewatch.clock import Clock
 from gatewatch.decide import records_io
 from gatewatch.decide.decider import Decided, Decider
 from gatewatch.decide.orders import is_order
+from gatewatch.errors import StateError
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
-from gatewatch.records import H_READ_AT, Alert, Decision, Refusal
+from gatewatch.metrics import Metrics
+from gatewatch.records import H_READ_AT, Decision
 from gatewatch.registry import Entry
 from gatewatch.settings import Settings
 
@@ -31,22 +32,6 @@ COMMIT_S = 1.0  # what a killed worker repeats is at most this old; readers reco
 FLUSH_S = 10.0  # as long as a broker may take to answer before its session is over
 H_OFFSET = "gw-findings-offset"  # header of everything that decide writes: the offset that caused it
 _log = structlog.get_logger("gatewatch.decide")
-
-
-class Counts(Protocol):
-    """What decide counts (:class:`gatewatch.metrics.Metrics` does)."""
-
-    def alert(self, alert: Alert) -> None:
-        """One revision went out."""
-
-    def decision(self, decision: Decision) -> None:
-        """One order went out."""
-
-    def refusal(self, refusal: Refusal) -> None:
-        """A guard refused one."""
-
-    def decided_after(self, seconds: float) -> None:
-        """Time from ingest reading a row to the alert or decision that it led to."""
 
 
 @dataclass(slots=True)
@@ -86,7 +71,7 @@ class DecideWorker:
         *,
         member: str,
         clock: Clock,
-        metrics: Counts,
+        metrics: Metrics,
     ) -> None:
         self._log, self._settings, self._entries, self._catalog = log, settings, entries, catalog
         self._clock, self._metrics = clock, metrics
@@ -153,7 +138,7 @@ class DecideWorker:
             committed = self._consumer.committed([self._findings]).get(self._findings, 0)
             end = self._consumer.end_offsets([self._findings])[self._findings]
             decider = Decider(self._settings, self._entries, self._catalog)
-            self._owned = _Owned(decider, max(committed, begin), end, begin)
+            self._owned = _Owned(decider, min(max(committed, begin), end), end, begin)
             self._consumer.seek(self._findings, begin)
             self._remember(self._owned)
         if self._decisions in tps:
@@ -187,7 +172,11 @@ class DecideWorker:
         for offset, value in zip(chunk.offsets, chunk.values, strict=True):
             if value is None:
                 continue
-            decision = records_io.read_decision(value, f"{chunk.tp.topic}-{chunk.tp.partition} offset {offset}")
+            try:
+                decision = records_io.read_decision(value, f"{chunk.tp.topic}-{chunk.tp.partition} offset {offset}")
+            except StateError as error:
+                _log.error("an order that cannot be read was left out", error=str(error))
+                continue
             if is_order(decision):
                 yield decision
 
@@ -222,7 +211,7 @@ class DecideWorker:
         for refusal in decided.refusals:
             self._metrics.refusal(refusal)
         for _name, read_at in (h for h in headers if h[0] == H_READ_AT):
-            self._metrics.decided_after(max(self._clock.now() - float(read_at), 0.0))
+            self._metrics.decision_latency(max(self._clock.now() - float(read_at), 0.0))
 
     def _send(self, owned: _Owned, offset: int, records: list[tuple[str, str, bytes]], headers: Headers) -> None:
         with self._lock:
@@ -248,4 +237,5 @@ class DecideWorker:
             with self._lock:
                 safe = self._owned.safe()
             self._consumer.mark(self._findings, max(safe, self._owned.committed))
+            self._metrics.open_episodes(self._owned.decider.open_episodes)
         self._consumer.commit()

@@ -154,7 +154,7 @@ def test_an_order_that_a_person_removed_is_not_made_again_in_that_episode(
     assert [(r.guard, r.reason) for r in refused.refusals] == [
         ("cleared", "removed by alice; not made again in this episode")
     ]
-    assert "not stopped (cleared)" in refused.alerts[0].summary
+    assert "no order (cleared)" in refused.alerts[0].summary
     assert not feed.at(500.0).refusals  # once is enough
     (next_episode,) = feed.at(5000.0).decisions
     assert next_episode.offence == 1  # what was removed was no offence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import msgspec
 import pytest
@@ -15,7 +14,8 @@ from gatewatch.decide.worker import H_OFFSET, DecideWorker
 from gatewatch.errors import SendError, StateError
 from gatewatch.log.base import TopicPartition, TopicSpec
 from gatewatch.log.memory import MemoryLog
-from gatewatch.records import Action, Alert, Decision, Finding, FindingBatch, Mode, Refusal, Scope
+from gatewatch.metrics import Metrics
+from gatewatch.records import Action, Decision, Finding, FindingBatch, Mode, Scope
 from gatewatch.registry import Entry
 from gatewatch.settings import Settings
 
@@ -26,30 +26,6 @@ GROUP = "gatewatch.decide"
 FINDINGS = TopicPartition("gatewatch.findings", 0)
 
 
-@dataclass
-class Recorder:
-    """Counts, kept as a list."""
-
-    said: list[object] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-
-    def alert(self, alert: Alert) -> None:
-        """Keep it."""
-        self.said.append(alert)
-
-    def decision(self, decision: Decision) -> None:
-        """Keep it."""
-        self.said.append(decision)
-
-    def refusal(self, refusal: Refusal) -> None:
-        """Keep it."""
-        self.said.append(refusal)
-
-    def decided_after(self, seconds: float) -> None:
-        """Keep it."""
-        self.seconds.append(seconds)
-
-
 class Site:
     """A memory log with our topics, and workers on it."""
 
@@ -58,7 +34,7 @@ class Site:
         names = ("findings", "alerts", "decisions", "actions")
         self.log.admin().create([TopicSpec(f"gatewatch.{name}", 1) for name in names])
         self.clock = ManualClock(T0)
-        self.metrics = Recorder()
+        self.metrics = Metrics()
         self._entries = entries
         self._producer = self.log.producer()
 
@@ -114,8 +90,11 @@ def test_findings_become_alerts_decisions_and_refusals_on_their_topics(
     assert {a.key for a in alerts} == {"203.0.113.9", "203.0.113.7"}
     assert (decision.value, decision.findings_offset) == ("203.0.113.9", 0)
     assert (refusal["kind"], refusal["guard"], refusal["findings_offset"]) == ("refusal", "allow_list", 0)
-    assert len(site.metrics.said) == 4
-    assert site.metrics.seconds == [pytest.approx(0.25)]
+    value = site.metrics.registry.get_sample_value
+    assert value("gatewatch_refusals_total", {"guard": "allow_list"}) == 1.0
+    assert value("gatewatch_decisions_total", {"action": "block", "scope": "ip", "mode": "block"}) == 1.0
+    assert value("gatewatch_decision_latency_seconds_sum") == pytest.approx(0.25)
+    assert value("gatewatch_open_episodes") == 2.0
     assert site.log.group_lag(GROUP) == {FINDINGS: 0}
     (chunk,) = site.log.read("gatewatch.alerts")
     keys = [(key, dict(head)[H_OFFSET]) for key, head in zip(chunk.keys, chunk.headers, strict=True)]
@@ -247,6 +226,16 @@ def test_a_task_that_has_seen_no_time_yet_is_understood(site: Site, make_batch: 
     site.say(make_batch(0, float("-inf")))
     site.run(site.worker())
     assert site.log.group_lag(GROUP) == {FINDINGS: 0}
+
+
+def test_an_order_of_another_version_does_not_stop_the_alerts(
+    site: Site, make_finding: Make, make_batch: Batch
+) -> None:
+    """If this fails, one order that a newer command wrote ends all alerting until somebody cleans the topic."""
+    site.log.producer().send("gatewatch.decisions", b'{"id": "x", "of": "tomorrow"}', partition=0)
+    site.say(make_batch(0, 0.0, make_finding(0.0)))
+    site.run(site.worker())
+    assert len(site.values("alerts")) == 1
 
 
 def test_a_record_of_another_program_stops_the_worker_with_its_place(site: Site) -> None:
