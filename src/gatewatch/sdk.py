@@ -21,7 +21,7 @@ from gatewatch.events.batch import AuthCode, Batch, Flag, Role
 from gatewatch.records import Contribution, Explanation, Opinion, Scope, Severity
 from gatewatch.state.hashing import HashSeed, hash_text, mix
 from gatewatch.state.jit import kernel
-from gatewatch.state.keytable import KeyTable, find, find_or_admit, hold, touch
+from gatewatch.state.keytable import Head, KeyTable, find, find_or_admit, hold, touch, used_rows
 
 __all__ = [
     "AuthCode",
@@ -33,6 +33,7 @@ __all__ = [
     "Explanation",
     "Flag",
     "HashSeed",
+    "Head",
     "Hits",
     "KeyTable",
     "Need",
@@ -51,6 +52,7 @@ __all__ = [
     "kernel",
     "mix",
     "touch",
+    "used_rows",
 ]
 
 
@@ -169,6 +171,15 @@ class TableStats:
     evicted: int
     refused: int
     nbytes: int
+
+    def __add__(self, other: TableStats) -> TableStats:
+        return TableStats(
+            self.rows + other.rows,
+            self.capacity + other.capacity,
+            self.evicted + other.evicted,
+            self.refused + other.refused,
+            self.nbytes + other.nbytes,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -241,7 +241,9 @@ class Guards(Section):
 class HttpSettings(Section):
     """Where an HTTP surface listens."""
 
-    listen: str = Field("127.0.0.1:9108", pattern=r"^.+:\d{1,5}$")
+    listen: str = Field("127.0.0.1:9108", pattern=r"^.+:\d{1,5}$")  # port 0: none
+    token_env: str | None = None  # what scrapers must send as a bearer token
+    allow_anonymous: bool = False  # listen beyond loopback without a token
 
     @property
     def address(self) -> tuple[str, int]:

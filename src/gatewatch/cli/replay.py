@@ -20,7 +20,9 @@ _SHOWN = 20  # alerts in the table; all are in the files
 
 
 def command(
-    files: Annotated[list[str], typer.Argument(help="Event files (.jsonl, .log, .gz, .zst, .parquet), or - for stdin.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Event files (.jsonl, .log, .gz, .zst, .parquet), or - for stdin.")
+    ],
     fmt: Annotated[str, typer.Option("--format", "-f", help="How a line is written: native, combined, nginx, ...")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for alerts.jsonl, decisions.jsonl and the others.")],
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings file.")] = None,

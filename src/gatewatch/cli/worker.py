@@ -30,8 +30,5 @@ def command(
     settings = settings_module.load(config)
     if role is not None and processes == 1:
         raise typer.Exit(run(role, settings, index=index))
-    if role is None:
-        roles = [(Role.INGEST, 1), (Role.DETECT, processes), (Role.DECIDE, 1)]
-    else:
-        roles = [(role, processes)]
-    raise typer.Exit(supervise(roles, settings))
+    everything = [(Role.INGEST, 1), (Role.DETECT, processes), (Role.DECIDE, 1)]
+    raise typer.Exit(supervise(everything if role is None else [(role, processes)], settings))

@@ -60,7 +60,7 @@ def sample(batch: Batch, row: int, ranges: Sequence[SourceRange]) -> str:
 
 def finding_id(detector: str, scope: Scope, key: str, reason: str, place: str) -> str:
     """16 hex digits: the same log gives the same id."""
-    text = "\0".join((detector, scope.value, key, reason, place))
+    text = f"{detector}\0{scope.value}\0{key}\0{reason}\0{place}"
     return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
 
 

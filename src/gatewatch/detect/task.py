@@ -130,7 +130,7 @@ class DetectTask:
             except Exception:  # noqa: BLE001 - a team's own detector may raise anything; the others must go on
                 running.raised += 1
                 _log.exception("detector raised", detector=name, partition=self.partition, raised=running.raised)
-                self.metrics.detector_raised(name, self.partition, quarantined=running.quarantined)
+                self.metrics.detector_raised(name, quarantined=running.quarantined)
             self.metrics.detector_time(name, stopwatch() - began)
         found.sort(key=lambda item: item[0])  # by row, then as the detectors are ordered: the sort is stable
         return [finding for _row, finding in found]

@@ -16,11 +16,12 @@ from functools import partial
 import msgspec
 
 from gatewatch.clock import Clock
-from gatewatch.detect.task import DetectTask
+from gatewatch.detect.task import Counts, DetectTask
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_READ_AT, FindingBatch
 from gatewatch.registry import Entry
+from gatewatch.sdk import TableStats
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
 
@@ -114,8 +115,7 @@ class DetectWorker:
             self._commit()
             self._commit_at = now + COMMIT_S
         if now >= self._stats_at:
-            self._metrics.routed_lag(self._consumer.lag())
-            self._metrics.tasks(self.tasks)
+            self._measure()
             self._stats_at = now + STATS_S
         return done
 
@@ -167,6 +167,20 @@ class DetectWorker:
     def _acked(self, owned: _Owned, _offset: int) -> None:
         with self._lock:
             owned.unacked.popleft()
+
+    def _measure(self) -> None:
+        """Lag, and the tables of all tasks added up."""
+        self._metrics.routed_lag(self._consumer.lag())
+        sums: dict[tuple[str, str], TableStats] = {}
+        for task in self.tasks.values():
+            counts, task.counts = task.counts, Counts()
+            self._metrics.rows(counts.rows, refused=counts.refused, repeated=counts.repeated, lost=counts.lost)
+            for detector, running in task.detectors.items():
+                for table, stats in running.tables().items():
+                    key = (detector, table)
+                    sums[key] = sums[key] + stats if key in sums else stats
+        for (detector, table), stats in sums.items():
+            self._metrics.table(detector, table, stats)
 
     def _commit(self) -> None:
         with self._lock:

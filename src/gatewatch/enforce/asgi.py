@@ -69,9 +69,8 @@ class GatewatchMiddleware:
         self._stale_s, self._every_s = stale_s, every_s
         self._pulled_at = float("-inf")
         self._first = True
-        self._client = httpx.Client(
-            base_url=url, headers={"X-Api-Key": api_key, "User-Agent": "gatewatch-asgi/1"}, timeout=5.0
-        )
+        headers = {"X-Api-Key": api_key, "User-Agent": "gatewatch-asgi/1"}
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=5.0, transport=transport)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="gatewatch-decisions", daemon=True)
         self._thread.start()

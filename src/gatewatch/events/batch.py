@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -121,7 +122,8 @@ def encode(batch: pa.RecordBatch) -> bytes:
 
     Cost: about 60 us a call, plus copying.
     """
-    return batch.serialize().to_pybytes()
+    value: bytes = batch.serialize().to_pybytes()
+    return value
 
 
 def decode(value: bytes, header: bytes) -> Batch:
@@ -149,10 +151,11 @@ class Batch:
         """Whether any row of the batch may have it."""
         return name in self._names
 
-    def column(self, name: str) -> npt.NDArray[np.generic]:
+    def column(self, name: str) -> npt.NDArray[Any]:
         """One numeric column: a numpy view without a copy, or absent values throughout. Cost: about 1 us."""
         if name in self._names:
-            return self.arrow.column(name).to_numpy(zero_copy_only=True)
+            view: npt.NDArray[Any] = self.arrow.column(name).to_numpy(zero_copy_only=True)
+            return view
         dtype = ROUTED.field(name).type.to_pandas_dtype()
         return np.full(self.n, ABSENT[name], dtype)
 

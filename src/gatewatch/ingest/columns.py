@@ -232,7 +232,7 @@ def _capped(array: pa.Array, cap: int) -> tuple[pa.Array, npt.NDArray[np.bool_] 
         array = pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array)
     if lengths.max() <= cap:
         return array, None
-    cut = pc.greater(pc.utf8_length(array), cap).fill_null(False).to_numpy(zero_copy_only=False)
+    cut = pc.greater(pc.utf8_length(array).fill_null(0), cap).to_numpy(zero_copy_only=False)
     return pc.utf8_slice_codeunits(array, 0, cap), cut
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,7 @@ def pieces(batch: pa.RecordBatch, rows_max: int, bytes_max: int) -> Iterator[Pie
     src = batch.column("src").to_numpy()
     offset = batch.column("offset").to_numpy()
     bounds = _bounds(src, offset, parts)
-    for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+    for low, high in pairwise(bounds):
         last = high == batch.num_rows
         stops = None if last else _stops(src[low:high], offset[low:high])
         yield Piece(encode(batch.slice(low, high - low)), schema, high - low, stops)

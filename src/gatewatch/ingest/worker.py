@@ -87,6 +87,7 @@ class IngestWorker:
         self._dead_lock = threading.Lock()
         now = clock.monotonic()
         self._tick_at, self._commit_at, self._align_at = now + TICK_S, now + COMMIT_S, now
+        metrics.sources(tuple(self._formats))
         self._producer = log.producer()
         self._consumer = log.consumer(
             [source.topic for source in settings.sources],
@@ -230,7 +231,7 @@ class IngestWorker:
         if moved.any():
             flags = columns["flags"].to_numpy() | np.where(moved, np.uint16(Flag.TIME_MOVED), np.uint16(0))
             columns["flags"] = pa.array(flags)
-            self._metrics.late_rows(int(moved.sum()))
+            self._metrics.moved_rows(int(moved.sum()))
         self.event_times = (min(self.event_times[0], float(ts.min())), max(self.event_times[1], float(ts.max())))
         for i in np.unique(src):
             stream = streams[int(i)]

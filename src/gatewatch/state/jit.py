@@ -2,8 +2,9 @@
 
 ``fastmath`` and ``parallel`` stay off: the same rows must give the same bits however they are cut into batches.
 
-Numba's disk cache knows only the file of the function itself, not the files it calls into, so a change in this room
-could leave stale machine code in a detector's kernel. Hence the cache folder carries a hash of this room's sources.
+Numba's disk cache knows only the file of the function itself, not the files it calls into or takes constants from, so
+a change in this room, or in another file of a detector's folder, could leave stale machine code. Hence the cache folder
+carries a hash of the sources of this room and of the function's own folder.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -19,17 +21,19 @@ import numba
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _cache_dir() -> str:
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+_chosen = os.environ.get("NUMBA_CACHE_DIR")
+
+
+@cache
+def _cache_dir(folder: Path) -> str:
+    sources = [*sorted(Path(__file__).parent.glob("*.py")), *sorted(folder.glob("*.py"))]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return str(Path(base) / "gatewatch" / f"kernels-{digest}")
 
 
-if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = _cache_dir()
-
-
 def kernel(function: F) -> F:
     """Compile with Numba at the first call for each signature; releases the GIL."""
+    if not _chosen:  # Numba reads it when a function is decorated
+        numba.config.CACHE_DIR = _cache_dir(Path(function.__code__.co_filename).parent)
     return cast("F", numba.njit(cache=True, nogil=True, fastmath=False)(function))

@@ -119,6 +119,12 @@ def set_of(head: Head, key: np.uint64) -> int:
 
 
 @kernel
+def used_rows(head: Head) -> int:
+    """Rows that hold a key, from the statistics: each admission fills a free row or evicts."""
+    return int(head.stats[ADMITTED] - head.stats[EVICTED])
+
+
+@kernel
 def find(head: Head, key: np.uint64) -> int:
     """The row that holds ``key``, or -1."""
     if key == _U64(0):

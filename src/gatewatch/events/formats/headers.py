@@ -1,0 +1,27 @@
+"""Credentials in request headers: only their hash leaves this module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gatewatch.events.formats.values import text
+from gatewatch.events.secrets import hash_secret
+
+# In the order in which a gateway would look; cookies last, because they change
+_CREDENTIALS = ("authorization", "x-api-key", "apikey", "api-key", "x-goog-api-key", "proxy-authorization", "cookie")
+_REDACTED = frozenset({"REDACTED", "***", "[REDACTED]"})
+
+
+def credential_of(headers: Mapping[str, Any]) -> str | None:
+    """``sha256:<hex>`` of the first credential among the headers, whose names are in lower case."""
+    for name in _CREDENTIALS:
+        value = text(headers.get(name))
+        if value is not None and value not in _REDACTED:
+            return hash_secret(value)
+    return None
+
+
+def lowered(headers: Any) -> dict[str, Any]:
+    """Headers with names in lower case; anything that is not an object is no headers."""
+    return {str(name).lower(): value for name, value in headers.items()} if isinstance(headers, dict) else {}

@@ -1,0 +1,99 @@
+"""HTTP in a thread beside a role's loop: /metrics, /healthz, /readyz, and whatever else a role serves.
+
+Listens on loopback unless told otherwise; on any other address it wants a token (or an explicit ``allow_anonymous``).
+"""
+
+from __future__ import annotations
+
+import hmac
+import socket
+import threading
+from collections.abc import Callable, Sequence
+
+import uvicorn
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from gatewatch.errors import ConfigError
+from gatewatch.metrics import Metrics
+from gatewatch.settings import HttpSettings, read_secret
+
+STOP_S = 5.0
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class Server:
+    """A uvicorn server in a thread of its own, for one application.
+
+    Raises:
+        ConfigError: the address is taken or is none of this machine's.
+    """
+
+    def __init__(self, app: Starlette, host: str, port: int, setting: str) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            listener.close()
+            raise ConfigError(setting, f"cannot listen on {host}:{port}: {error.strerror}") from error
+        self.port: int = listener.getsockname()[1]
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [listener]}, name=f"http-{self.port}", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish the requests in hand and end."""
+        self._server.should_exit = True
+        self._thread.join(STOP_S)
+
+
+def serve(settings: HttpSettings, metrics: Metrics, healthy: Callable[[], bool], ready: Callable[[], bool]) -> Server:
+    """Serve metrics and probes.
+
+    Raises:
+        ConfigError: the address is taken, or it is not loopback and there is no token.
+    """
+    token = read_secret("metrics.token", settings.token_env, None) if settings.token_env else None
+    host, port = settings.address
+    if host not in _LOOPBACK and token is None and not settings.allow_anonymous:
+        raise ConfigError(
+            "metrics.listen", f"{settings.listen} is not loopback: set metrics.token_env, or allow_anonymous: true"
+        )
+    return Server(Starlette(routes=probe_routes(metrics, healthy, ready, token)), host, port, "metrics.listen")
+
+
+def probe_routes(
+    metrics: Metrics, healthy: Callable[[], bool], ready: Callable[[], bool], token: SecretStr | None
+) -> Sequence[BaseRoute]:
+    """/metrics wants the token, where there is one; probes never do, and say nothing but yes or no."""
+
+    async def on_metrics(request: Request) -> Response:
+        if token is not None and not _allowed(request, token):
+            return JSONResponse({"error": "wrong or missing bearer token"}, 401, {"WWW-Authenticate": "Bearer"})
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def on_health(_request: Request) -> Response:
+        return _yes_or_no(healthy())
+
+    async def on_ready(_request: Request) -> Response:
+        return _yes_or_no(ready())
+
+    return [Route("/metrics", on_metrics), Route("/healthz", on_health), Route("/readyz", on_ready)]
+
+
+def _allowed(request: Request, token: SecretStr) -> bool:
+    given = request.headers.get("authorization", "")
+    return hmac.compare_digest(given.encode(), f"Bearer {token.get_secret_value()}".encode())
+
+
+def _yes_or_no(yes: bool) -> Response:
+    return JSONResponse({"ok": yes}, 200 if yes else 503)
