@@ -211,7 +211,7 @@ class DecideWorker:
         for refusal in decided.refusals:
             self._metrics.refusal(refusal)
         for _name, read_at in (h for h in headers if h[0] == H_READ_AT):
-            self._metrics.decision_latency(max(self._clock.now() - float(read_at), 0.0))
+            self._metrics.decided_after(max(self._clock.now() - float(read_at), 0.0))
 
     def _send(self, owned: _Owned, offset: int, records: list[tuple[str, str, bytes]], headers: Headers) -> None:
         with self._lock:
