@@ -24,6 +24,7 @@ from gatewatch.decide import modes
 from gatewatch.errors import ConfigError, GatewatchError, LogError
 from gatewatch.events import formats
 from gatewatch.log import open_log
+from gatewatch.log.topics import specs
 from gatewatch.records import Mode
 from gatewatch.registry import Entry, check_settings, load_all
 from gatewatch.roles import Role
@@ -193,20 +194,19 @@ def _allow_list(settings: Settings, now: float) -> Remarks:
 
 
 def _topics(settings: Settings) -> Remarks:
-    """The topics of the sources, as Kafka has them."""
+    """The topics of the sources and our own, as Kafka has them."""
+    wanted = specs(settings)
     try:
         with closing(open_log(settings.kafka)) as log, closing(log.admin()) as admin:
-            names = [source.topic for source in settings.sources]
-            own = [settings.kafka.topic(name) for name in ("routed", "findings", "alerts", "decisions", "dead-letters")]
-            found = admin.describe([*names, *own])
+            found = admin.describe([*(source.topic for source in settings.sources), *(spec.name for spec in wanted)])
     except LogError as error:
         yield Remark(Level.ERROR, "kafka", str(error))
         return
-    for i, name in enumerate(names):
-        known = found.get(name)
-        text = f"topic {name} has {known.partitions} partitions" if known else f"topic {name} does not exist"
-        yield Remark(Level.OK if known else Level.ERROR, f"sources.{i}.topic", text)
-    missing = [name for name in own if name not in found]
+    for i, source in enumerate(settings.sources):
+        known = found.get(source.topic)
+        text = f"has {known.partitions} partitions" if known else "does not exist"
+        yield Remark(Level.OK if known else Level.ERROR, f"sources.{i}", f"topic {source.topic} {text}")
+    missing = [spec.name for spec in wanted if spec.name not in found]
     if missing:
         yield Remark(Level.ERROR, "kafka", f"missing: {', '.join(missing)}; run `gatewatch topics create`")
     else:

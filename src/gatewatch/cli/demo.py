@@ -17,6 +17,7 @@ from gatewatch.cli.errors import printable
 from gatewatch.cli.options import Json, Seed
 from gatewatch.demo import page
 from gatewatch.demo.run import Plan, Progress, Result, run
+from gatewatch.simulate.attacks import ATTACKS
 
 _NEWEST = 6  # alerts that the live table shows
 _LINE_EVERY_S = 3600.0  # of event time, where nobody watches a table
@@ -100,16 +101,13 @@ def _table(progress: Progress) -> Group:
 
 def _print(console: Console, result: Result) -> None:
     console.rule("What happened", align="left")
-    table = Table(show_edge=False, padding=(0, 1))
-    table.add_column("attack", ratio=4)
-    table.add_column("caught?", ratio=4)
-    table.add_column("after", no_wrap=True)
-    table.add_column("events named", justify="right")
-    table.add_column("blocked?", ratio=2)
+    grid = Table.grid(padding=(0, 2))
     for verdict in result.board.verdicts:
         style = "green" if verdict.caught else "bold red" if verdict.covered else "dim"
-        table.add_row(*page.verdict_row(verdict), style=style)
-    console.print(table)
+        what = f"[bold]{verdict.attack}[/bold]: {ATTACKS[verdict.attack].text}"
+        grid.add_row(Text(page.status(verdict), style), page.clock_time(verdict.first_ts), what)
+        grid.add_row("", "", escape(printable(page.told(verdict))))
+    console.print(grid, highlight=False)
     console.print()
     for line in page.summary(result):
         console.print(escape(printable(line)), highlight=False)

@@ -25,7 +25,7 @@ class Sees:
         return entry is not None and not self.scopes.isdisjoint(entry.detector.scopes)
 
     def __str__(self) -> str:
-        return f"{self.detector} by {' or '.join(sorted(scope.value for scope in self.scopes))}"
+        return f"detector {self.detector} on {' or '.join(scope.value for scope in Scope if scope in self.scopes)}"
 
 
 def _sees(detector: str, *scopes: Scope) -> Sees:

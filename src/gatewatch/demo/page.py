@@ -9,7 +9,6 @@ from typing import Any
 from gatewatch.demo.run import Result
 from gatewatch.demo.score import Verdict
 from gatewatch.records import Alert
-from gatewatch.simulate.attacks import ATTACKS
 
 _LISTED = 5  # false alarms that are written out
 
@@ -56,25 +55,31 @@ def share(part: int, whole: int) -> str:
     return f"{100 * part // whole if whole else 0} %"
 
 
-def verdict_row(verdict: Verdict) -> tuple[str, str, str, str, str]:
-    """One line of the scoreboard: attack, caught, after, its events named, blocked."""
-    name = f"{clock_time(verdict.first_ts)} {ATTACKS[verdict.attack].text}"
-    if not verdict.caught:
-        missing = "MISSED" if verdict.covered else f"not seen: needs detector {verdict.needs}, not shipped yet"
-        return (name, missing, "", "", "")
-    return (
-        name,
-        f"caught by {verdict.detector}: {verdict.title}",
-        span(verdict.after_s or 0.0),
-        share(verdict.events_named, verdict.events),
-        _blocked(verdict),
-    )
+def status(verdict: Verdict) -> str:
+    """One word for what became of an attack."""
+    if verdict.caught:
+        return "caught"
+    return "MISSED" if verdict.covered else "not seen"
+
+
+def told(verdict: Verdict) -> str:
+    """What became of an attack, as a sentence."""
+    if verdict.caught:
+        named = f"{share(verdict.events_named, verdict.events)} of its {verdict.events:,} requests"
+        return (
+            f"by {verdict.detector} ({verdict.title}) after {span(verdict.after_s or 0.0)}; the alerts name where "
+            f"{named} came from; {_blocked(verdict)}"
+        )
+    if verdict.covered:
+        return f"{verdict.needs} should have seen it"
+    return f"needs {verdict.needs}, which is not shipped yet"
 
 
 def _blocked(verdict: Verdict) -> str:
     if verdict.blocked_after_s is None:
-        return "no"
-    return f"after {span(verdict.blocked_after_s)}, {share(verdict.events_after_block, verdict.events)} came later"
+        return "not blocked"
+    later = share(verdict.events_after_block, verdict.events)
+    return f"blocked after {span(verdict.blocked_after_s)}, when {later} were still to come"
 
 
 def summary(result: Result) -> Iterator[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from gatewatch.clock import stopwatch
 from gatewatch.demo.coverage import COVERAGE
 from gatewatch.demo.score import Scoreboard, Truth, score
 from gatewatch.flow import Flow, Outcome
-from gatewatch.records import Alert, Decision, Mode
+from gatewatch.records import Alert, Decision, Finding, Mode
 from gatewatch.registry import load_all
 from gatewatch.settings import Settings, Source, parse
 from gatewatch.simulate.labels import Episode
@@ -22,6 +22,8 @@ _HOURS = 8.0
 # the demo long.
 _EVENTS_PER_WALL_S = 25_000.0
 _HOSTILE = 30_000  # events of all attacks together, at any rate
+_CHUNK_EVENTS = 4000  # fed at a time: enough that a batch's fixed cost does not matter, and a table still moves
+_JUST_OVER_S = 60.0  # so long an attack stays in the table of what is under way
 _RATES = (6.0, 40.0)  # below, people are too few for the attacks on accounts; above, a minute shows nothing more
 
 
@@ -91,23 +93,25 @@ def run(plan: Plan, on_progress: Callable[[Progress], None]) -> Result:
     progress = Progress(now=simulation.start)
     revisions: list[Alert] = []
     decisions: list[Decision] = []
+    findings: list[Finding] = []
     dead = 0
 
     def take(outcome: Outcome) -> None:
         nonlocal dead
         revisions.extend(outcome.alerts)
         decisions.extend(outcome.decisions)
+        findings.extend(outcome.findings)
         dead += len(outcome.dead)
         progress.events += outcome.events
         progress.alerts |= {alert.id: alert for alert in outcome.alerts if alert.mode is not Mode.SHADOW}
         progress.decisions |= {d.id: d for d in outcome.decisions if d.mode is not Mode.SHADOW}
 
     began = stopwatch()
-    for window in simulation.windows():
-        take(flow.feed(window.values))
-        progress.now, progress.wall_s = window.stop, stopwatch() - began
-        progress.share = (window.stop - simulation.start) / (simulation.stop - simulation.start)
-        progress.under_way = [e.attack for e in simulation.episodes if e.first_ts <= window.stop <= e.last_ts + 60.0]
+    for now, values in chunks(simulation):
+        take(flow.feed(values))
+        progress.now, progress.wall_s = now, stopwatch() - began
+        progress.share = (now - simulation.start) / (simulation.stop - simulation.start)
+        progress.under_way = [e.attack for e in simulation.episodes if e.first_ts <= now <= e.last_ts + _JUST_OVER_S]
         on_progress(progress)
     take(flow.finish())
     hostile = simulation.hostile
@@ -118,7 +122,7 @@ def run(plan: Plan, on_progress: Callable[[Progress], None]) -> Result:
     covered = {attack for attack, sees in COVERAGE.items() if sees.is_in(entries)}
     return Result(
         plan=plan,
-        board=score(truths, revisions, decisions, covered, plan.hours / 24.0),
+        board=score(truths, revisions, decisions, findings, covered, plan.hours / 24.0),
         episodes=tuple(simulation.episodes),
         services=simulation.world.services,
         people=simulation.world.people,
@@ -129,3 +133,17 @@ def run(plan: Plan, on_progress: Callable[[Progress], None]) -> Result:
         wall_s=stopwatch() - began,
         detectors=tuple(entries),
     )
+
+
+def chunks(simulation: Simulation) -> Iterator[tuple[float, list[bytes]]]:
+    """The stream in pieces of some thousand events, each with the event time that it reaches."""
+    values: list[bytes] = []
+    now = simulation.start
+    for window in simulation.windows():
+        values += window.values
+        now = window.stop
+        if len(values) >= _CHUNK_EVENTS:
+            yield now, values
+            values = []
+    if values:
+        yield now, values

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gatewatch.demo.coverage import COVERAGE
-from gatewatch.records import Alert, Decision, Mode, Scope, Severity
+from gatewatch.records import Alert, Decision, Finding, Mode, Scope, Severity
 from gatewatch.simulate.labels import Episode, keys_of
 from gatewatch.simulate.rows import Rows
 from gatewatch.simulate.world import World
@@ -19,6 +19,7 @@ from gatewatch.simulate.world import World
 # detector looks at is an hour; half of it is what may still fill up after the end.
 GRACE_S = 1800.0
 Key = tuple[Scope, str]
+_Spoke = dict[tuple[str, Scope, str], list[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,12 @@ class Truth:
 
 
 def score(
-    truths: Sequence[Truth], alerts: Sequence[Alert], decisions: Sequence[Decision], covered: set[str], days: float
+    truths: Sequence[Truth],
+    alerts: Sequence[Alert],
+    decisions: Sequence[Decision],
+    findings: Sequence[Finding],
+    covered: set[str],
+    days: float,
 ) -> Scoreboard:
     """Match every revision of every alert, and every decision, with the attacks.
 
@@ -102,23 +108,29 @@ def score(
         truths: the attacks.
         alerts: all revisions, in the order they came.
         decisions: in the order they came.
+        findings: what led to the alerts; they say to the event when a detector spoke up.
         covered: names of the attacks that a detector on the search path is made for.
         days: of event time, for false alarms a day.
     """
     sent = [alert for alert in alerts if alert.mode is not Mode.SHADOW]
     blocks = [d for d in decisions if d.mode is not Mode.SHADOW and d.removed is None]
+    about = [[alert for alert in sent if truth.is_about(alert)] for truth in truths]
+    spoke = _spoke(findings)
     board = Scoreboard(days=days)
-    board.verdicts = [_judge(truth, sent, blocks, truth.episode.attack in covered) for truth in truths]
-    for alert in _last(alert for alert in sent if alert.id not in _explained(truths, sent)):
+    for truth, mine in zip(truths, about, strict=True):
+        board.verdicts.append(_judge(truth, mine, blocks, spoke, covered=truth.episode.attack in covered))
+    explained = {alert.id for mine in about for alert in mine}
+    for alert in _last(alert for alert in sent if alert.id not in explained):
         (board.false_alarms if alert.severity.rank >= Severity.MEDIUM.rank else board.notes).append(alert)
     board.wrong_blocks = [d for d in blocks if not any(truth.names(d.scope, d.value) for truth in truths)]
     return board
 
 
-def _judge(truth: Truth, sent: Sequence[Alert], blocks: Sequence[Decision], covered: bool) -> Verdict:
+def _judge(
+    truth: Truth, about: Sequence[Alert], blocks: Sequence[Decision], spoke: _Spoke, *, covered: bool
+) -> Verdict:
     episode = truth.episode
-    about = [alert for alert in sent if truth.is_about(alert)]
-    first = min(about, key=lambda alert: alert.last_ts, default=None)
+    first = min(about, key=lambda alert: _when(alert, spoke, episode.first_ts), default=None)
     named = truth.carrying({(alert.scope, alert.key) for alert in about})
     block = min((d for d in blocks if truth.names(d.scope, d.value)), key=lambda d: d.start, default=None)
     stopped = 0
@@ -133,16 +145,26 @@ def _judge(truth: Truth, sent: Sequence[Alert], blocks: Sequence[Decision], cove
         detector=first.detector if first else None,
         title=first.title if first else None,
         alert_id=first.id if first else None,
-        after_s=max(0.0, first.last_ts - episode.first_ts) if first else None,
+        after_s=_when(first, spoke, episode.first_ts) - episode.first_ts if first else None,
         events_named=int(named.sum()),
         blocked_after_s=max(0.0, block.start - episode.first_ts) if block else None,
         events_after_block=stopped,
     )
 
 
-def _explained(truths: Sequence[Truth], alerts: Sequence[Alert]) -> set[str]:
-    """Ids of the alerts that tell of an attack."""
-    return {alert.id for alert in alerts if any(truth.is_about(alert) for truth in truths)}
+def _spoke(findings: Iterable[Finding]) -> _Spoke:
+    """When each detector spoke up about each key, other than in shadow."""
+    spoke: _Spoke = {}
+    for finding in findings:
+        if finding.warm or not finding.learned:
+            spoke.setdefault((finding.detector, finding.scope, finding.key), []).append(finding.ts)
+    return spoke
+
+
+def _when(alert: Alert, spoke: _Spoke, from_ts: float) -> float:
+    """Event time of the first finding behind an alert since ``from_ts``."""
+    times = spoke.get((alert.detector, alert.scope, alert.key), [])
+    return min((ts for ts in times if ts >= from_ts), default=max(alert.last_ts, from_ts))
 
 
 def _last(alerts: Iterable[Alert]) -> list[Alert]:

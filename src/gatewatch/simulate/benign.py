@@ -132,7 +132,8 @@ class People(Source):
         super().__init__(world, rng)
         self._visits = rate / (1 + self._CALLS_PER_VISIT)
         self._fails = rng.uniform(0.03, 0.08, world.people)
-        weights = rng.permutation(1.0 / (np.arange(world.people) + 20.0))  # a few come all day, most now and then
+        # A few come every other hour, most now and then: the busiest three times as often as the average.
+        weights = rng.permutation(1.0 / (np.arange(world.people) + 0.2 * world.people))
         self._cumulative = np.cumsum(weights) / weights.sum()
 
     def rows(self, start: float, stop: float) -> Rows:

@@ -28,4 +28,4 @@ def test_a_detector_that_is_not_here_covers_nothing() -> None:
 
 def test_the_text_names_detector_and_scopes() -> None:
     """The page would not say which detector an unseen attack is waiting for."""
-    assert str(COVERAGE["distributed_stuffing"]) == "credential_stuffing by all or endpoint or project"
+    assert str(COVERAGE["distributed_stuffing"]) == "detector credential_stuffing on endpoint or project or all"

@@ -7,7 +7,7 @@ from functools import cache
 import pytest
 
 from gatewatch.demo.score import GRACE_S, Scoreboard, Truth, score
-from gatewatch.records import Action, Alert, Decision, Mode, Scope, Severity, Status
+from gatewatch.records import Action, Alert, Decision, Explanation, Finding, Mode, Scope, Severity, Status
 from gatewatch.simulate.scenario import Simulation
 
 _START = 1772539200.0
@@ -42,8 +42,13 @@ def _block(scope: Scope, value: str, start: float, mode: Mode = Mode.BLOCK) -> D
     )  # fmt: skip
 
 
-def _board(truth: Truth, alerts: list[Alert], decisions: list[Decision] | None = None) -> Scoreboard:
-    return score([truth], alerts, decisions or [], {truth.episode.attack}, days=0.5)
+def _board(
+    truth: Truth,
+    alerts: list[Alert],
+    decisions: list[Decision] | None = None,
+    findings: list[Finding] | None = None,
+) -> Scoreboard:
+    return score([truth], alerts, decisions or [], findings or [], {truth.episode.attack}, days=0.5)
 
 
 def test_an_alert_on_the_attackers_address_is_a_catch_with_its_delay() -> None:
@@ -56,6 +61,25 @@ def test_an_alert_on_the_attackers_address_is_a_catch_with_its_delay() -> None:
     assert verdict.events_named == verdict.events == truth.episode.events
 
 
+def _finding(key: str, ts: float, *, warm: bool = True) -> Finding:
+    return Finding(
+        id=f"{key}-{ts}", detector="credential_stuffing", version=1, scope=Scope.IP, key=key, reason="cracking",
+        title="Password cracking", ts=ts, since=ts, nats=12.0, threshold_nats=9.0, observed=30.0, expected=1.0,
+        unit="failures in a row", window_s=60.0, learned=True, warm=warm, sample="t-0-0-0",
+        explanation=Explanation((), "b", "c"),
+    )  # fmt: skip
+
+
+def test_the_delay_ends_with_the_first_finding_that_was_not_in_shadow() -> None:
+    """Delays would be as long as a chunk of the demo is, or count what was sent to nobody."""
+    truth = _truth("cracking")
+    address = truth.episode.keys[Scope.IP][0]
+    at = truth.episode.first_ts
+    findings = [_finding(address, at - 50), _finding(address, at + 2, warm=False), _finding(address, at + 5)]
+    board = _board(truth, [_alert(Scope.IP, address, at + 90)], [], findings)
+    assert board.verdicts[0].after_s == pytest.approx(5.0)
+
+
 def test_an_attack_nobody_tells_of_is_missed() -> None:
     """The demo would pass without seeing anything."""
     board = _board(_truth("cracking"), [])
@@ -65,7 +89,7 @@ def test_an_attack_nobody_tells_of_is_missed() -> None:
 
 def test_an_attack_without_a_detector_does_not_fail_the_demo() -> None:
     """The demo could never pass before the last detector is shipped."""
-    board = score([_truth("payload_drift")], [], [], set(), days=0.5)
+    board = score([_truth("payload_drift")], [], [], [], set(), days=0.5)
     assert not board.verdicts[0].covered
     assert board.passed
 
