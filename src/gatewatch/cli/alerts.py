@@ -120,8 +120,7 @@ def load(config: Path | None, folder: Path | None) -> list[Alert]:
     """
     if folder is not None:
         alerts = list(own.readable(own.in_folder(folder, "alerts.jsonl"), records_io.read_alert))
-        if (folder / "shadow.jsonl").is_file():
-            alerts += own.readable(_shadow(folder), records_io.read_alert)
+        alerts += own.readable(own.in_shadow(folder, "alert"), records_io.read_alert)
     else:
         with own.own_log(config) as (settings, log):
             alerts = list(own.readable(own.in_topic(log, settings.kafka.topic("alerts")), records_io.read_alert))
@@ -130,14 +129,6 @@ def load(config: Path | None, folder: Path | None) -> list[Alert]:
         if alert.id not in last or last[alert.id].revision <= alert.revision:
             last[alert.id] = alert
     return sorted(last.values(), key=lambda a: (a.last_ts, a.id))
-
-
-def _shadow(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """The alerts among what a replay recorded and did not send."""
-    for place, line in own.in_folder(folder, "shadow.jsonl"):
-        record = json.loads(line)
-        if record.pop("kind", None) == "alert":
-            yield place, json.dumps(record).encode()
 
 
 def _oldest(alerts: list[Alert], since: str | None, *, live: bool) -> float:

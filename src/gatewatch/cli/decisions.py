@@ -39,7 +39,10 @@ def list_command(
 ) -> None:
     """List who is stopped now."""
     if folder is not None:
-        decisions = _last(own.readable(own.in_folder(folder, "decisions.jsonl"), records_io.read_decision))
+        decisions = list(own.readable(own.in_folder(folder, "decisions.jsonl"), records_io.read_decision))
+        if everything:
+            decisions += own.readable(own.in_shadow(folder, "decision"), records_io.read_decision)
+        decisions = _last(decisions)
         everything = True  # a replay's time is over
     else:
         with own.own_log(config) as (settings, log):

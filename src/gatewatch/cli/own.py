@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -66,6 +67,15 @@ def in_folder(folder: Path, name: str) -> Iterator[tuple[str, bytes]]:
         for number, line in enumerate(file, 1):
             if line.strip():
                 yield f"{path} line {number}", line
+
+
+def in_shadow(folder: Path, kind: str) -> Iterator[tuple[str, bytes]]:
+    """What a replay recorded and would never have sent: records of that kind (alert, decision) with their places."""
+    if (folder / "shadow.jsonl").is_file():
+        for place, line in in_folder(folder, "shadow.jsonl"):
+            record = json.loads(line)
+            if record.pop("kind", None) == kind:
+                yield place, json.dumps(record).encode()
 
 
 def readable(values: Iterator[tuple[str, bytes]], read: Callable[[bytes, str], T]) -> Iterator[T]:

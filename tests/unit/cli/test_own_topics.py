@@ -177,12 +177,14 @@ def test_a_replays_folder_is_read_in_the_time_of_its_data(shell: Shell, tmp_path
     lines = [an_alert(), an_alert("bb22", last_ts=T0 + 9000.0)]
     (tmp_path / "alerts.jsonl").write_bytes(b"\n".join(records_io.write(a) for a in lines))
     shadow = {"kind": "alert", **an_alert("cc33", last_ts=T0 + 9000.0, mode=Mode.SHADOW).model_dump(mode="json")}
-    (tmp_path / "shadow.jsonl").write_text(json.dumps(shadow) + "\n" + '{"kind": "decision"}\n')
+    unsent = {"kind": "decision", **a_decision("dd22", mode=Mode.SHADOW).model_dump(mode="json")}
+    (tmp_path / "shadow.jsonl").write_text(json.dumps(shadow) + "\n" + json.dumps(unsent) + "\n")
     folder = ("--from", str(tmp_path), "--json")
     assert [a["id"] for a in json.loads(shell("alerts", "list", "--since", "1h", *folder).stdout)] == ["bb22"]
     assert len(json.loads(shell("alerts", "list", "--shadow", *folder).stdout)) == 3
     (tmp_path / "decisions.jsonl").write_bytes(records_io.write(a_decision()))
     assert [d["id"] for d in json.loads(shell("decisions", "list", *folder).stdout)] == ["dd11"]
+    assert len(json.loads(shell("decisions", "list", "--all", *folder).stdout)) == 2
     missing = shell("dead-letters", "list", "--from", str(tmp_path))
     assert missing.exit_code == 2
     assert "does not exist" in missing.stderr
