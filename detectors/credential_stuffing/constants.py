@@ -10,9 +10,9 @@ NOTHING, STUFFING, SPRAYING, CRACKING, DISTRIBUTED, TAKEOVER, BROKEN, TOO_MANY_F
 THETA1 = 0.05  # an attacker's success ratio: lists sold as fresh reach 1-2 %, the rest is margin
 PRIOR_THETA0 = 0.8  # of a site not known yet (Jung et al. 2004), worth PRIOR_CONTACTS first contacts
 PRIOR_CONTACTS = 20.0
-LOWEST_THETA0, HIGHEST_THETA0 = 0.7, 0.92  # attack or outage cannot teach lower; above, four failures would do
-NAT_ACCOUNTS = 5.0  # successes on so many accounts make a source a shared one, with a ratio of its own
-NAT_CONTACTS = 8.0  # first contacts' worth of the site in that ratio
+LOWEST_THETA0, HIGHEST_THETA0 = 0.7, 0.82  # attack or outage cannot teach lower; higher, a source at 60 % is accused
+NAT_ACCOUNTS = 3.0  # successes on so many accounts make a source a shared one, with a ratio of its own
+NAT_CONTACTS = 4.0  # first contacts' worth of the site in that ratio
 NAT_LOWEST = 0.5  # however forgetful its users
 LEAST_NAMES = 5  # distinct names failed on, before a source attacks "many" (Elastic's single-source spray rule)
 ONE_NAME = 0.7  # share of the tries on one name, above which many names are only its by-catch

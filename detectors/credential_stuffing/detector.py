@@ -187,7 +187,7 @@ class CredentialStuffing(Detector):
         if at < 0:
             return Opinion.WARMING
         row = self._tables[scope].rows[at]
-        told = row["told_rank"] > 0 and self._common[0]["now"] - row["told_at"] < REFRESH_S
+        told = self._common[0]["now"] - max(row["told_at"], row["taken_at"]) < REFRESH_S
         return Opinion.FINDING if told or row["w"] >= site["threshold"] else Opinion.QUIET
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
