@@ -1,26 +1,43 @@
 """Every metric, in one place: name, type, unit, labels, meaning. ``docs/metrics.md`` is made from it.
 
 Labels come from closed sets: topics of the config, detectors that are installed, and enumerations; never a key, an
-address or anything else that a stranger can write. Counting costs some microseconds, so it is done once a batch.
+address or anything else that a stranger can write. Series that a role can have are made at zero when it starts, so that
+``increase()`` sees the first one. Counting costs some microseconds, so it is done once a batch.
 
-``python -m gatewatch.metrics`` prints the table of docs/metrics.md.
+``python -m gatewatch.metrics`` prints docs/metrics.md.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar, cast
+from itertools import product
+from math import isfinite
+from typing import Literal, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gatewatch.errors import BadReason
-from gatewatch.records import Alert, Decision, Finding, Refusal
+from gatewatch.records import Action, Alert, Decision, Finding, Mode, Refusal, Scope, Severity, Status
 
 TP = TypeVar("TP", bound=tuple[str, int])  # a topic and a partition
 Kind = Literal["counter", "gauge", "histogram"]
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+
+# Around the targets (DESIGN section 8: p50 50 ms, p99 150 ms), up to a minute for what waits behind a restart.
+_SECONDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+_ROWS = (1, 10, 50, 100, 500, 1000, 5000)  # ingest.batch_rows is 1,000
+_BYTES = (1e3, 1e4, 1e5, 524_288, 1e6, 5e6)  # ingest.batch_bytes is 512 KiB
+_SENT_MODES = (Mode.SHADOW, Mode.ALERT, Mode.BLOCK)  # off makes no record
+_STOPPABLE = (Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT, Scope.IP, Scope.NETWORK)
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One label, and the closed set that its values come from."""
+
+    name: str
+    values: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,65 +47,119 @@ class Spec:
     name: str
     kind: Kind
     unit: str
-    labels: tuple[str, ...]
+    labels: tuple[Label, ...]
     meaning: str
     buckets: tuple[float, ...] = _SECONDS
 
 
+def _one_of(name: str, values: Iterable[str]) -> Label:
+    return Label(name, ", ".join(values))
+
+
+_TOPIC = Label("topic", "topics of `sources:`")
+_SOURCE_PARTITION = Label("partition", "partitions of the source")
+_PARTITION = Label("partition", "partitions of `routed`")
+_DETECTOR = Label("detector", "detectors that are installed")
+_TABLE = Label("table", "tables of the detector")
+_REASON = Label("reason", "reasons of the detector")
+_GUARD = Label("guard", "names of the guards")
+_SCOPE = _one_of("scope", Scope)
+_MODE = _one_of("mode", _SENT_MODES)
+_ROLE = _one_of("role", ("ingest", "detect", "decide"))
+
 SPECS = (
-    Spec("gatewatch_events_total", "counter", "events", ("topic", "result"), "Events read from a source: ok or dead."),
     Spec(
-        "gatewatch_dead_letters_total", "counter", "elements", ("topic", "reason"), "Elements that could not be read."
+        "gatewatch_events_total",
+        "counter",
+        "events",
+        (_TOPIC, _one_of("result", ("ok", "dead"))),
+        "Elements of source values: read, or sent to dead letters.",
     ),
-    Spec("gatewatch_moved_rows_total", "counter", "events", (), "Events whose time was outside its bounds and moved."),
-    Spec("gatewatch_batch_rows", "histogram", "rows", (), "Rows of a routed batch.", (1, 10, 50, 100, 500, 1000, 5000)),
-    Spec("gatewatch_batch_bytes", "histogram", "bytes", (), "Size of a routed batch.", (1e3, 1e4, 1e5, 5e5, 1e6, 5e6)),
-    Spec("gatewatch_source_lag", "gauge", "records", ("topic", "partition"), "Records of a source not yet read."),
-    Spec("gatewatch_routed_lag", "gauge", "records", ("partition",), "Records of `routed` not yet applied."),
-    Spec("gatewatch_rows_total", "counter", "rows", (), "Rows that detect tasks have applied."),
+    Spec(
+        "gatewatch_dead_letters_total",
+        "counter",
+        "elements",
+        (_TOPIC, _one_of("reason", BadReason)),
+        "Elements that could not be read, by why.",
+    ),
+    Spec(
+        "gatewatch_moved_rows_total",
+        "counter",
+        "events",
+        (),
+        "Events whose time was more than 7 days old or 5 s in the future, and was moved to that bound.",
+    ),
+    Spec("gatewatch_batch_rows", "histogram", "rows", (), "Rows of a routed batch.", _ROWS),
+    Spec("gatewatch_batch_bytes", "histogram", "bytes", (), "Size of a routed batch.", _BYTES),
+    Spec("gatewatch_sends_in_flight", "gauge", "records", (), "Records sent and not yet acknowledged."),
+    Spec("gatewatch_source_lag", "gauge", "records", (_TOPIC, _SOURCE_PARTITION), "Records of a source not yet read."),
+    Spec("gatewatch_routed_lag", "gauge", "records", (_PARTITION,), "Records of `routed` not yet read."),
+    Spec(
+        "gatewatch_watermark_timestamp_seconds",
+        "gauge",
+        "epoch seconds",
+        (_PARTITION,),
+        "Event time up to which a detect task has seen everything; `time() - this` is its age.",
+    ),
+    Spec(
+        "gatewatch_rows_total", "counter", "rows", (), "Rows that detect tasks have applied, those read again included."
+    ),
     Spec(
         "gatewatch_ranges_total",
         "counter",
         "ranges",
-        ("result",),
+        (_one_of("result", ("refused", "repeated", "lost")),),
         "Source ranges that detect refused (too early) or trimmed (repeated), and source offsets that were lost.",
     ),
-    Spec("gatewatch_findings_total", "counter", "findings", ("detector", "scope", "reason"), "Findings."),
-    Spec("gatewatch_detector_seconds_total", "counter", "seconds", ("detector",), "Time spent in a detector."),
-    Spec("gatewatch_detector_errors_total", "counter", "errors", ("detector",), "Batches at which a detector raised."),
+    Spec("gatewatch_findings_total", "counter", "findings", (_DETECTOR, _SCOPE, _REASON), "Findings."),
+    Spec(
+        "gatewatch_finding_latency_seconds",
+        "histogram",
+        "seconds",
+        (),
+        "From the end of a request (its `ts`) to the finding that it caused.",
+    ),
+    Spec("gatewatch_detector_seconds_total", "counter", "seconds", (_DETECTOR,), "Time spent in a detector."),
+    Spec("gatewatch_detector_errors_total", "counter", "errors", (_DETECTOR,), "Batches at which a detector raised."),
     Spec(
         "gatewatch_detector_quarantined",
         "gauge",
         "partitions",
-        ("detector",),
-        "Partitions in which a detector was switched off because it raised.",
+        (_DETECTOR,),
+        "Partitions of this worker in which a detector is switched off because it raised.",
     ),
-    Spec("gatewatch_state_rows", "gauge", "rows", ("detector", "table"), "Keys in a detector's table."),
-    Spec("gatewatch_state_capacity", "gauge", "rows", ("detector", "table"), "Keys that fit in a detector's table."),
-    Spec("gatewatch_state_bytes", "gauge", "bytes", ("detector", "table"), "Memory of a detector's table."),
+    Spec("gatewatch_state_rows", "gauge", "rows", (_DETECTOR, _TABLE), "Keys in a detector's table."),
+    Spec("gatewatch_state_capacity", "gauge", "rows", (_DETECTOR, _TABLE), "Keys that fit in a detector's table."),
+    Spec("gatewatch_state_bytes", "gauge", "bytes", (_DETECTOR, _TABLE), "Memory of a detector's table."),
     Spec(
-        "gatewatch_state_evicted",
-        "gauge",
-        "rows",
-        ("detector", "table"),
-        "Keys that lost their row to another since the task began.",
+        "gatewatch_state_evictions_total",
+        "counter",
+        "keys",
+        (_DETECTOR, _TABLE),
+        "Keys that lost their row to another.",
     ),
     Spec(
-        "gatewatch_state_refused",
-        "gauge",
-        "rows",
-        ("detector", "table"),
-        "Times a key got no row since the task began; it still counts in totals.",
+        "gatewatch_state_refusals_total",
+        "counter",
+        "events",
+        (_DETECTOR, _TABLE),
+        "Events whose key got no row; they still count in totals.",
     ),
     Spec(
         "gatewatch_alerts_total",
         "counter",
         "revisions",
-        ("detector", "severity", "status", "mode"),
+        (_DETECTOR, _one_of("severity", Severity), _one_of("status", Status), _MODE),
         "Revisions of alerts.",
     ),
-    Spec("gatewatch_decisions_total", "counter", "decisions", ("action", "scope", "mode"), "Orders to gateways."),
-    Spec("gatewatch_refusals_total", "counter", "refusals", ("guard",), "Orders that a guard did not let pass."),
+    Spec(
+        "gatewatch_decisions_total",
+        "counter",
+        "decisions",
+        (_one_of("action", Action), _one_of("scope", _STOPPABLE), _MODE),
+        "Orders to gateways.",
+    ),
+    Spec("gatewatch_refusals_total", "counter", "refusals", (_GUARD,), "Orders that a guard did not let pass."),
     Spec("gatewatch_open_episodes", "gauge", "episodes", (), "Episodes that are open."),
     Spec(
         "gatewatch_decision_latency_seconds",
@@ -97,24 +168,16 @@ SPECS = (
         (),
         "From ingest sending an event to the alert or decision that it caused.",
     ),
-    Spec("gatewatch_assigned_partitions", "gauge", "partitions", ("role",), "Partitions that this worker has."),
-    Spec("gatewatch_caught_up", "gauge", "0 or 1", ("role",), "Whether there is nothing old left to read."),
+    Spec("gatewatch_assigned_partitions", "gauge", "partitions", (_ROLE,), "Partitions that this worker has."),
+    Spec("gatewatch_caught_up", "gauge", "0 or 1", (_ROLE,), "Whether there is nothing old left to read."),
+    Spec(
+        "gatewatch_log_lines_dropped_total",
+        "counter",
+        "lines",
+        (),
+        "Lines of Gatewatch's own log left out because the same was said too often.",
+    ),
 )
-
-
-class Table(Protocol):
-    """Sizes of one table (``sdk.TableStats``)."""
-
-    @property
-    def rows(self) -> int: ...  # noqa: D102 - see sdk.TableStats
-    @property
-    def capacity(self) -> int: ...  # noqa: D102
-    @property
-    def nbytes(self) -> int: ...  # noqa: D102
-    @property
-    def evicted(self) -> int: ...  # noqa: D102
-    @property
-    def refused(self) -> int: ...  # noqa: D102
 
 
 class Metrics:
@@ -123,19 +186,40 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry if registry is not None else CollectorRegistry()
         self._all = {spec.name: _make(spec, self.registry) for spec in SPECS}
+        self._partitions: dict[str, set[tuple[str, ...]]] = {}  # label values that a gauge has now
+        self._sums: dict[tuple[str, str, str], int] = {}  # last value of a sum that a counter follows
 
-    def events(self, topic: str, ok: int, dead: int) -> None:
-        """Events of one round of ingest."""
-        self._counter("gatewatch_events_total", topic=topic, result="ok").inc(ok)
-        if dead:
-            self._counter("gatewatch_events_total", topic=topic, result="dead").inc(dead)
-
-    def sources(self, topics: tuple[str, ...]) -> None:
-        """Make the series of every source visible at zero."""
+    def sources(self, topics: Iterable[str]) -> None:
+        """Ingest will read these: make their series at zero."""
         for topic in topics:
             self.events(topic, 0, 0)
             for reason in BadReason:
                 self._counter("gatewatch_dead_letters_total", topic=topic, reason=reason.value)
+
+    def detectors(self, findings: Mapping[str, tuple[Iterable[str], Iterable[str]]]) -> None:
+        """Detect will run these, with their scopes and reasons: make their series at zero."""
+        for detector, (scopes, reasons) in findings.items():
+            self.detector_time(detector, 0.0)
+            self._counter("gatewatch_detector_errors_total", detector=detector)
+            self._gauge("gatewatch_detector_quarantined", detector=detector)
+            for scope, reason in product(scopes, reasons):
+                self._counter("gatewatch_findings_total", detector=detector, scope=scope, reason=reason)
+        self.rows(0, refused=0, repeated=0, lost=0)
+
+    def policy(self, detectors: Iterable[str], guards: Iterable[str]) -> None:
+        """Decide will judge by these: make their series at zero."""
+        for detector, severity, status, mode in product(detectors, Severity, Status, _SENT_MODES):
+            labels = {"detector": detector, "severity": severity.value, "status": status.value, "mode": mode.value}
+            self._counter("gatewatch_alerts_total", **labels)
+        for action, scope, mode in product(Action, _STOPPABLE, _SENT_MODES):
+            self._counter("gatewatch_decisions_total", action=action.value, scope=scope.value, mode=mode.value)
+        for guard in guards:
+            self._counter("gatewatch_refusals_total", guard=guard)
+
+    def events(self, topic: str, ok: int, dead: int) -> None:
+        """Elements of some values of a source."""
+        self._counter("gatewatch_events_total", topic=topic, result="ok").inc(ok)
+        self._counter("gatewatch_events_total", topic=topic, result="dead").inc(dead)
 
     def dead_letter(self, topic: str, reason: str) -> None:
         """One element that could not be read."""
@@ -150,15 +234,22 @@ class Metrics:
         self._histogram("gatewatch_batch_rows").observe(rows)
         self._histogram("gatewatch_batch_bytes").observe(nbytes)
 
+    def sends_in_flight(self, records: int) -> None:
+        """Of this process's producer."""
+        self._gauge("gatewatch_sends_in_flight").set(records)
+
     def source_lag(self, lag: Mapping[TP, int]) -> None:
-        """Of each assigned source partition."""
-        for (topic, partition), records in lag.items():
-            self._gauge("gatewatch_source_lag", topic=topic, partition=str(partition)).set(records)
+        """Of each assigned source partition; those that have gone lose their series."""
+        self._replace("gatewatch_source_lag", {(topic, str(p)): records for (topic, p), records in lag.items()})
 
     def routed_lag(self, lag: Mapping[TP, int]) -> None:
-        """Of each assigned routed partition."""
-        for (_topic, partition), records in lag.items():
-            self._gauge("gatewatch_routed_lag", partition=str(partition)).set(records)
+        """Of each assigned routed partition; those that have gone lose their series."""
+        self._replace("gatewatch_routed_lag", {(str(p),): records for (_topic, p), records in lag.items()})
+
+    def watermarks(self, times: Mapping[int, float]) -> None:
+        """Event time of each assigned routed partition; one that has seen none has no series."""
+        now: dict[tuple[str, ...], float] = {(str(p),): ts for p, ts in times.items() if isfinite(ts)}
+        self._replace("gatewatch_watermark_timestamp_seconds", now)
 
     def rows(self, applied: int, *, refused: int, repeated: int, lost: int) -> None:
         """What tasks applied since the last time."""
@@ -166,29 +257,35 @@ class Metrics:
         for result, n in (("refused", refused), ("repeated", repeated), ("lost", lost)):
             self._counter("gatewatch_ranges_total", result=result).inc(n)
 
-    def finding(self, finding: Finding) -> None:
-        """One finding."""
+    def finding(self, finding: Finding, now: float) -> None:
+        """One finding, at wall time ``now``."""
         labels = {"detector": finding.detector, "scope": finding.scope.value, "reason": finding.reason}
         self._counter("gatewatch_findings_total", **labels).inc()
+        self._histogram("gatewatch_finding_latency_seconds").observe(max(now - finding.ts, 0.0))
 
     def detector_time(self, detector: str, seconds: float) -> None:
         """Time one batch took in one detector."""
         self._counter("gatewatch_detector_seconds_total", detector=detector).inc(seconds)
 
-    def detector_raised(self, detector: str, *, quarantined: bool) -> None:
-        """A detector raised; perhaps once too often."""
+    def detector_raised(self, detector: str) -> None:
+        """A detector raised."""
         self._counter("gatewatch_detector_errors_total", detector=detector).inc()
-        if quarantined:
-            self._gauge("gatewatch_detector_quarantined", detector=detector).inc()
 
-    def table(self, detector: str, table: str, stats: Table) -> None:
+    def quarantined(self, partitions: Mapping[str, int]) -> None:
+        """In how many of this worker's partitions each detector is switched off."""
+        for detector, n in partitions.items():
+            self._gauge("gatewatch_detector_quarantined", detector=detector).set(n)
+
+    def table(
+        self, detector: str, table: str, *, rows: int, capacity: int, nbytes: int, evicted: int, refused: int
+    ) -> None:
         """Sizes of one table, summed over this worker's partitions by the caller."""
         labels = {"detector": detector, "table": table}
-        self._gauge("gatewatch_state_rows", **labels).set(stats.rows)
-        self._gauge("gatewatch_state_capacity", **labels).set(stats.capacity)
-        self._gauge("gatewatch_state_bytes", **labels).set(stats.nbytes)
-        self._gauge("gatewatch_state_evicted", **labels).set(stats.evicted)
-        self._gauge("gatewatch_state_refused", **labels).set(stats.refused)
+        self._gauge("gatewatch_state_rows", **labels).set(rows)
+        self._gauge("gatewatch_state_capacity", **labels).set(capacity)
+        self._gauge("gatewatch_state_bytes", **labels).set(nbytes)
+        self._follow("gatewatch_state_evictions_total", evicted, detector, table)
+        self._follow("gatewatch_state_refusals_total", refused, detector, table)
 
     def alert(self, alert: Alert) -> None:
         """One revision of an alert."""
@@ -222,14 +319,33 @@ class Metrics:
         self._gauge("gatewatch_assigned_partitions", role=role).set(assigned)
         self._gauge("gatewatch_caught_up", role=role).set(int(caught_up))
 
+    def log_line_dropped(self) -> None:
+        """One line of our own log was left out."""
+        self._counter("gatewatch_log_lines_dropped_total").inc()
+
+    def _replace(self, name: str, values: Mapping[tuple[str, ...], float]) -> None:
+        """Set a gauge for exactly these label values."""
+        gauge = cast("Gauge", self._all[name])
+        for gone in self._partitions.get(name, set()) - values.keys():
+            gauge.remove(*gone)
+        self._partitions[name] = set(values)
+        for labels, value in values.items():
+            gauge.labels(*labels).set(value)
+
+    def _follow(self, name: str, total: int, detector: str, table: str) -> None:
+        """Let a counter rise as a sum does; the sum falls when a partition goes, the counter does not."""
+        before = self._sums.get((name, detector, table), 0)
+        self._sums[name, detector, table] = total
+        self._counter(name, detector=detector, table=table).inc(max(total - before, 0))
+
     def _counter(self, name: str, **labels: str) -> Counter:
         return cast("Counter", self._child(name, labels))
 
     def _gauge(self, name: str, **labels: str) -> Gauge:
         return cast("Gauge", self._child(name, labels))
 
-    def _histogram(self, name: str, **labels: str) -> Histogram:
-        return cast("Histogram", self._child(name, labels))
+    def _histogram(self, name: str) -> Histogram:
+        return cast("Histogram", self._all[name])
 
     def _child(self, name: str, labels: dict[str, str]) -> object:
         metric = self._all[name]
@@ -237,11 +353,12 @@ class Metrics:
 
 
 def _make(spec: Spec, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    labels = [label.name for label in spec.labels]
     if spec.kind == "counter":
-        return Counter(spec.name.removesuffix("_total"), spec.meaning, spec.labels, registry=registry)
+        return Counter(spec.name.removesuffix("_total"), spec.meaning, labels, registry=registry)
     if spec.kind == "gauge":
-        return Gauge(spec.name, spec.meaning, spec.labels, registry=registry)
-    return Histogram(spec.name, spec.meaning, spec.labels, buckets=spec.buckets, registry=registry)
+        return Gauge(spec.name, spec.meaning, labels, registry=registry)
+    return Histogram(spec.name, spec.meaning, labels, buckets=spec.buckets, registry=registry)
 
 
 def table() -> str:
@@ -250,13 +367,14 @@ def table() -> str:
         "# Metrics",
         "",
         "Made from `src/gatewatch/metrics.py` by `python -m gatewatch.metrics`; a test holds the two together.",
-        "Labels come from closed sets: nothing that a stranger can write is ever a label.",
+        "Each worker process serves its own at `/metrics`. Labels come from closed sets: nothing that a stranger can",
+        "write is ever a label. [operations.md](operations.md) says which ones to alert on.",
         "",
         "| name | type | unit | labels | meaning |",
         "|---|---|---|---|---|",
     ]
     for spec in SPECS:
-        labels = ", ".join(f"`{label}`" for label in spec.labels)
+        labels = "; ".join(f"`{label.name}`: {label.values}" for label in spec.labels)
         lines.append(f"| `{spec.name}` | {spec.kind} | {spec.unit} | {labels} | {spec.meaning} |")
     return "\n".join(lines) + "\n"
 

@@ -34,6 +34,7 @@ from gatewatch.state.layout import check_layout
 
 POLL_S = 0.1  # kafka.md trap 1: shorter polls can hang a join
 HUNG_S = 60.0  # a loop that has not turned for this long is not alive: the poll limit of the group (max_poll_interval)
+LOOK_S = 0.5  # how often readiness is looked at; a turn of the loop may be much shorter
 _log = structlog.get_logger("gatewatch.roles")
 
 
@@ -105,8 +106,8 @@ def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True) ->
     finally:
         if log is not None and "worker" not in locals():
             log.close()
-    state = _State(clock)
-    server = serve(settings.metrics, metrics, healthy=state.healthy, ready=lambda: _ready(worker)) if http else None
+    state = _State(role, worker, clock, metrics)
+    server = serve(settings.metrics, metrics, healthy=state.healthy, ready=state.ready) if http else None
     _log.info("started", role=role, member=member)
     try:
         return _loop(worker, stop, state)
@@ -117,21 +118,30 @@ def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True) ->
 
 
 class _State:
-    """When the loop last turned."""
+    """How the worker stands, as its loop last saw it: probes run on another thread and must not ask the worker."""
 
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.turned_at = clock.monotonic()
+    def __init__(self, role: Role, worker: Worker, clock: Clock, metrics: Metrics) -> None:
+        self._role, self._worker, self._clock, self._metrics = role, worker, clock, metrics
+        self._turned_at = clock.monotonic()
+        self._look_at = self._turned_at
+        self._ready = False
 
     def turned(self) -> None:
-        self.turned_at = self._clock.monotonic()
+        """The loop has turned once more."""
+        self._turned_at = self._clock.monotonic()
+        if self._turned_at >= self._look_at:
+            assigned, caught_up = self._worker.assigned, self._worker.caught_up
+            self._metrics.worker(self._role, assigned=assigned, caught_up=caught_up)
+            self._ready = assigned > 0 and caught_up
+            self._look_at = self._turned_at + LOOK_S
 
     def healthy(self) -> bool:
-        return self._clock.monotonic() - self.turned_at < HUNG_S
+        """The loop is not hung."""
+        return self._clock.monotonic() - self._turned_at < HUNG_S
 
-
-def _ready(worker: Worker) -> bool:
-    return worker.assigned > 0 and worker.caught_up
+    def ready(self) -> bool:
+        """It has partitions and nothing old left to read."""
+        return self._ready
 
 
 def _loop(worker: Worker, stop: threading.Event, state: _State) -> int:

@@ -20,6 +20,7 @@ from gatewatch.catalog import Catalog
 from gatewatch.clock import Clock
 from gatewatch.decide import records_io
 from gatewatch.decide.decider import Decided, Decider
+from gatewatch.decide.guards import GUARDS
 from gatewatch.decide.orders import is_order
 from gatewatch.errors import StateError
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
@@ -75,6 +76,7 @@ class DecideWorker:
     ) -> None:
         self._log, self._settings, self._entries, self._catalog = log, settings, entries, catalog
         self._clock, self._metrics = clock, metrics
+        metrics.policy(entries, [name for name, _guard in GUARDS])
         topic = settings.kafka.topic
         self._findings = TopicPartition(topic("findings"), 0)
         self._decisions = TopicPartition(topic("decisions"), 0)

@@ -8,7 +8,7 @@ committed once all that it and earlier ones caused is acknowledged.
 from __future__ import annotations
 
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -75,6 +75,7 @@ class DetectWorker:
         self._lock = threading.Lock()
         self._commit_at = clock.monotonic() + COMMIT_S
         self._stats_at = clock.monotonic()
+        metrics.detectors({n: (e.detector.scopes, [r.name for r in e.detector.reasons]) for n, e in entries.items()})
         warm_up(entries)
         self._producer = log.producer()
         self._consumer = log.consumer(
@@ -152,7 +153,7 @@ class DetectWorker:
 
     def _say(self, owned: _Owned, said: FindingBatch, headers: Headers) -> None:
         for finding in said.findings:
-            self._metrics.finding(finding)
+            self._metrics.finding(finding, self._clock.now())
         with self._lock:
             owned.unacked.append(said.routed_offset)
         passed_on = tuple(h for h in headers if h[0] == H_READ_AT)
@@ -171,6 +172,10 @@ class DetectWorker:
     def _measure(self) -> None:
         """Lag, and the tables of all tasks added up."""
         self._metrics.routed_lag(self._consumer.lag())
+        self._metrics.sends_in_flight(self._producer.in_flight)
+        self._metrics.watermarks({partition: task.watermarks.now for partition, task in self.tasks.items()})
+        off = Counter(name for task in self.tasks.values() for name in task.quarantined)
+        self._metrics.quarantined({name: off[name] for name in self._entries})
         sums: dict[tuple[str, str], TableStats] = {}
         for task in self.tasks.values():
             counts, task.counts = task.counts, Counts()
@@ -180,7 +185,15 @@ class DetectWorker:
                     key = (detector, table)
                     sums[key] = sums[key] + stats if key in sums else stats
         for (detector, table), stats in sums.items():
-            self._metrics.table(detector, table, stats)
+            self._metrics.table(
+                detector,
+                table,
+                rows=stats.rows,
+                capacity=stats.capacity,
+                nbytes=stats.nbytes,
+                evicted=stats.evicted,
+                refused=stats.refused,
+            )
 
     def _commit(self) -> None:
         with self._lock:

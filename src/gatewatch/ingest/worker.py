@@ -318,6 +318,7 @@ class IngestWorker:
         streams = self._ranges.streams()
         lag = self._consumer.lag()
         self._metrics.source_lag(lag)
+        self._metrics.sends_in_flight(self._producer.in_flight)
         if len(streams) < 2:
             return
         ahead = too_far_ahead({s.tp: s.watermark for s in streams}, lag, self._settings.align)

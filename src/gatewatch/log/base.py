@@ -127,6 +127,11 @@ class Consumer(Protocol):
 class Producer(Protocol):
     """Writes records. Thread-safe. In-flight sends are bounded: ``send`` waits while there are too many."""
 
+    @property
+    def in_flight(self) -> int:
+        """Records sent and not yet acknowledged."""
+        ...
+
     def send(
         self,
         topic: str,

@@ -68,6 +68,11 @@ class KafkaProducer:
         }
         self._client: Any = connect(Client, settings, config)
 
+    @property
+    def in_flight(self) -> int:
+        """Records sent and not yet acknowledged."""
+        return self._records
+
     def send(
         self,
         topic: str,

@@ -246,6 +246,11 @@ class MemoryProducer:
         self._closed = False
         self._turn = count()
 
+    @property
+    def in_flight(self) -> int:
+        """None: everything is written at once."""
+        return 0
+
     def send(
         self,
         topic: str,
