@@ -1,0 +1,206 @@
+"""The loop over the rows of a batch: time, counts, what they say about the key.
+
+Time goes on row by row. A late row weighs what it would have weighed in time: its event has decayed already, and its
+bucket is closed already, so a backlog is never a burst.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gatewatch.sdk import AuthCode, Head, Role, find_or_admit, hold, kernel, used_rows
+
+from .layout import COST, DAY_S, MEASURES, REQUESTS, SCALES, TAU_S, TOKENS, Inputs
+from .learn import EXCURSION_S, close_bucket, in_excursion, mean_call
+from .pool import add_call, advance_pool, hour_of_week
+from .score import score, tell
+
+VALUE_MAX = 1e9  # tokens or dollars of one call; what is larger is a unit error, and counts as this much
+WHO, WHERE = int(Role.WHO), int(Role.WHERE)
+UNKNOWN, SUCCESS = int(AuthCode.UNKNOWN), int(AuthCode.SUCCESS)
+
+Records = npt.NDArray[np.void]
+
+
+@kernel
+def process(
+    inputs: Inputs,
+    principals: Head,
+    principal_rows: Records,
+    ips: Head,
+    ip_rows: Records,
+    pools: Records,
+    params: Records,
+    found: Records,
+) -> int:
+    """Score each row for its principal (WHO rows) and its address (WHERE rows), then count it.
+
+    ``found`` has room for two findings a row. Returns how many there are. Cost: linear in rows.
+    """
+    ts, role, blocked, auth, status = inputs.ts, inputs.role, inputs.blocked, inputs.auth, inputs.status
+    principal, ip = inputs.principal, inputs.ip
+    tokens_in, tokens_out, cost = inputs.tokens_in, inputs.tokens_out, inputs.cost
+    p, who_pool, where_pool = params[0], pools[0], pools[1]
+    n = 0
+    for i in range(ts.shape[0]):
+        t = ts[i]
+        if blocked[i] == 1 or not math.isfinite(t):
+            continue  # ours: it teaches nothing
+        who, where = principal[i], ip[i]
+        success = who != 0 and (auth[i] == SUCCESS or (auth[i] == UNKNOWN and status[i] < 400))
+        values = (1.0, _total(tokens_in[i], tokens_out[i]), _clean(cost[i]))  # in the order of measures
+        if role[i] & WHO and who != 0:
+            advance_pool(who_pool, t, used_rows(principals), p)
+            row, new = find_or_admit(principals, who, t, success, True)
+            if row >= 0:
+                told = _visit(principal_rows[row], new, t, values, who_pool, p, found[n])
+                if told or principals.held[row] == 1:
+                    hold(principals, row, told or not _calm(principal_rows[row]))
+                if told:
+                    found[n].row, found[n].scope = i, 0
+                    n += 1
+        if role[i] & WHERE and where != 0:
+            advance_pool(where_pool, t, used_rows(ips), p)
+            row, new = find_or_admit(ips, where, t, success, False)
+            if row >= 0:
+                told = _visit(ip_rows[row], new, t, values, where_pool, p, found[n])
+                if told or ips.held[row] == 1:
+                    hold(ips, row, told or not _calm(ip_rows[row]))
+                if told:
+                    found[n].row, found[n].scope = i, 1
+                    n += 1
+    return n
+
+
+@kernel
+def _clean(value: float) -> float:
+    """A size of a call: -1 where absent or without sense."""
+    return min(value, VALUE_MAX) if value >= 0.0 else -1.0
+
+
+@kernel
+def _total(a: float, b: float) -> float:
+    a, b = _clean(a), _clean(b)
+    return max(a, b) if min(a, b) < 0.0 else a + b
+
+
+@kernel
+def _visit(key: Any, new: bool, t: float, values: tuple[float, float, float], pool: Any, p: Any, best: Any) -> bool:
+    """One row for one key: whether ``best`` is now a finding."""
+    closed = False
+    if new:
+        _clear(key, pool, t)
+    elif t > key.last:
+        closed = _advance(key, pool, t, p)
+    elif t < key.born:
+        _live_longer(key, pool, t, p)
+    _count(key, pool, t, values, p)
+    season = pool.season[hour_of_week(key.last)]
+    best.ratio = 0.0
+    for m in range(MEASURES):
+        if values[m] >= 0.0 or closed:
+            score(key, pool, m, season, closed, p, best)
+    if best.ratio < 1.0:
+        return False
+    tell(key, pool, p, best)
+    return True
+
+
+@kernel
+def _clear(key: Any, pool: Any, t: float) -> None:
+    """A new key's row, which may have been another's."""
+    if key.known_at > 0:
+        pool.known_keys -= 1.0
+    key.last = key.born = t
+    key.e_day = key.e_base = key.e_anchor = 0.0
+    key.known_at = 0
+    for j in range(SCALES):
+        key.exposure[j] = 0.0
+    for m in range(MEASURES):
+        for j in range(SCALES):
+            key.count[m, j] = 0.0
+        key.bucket[m] = key.a_day[m] = key.a_base[m] = key.a_anchor[m] = 0.0
+        key.cusum[m] = key.told_nats[m] = key.limit_nats[m] = 0.0
+        key.cusum_since[m] = key.frozen_since[m] = 0
+        key.told_at[m] = key.told_since[m] = key.limit_at[m] = key.limit_since[m] = 0
+
+
+@kernel
+def _advance(key: Any, pool: Any, t: float, p: Any) -> bool:
+    """Bring a row's counts and exposures to ``t``, a later time; whether a bucket was closed on the way."""
+    closes = math.floor(t / p.bucket_s) > math.floor(key.last / p.bucket_s)
+    if closes:
+        close_bucket(key, pool, t, p)
+    season = pool.season[hour_of_week(t)]
+    keep = math.exp((key.last - t) / TAU_S[SCALES - 1])
+    for j in range(SCALES - 1, -1, -1):
+        key.exposure[j] = key.exposure[j] * keep + season * TAU_S[j] * (1.0 - keep)
+        for m in range(MEASURES):
+            key.count[m, j] *= keep
+        keep = shorter(keep, j)
+    key.last = t
+    return closes
+
+
+@kernel
+def shorter(keep: float, j: int) -> float:
+    """exp(-dt / TAU_S[j - 1]) from exp(-dt / TAU_S[j]): the decay times are 6, 10 and 6 apart, and powers are cheap."""
+    squared = keep * keep
+    if j == 2:  # 600 s to 60 s
+        fourth = squared * squared
+        return fourth * fourth * squared
+    return squared * squared * squared
+
+
+@kernel
+def _live_longer(key: Any, pool: Any, t: float, p: Any) -> None:
+    """A late row from before the key was first seen: it has been alive since then."""
+    season = pool.season[hour_of_week(t)]
+    since, until = key.last - t, key.last - key.born
+    for j in range(SCALES):
+        key.exposure[j] += season * _lived(since, until, TAU_S[j])
+    key.e_day += season * _lived(since, until, DAY_S)
+    key.e_base += season * _lived(since, until, p.base_s)
+    key.e_anchor += season * _lived(since, until, p.anchor_s)
+    key.born = t
+
+
+@kernel
+def _lived(since: float, until: float, tau: float) -> float:
+    """Decayed exposure between two ages, s."""
+    return tau * (math.exp(-until / tau) - math.exp(-since / tau))
+
+
+@kernel
+def _count(key: Any, pool: Any, t: float, values: tuple[float, float, float], p: Any) -> None:
+    """Add a row's values, each with the weight that its age leaves."""
+    late = key.last - t
+    current = late <= 0.0 or math.floor(t / p.bucket_s) >= math.floor(key.last / p.bucket_s)
+    for m in range(MEASURES):
+        value = values[m]
+        if value < 0.0:
+            continue
+        if m != REQUESTS:
+            add_call(pool, m, value, mean_call(key, pool, m))
+        for j in range(SCALES):
+            key.count[m, j] += value if late <= 0.0 else value * math.exp(-late / TAU_S[j])
+        if current:
+            key.bucket[m] += value
+        elif not in_excursion(key, m, key.last):
+            key.a_day[m] += value * math.exp(-late / DAY_S)
+            key.a_base[m] += value * math.exp(-late / p.base_s)
+            key.a_anchor[m] += value * math.exp(-late / p.anchor_s)
+
+
+@kernel
+def _calm(key: Any) -> bool:
+    """No finding about the key, of whatever measure, within an excursion's length."""
+    for m in range(MEASURES):
+        told = max(key.told_at[m], key.limit_at[m])
+        if told > 0 and key.last - told < EXCURSION_S:
+            return False
+    return True

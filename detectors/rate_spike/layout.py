@@ -1,0 +1,143 @@
+"""What a key's row, a scope's pool, the options and a finding hold: records that kernels take by reference.
+
+(Passed as tuples of arrays, the same kernels took 14 times as long: a call copied some 150 numbers.)
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+MEASURES = 3
+REQUESTS, TOKENS, COST = 0, 1, 2
+SCALES = 4
+TAU_S = (10.0, 60.0, 600.0, 3600.0)  # decay times of the counts (algorithms A): a script's burst to an hour's abuse
+MINUTE, HOUR = 1, 3  # indices into TAU_S: of limits, buckets and baselines; of what is slow
+DAY = 4  # a fifth scale that only spreads have, for the day's rate against the anchor
+DAY_S = 86400.0
+HOURS = 168
+
+_F8, _F4, _U4 = np.float64, np.float32, np.uint32
+_M = (MEASURES,)
+_SPREADS = (MEASURES, SCALES + 1)
+
+# One key: 304 bytes. Times and decayed counts are float64 (a busy key's hour passes 2^24, where float32 stops counting),
+# baselines float32, moments of the past whole epoch seconds (0 is "never").
+KEY = np.dtype(
+    [
+        ("last", _F8),  # event time of the counts, never going back
+        ("born", _F8),  # first event
+        ("count", _F8, (MEASURES, SCALES)),  # decayed sums at ``last``, raw units
+        ("exposure", _F4, (SCALES,)),  # seconds of life, decayed as the counts are, weighted by the season
+        ("e_day", _F4),  # the same for the baselines: a day, 7 days, 28 days
+        ("e_base", _F4),
+        ("e_anchor", _F4),
+        ("bucket", _F4, _M),  # raw sum of the open bucket
+        ("a_day", _F4, _M),  # decayed sums of closed buckets, as far as they were believed
+        ("a_base", _F4, _M),
+        ("a_anchor", _F4, _M),
+        ("cusum", _F4, _M),  # nats
+        ("told_nats", _F4, _M),  # of the last learned finding, and of the last limit
+        ("limit_nats", _F4, _M),
+        ("known_at", _U4),
+        ("cusum_since", _U4, _M),
+        ("frozen_since", _U4, _M),
+        ("told_at", _U4, _M),
+        ("told_since", _U4, _M),
+        ("limit_at", _U4, _M),
+        ("limit_since", _U4, _M),
+    ],
+    align=True,
+)
+
+# What the keys of a scope have in common.
+POOL = np.dtype(
+    [
+        ("now", _F8),  # largest event time, and smallest
+        ("start", _F8),
+        ("seen", _F8),  # rows
+        ("renewed", _F8),  # last tick
+        ("season_at", _F8),  # last hour at which the season was renewed
+        ("known_keys", _F8),
+        ("excess", _F8, _SPREADS),  # decayed sums of variance beyond Poisson, and of squared means
+        ("squares", _F8, _SPREADS),
+        ("spread", _F8, _SPREADS),  # r of the negative binomial, as of the last tick
+        ("threshold", _F8, (SCALES,)),  # nats, as of the last tick
+        ("slow_threshold", _F8),
+        ("ramp_threshold", _F8),
+        ("key_time", _F8, _M),  # decayed sums over known keys: their time, its product with ln(rate), and with its square
+        ("ln_rate", _F8, _M),
+        ("ln_rate_2", _F8, _M),
+        ("value", _F8, _M),  # decayed sums over calls: values, calls, squares of (value / the key's mean)
+        ("calls", _F8, _M),
+        ("relative_2", _F8, _M),
+        ("peer_rate", _F8, _M),  # what the sums say, as of the last tick: 0 is "nobody knows"
+        ("peer_high", _F8, _M),
+        ("per_call", _F8, _M),
+        ("noise", _F8, _M),
+        ("season_x", _F8, (HOURS,)),  # decayed sums by hour of the week: events, and events expected without a season
+        ("season_m", _F8, (HOURS,)),
+        ("season", _F8, (HOURS,)),  # factors of mean 1, and their sums up to each hour
+        ("season_until", _F8, (HOURS + 1,)),
+    ],
+    align=True,
+)
+
+PARAMS = np.dtype(
+    [
+        (name, _F8)
+        for name in (
+            "bucket_s", "base_s", "anchor_s", "ramp_ratio", "freeze_nats", "release_per_day", "release_after_s",
+            "handicap_nats", "young_s", "min_events", "min_nats", "warm_rows", "warm_s", "min_peers", "repeat_s",
+            "refresh_s", "alarms_per_day",
+        )
+    ]
+    + [("limit", _F8, _M)]
+)  # fmt: skip
+
+FOUND = np.dtype(
+    [
+        ("row", np.int32),
+        ("scope", np.int8),
+        ("reason", np.int8),
+        ("warm", np.uint8),
+        ("nats", _F8),
+        ("threshold", _F8),
+        ("observed", _F8),
+        ("expected", _F8),
+        ("window_s", _F8),
+        ("since", _F8),
+        ("detail", _F8, (8,)),
+        ("ratio", _F8),  # nats / threshold: the largest is told
+    ],
+    align=True,
+)
+
+
+def fresh_pool(scopes: int) -> npt.NDArray[np.void]:
+    """Nothing seen: no season, no peers, wide spreads, no threshold that anything reaches."""
+    pool = np.zeros(scopes, POOL)
+    for name in ("now", "renewed", "season_at"):
+        pool[name] = -np.inf
+    for name in ("start", "threshold", "slow_threshold", "ramp_threshold"):
+        pool[name] = np.inf
+    pool["spread"] = pool["noise"] = pool["season"] = 1.0
+    pool["season_until"] = np.arange(HOURS + 1.0)
+    return pool
+
+
+class Inputs(NamedTuple):
+    """Columns of a batch that the loop reads, all of the same length."""
+
+    ts: npt.NDArray[Any]
+    role: npt.NDArray[Any]
+    principal: npt.NDArray[Any]
+    ip: npt.NDArray[Any]
+    auth: npt.NDArray[Any]
+    status: npt.NDArray[Any]
+    blocked: npt.NDArray[Any]
+    tokens_in: npt.NDArray[Any]
+    tokens_out: npt.NDArray[Any]
+    cost: npt.NDArray[Any]

@@ -1,0 +1,198 @@
+"""What a key's row learns when a bucket of time closes: baseline, slow evidence, and the pool's share of both.
+
+Learning is gated (algorithms, finding 1): a bucket that surprises by more than ``freeze_nats``, or that lies within an
+excursion, teaches its mean and nothing more; any other is cut at three standard deviations.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gatewatch.sdk import kernel
+
+from .layout import DAY, DAY_S, MEASURES, MINUTE, REQUESTS, SCALES, TAU_S
+from .pool import HOUR_S, add_empty_moments, add_moment, add_peer, add_season, season_mean
+from .tail import chernoff, winsor_cap
+
+PRIOR_EVENTS = 0.5  # a0: half an event at the peers' rate stands before a key's own (algorithms A)
+KNOWN_EVENTS = 5.0  # a baseline of fewer is no baseline (algorithms A)
+CUSUM_RATIO = 3.0  # rho: tuned for a tripling, and still rising at a factor 1.7 (algorithms A)
+CUSUM_DAMPING = 16.0  # r / 16: counts of neighbouring minutes are alike, so each is worth less (algorithms A)
+CUSUM_AGE_S = DAY_S  # before a whole day was seen, its daily cycle would be the evidence
+EXCURSION_S = 600.0  # a finding this recent (two refreshes) means that the key is in an excursion
+FILLED = 0.9  # a window filled less says little about spread
+
+
+@kernel
+def per_count(key: Any, pool: Any, m: int) -> float:
+    """Raw units that are worth one count: the mean call times its noise, so that a plain stream counts like Poisson.
+
+    0 where nobody knows yet.
+    """
+    if m == REQUESTS:
+        return 1.0
+    return mean_call(key, pool, m) * pool.noise[m]
+
+
+@kernel
+def mean_call(key: Any, pool: Any, m: int) -> float:
+    """Tokens or cost of this key's usual call, else of anybody's; 0 where nobody knows."""
+    if key.a_base[REQUESTS] >= KNOWN_EVENTS and key.a_base[m] > 0.0:
+        return float(key.a_base[m]) / float(key.a_base[REQUESTS])
+    return pool.per_call[m]
+
+
+@kernel
+def own_rate(key: Any, pool: Any, m: int, unit: float) -> float:
+    """A key's own counts a second (of season 1), with half an event at its peers' rate before them."""
+    events = key.a_base[m] / unit
+    if pool.peer_rate[m] > 0.0:
+        return (events + PRIOR_EVENTS) / (key.e_base + PRIOR_EVENTS * unit / pool.peer_rate[m])
+    return events / key.e_base if key.e_base > 0.0 else 0.0
+
+
+@kernel
+def close_bucket(key: Any, pool: Any, t: float, p: Any) -> None:
+    """Close the bucket of the row's last event, and in closed form the empty ones between it and ``t``'s."""
+    start = math.floor(key.last / p.bucket_s) * p.bucket_s
+    end = start + p.bucket_s
+    gap = max(0.0, math.floor(t / p.bucket_s) * p.bucket_s - end)
+    width = end - max(start, key.born)
+    seconds = width * season_mean(pool, start, end)
+    gap_season = season_mean(pool, end, end + gap) if gap > 0.0 else 1.0
+    for m in range(MEASURES):
+        if key.bucket[m] > 0.0 or key.a_anchor[m] > 0.0:
+            taught = _learn(key, pool, m, end, seconds, width, gap, gap_season, p)
+            key.a_day[m] = _kept(key.a_day[m], taught, p.bucket_s, gap, DAY_S)
+            key.a_base[m] = _kept(key.a_base[m], taught, p.bucket_s, gap, p.base_s)
+            key.a_anchor[m] = _kept(key.a_anchor[m], taught, p.bucket_s, gap, p.anchor_s)
+            key.bucket[m] = 0.0
+    key.e_day = _exposed(key.e_day, seconds, p.bucket_s, gap, gap_season, DAY_S)
+    key.e_base = _exposed(key.e_base, seconds, p.bucket_s, gap, gap_season, p.base_s)
+    key.e_anchor = _exposed(key.e_anchor, seconds, p.bucket_s, gap, gap_season, p.anchor_s)
+    if key.known_at == 0 and end - key.born >= p.young_s and key.a_base[REQUESTS] >= KNOWN_EVENTS:
+        key.known_at = max(1.0, end)
+        pool.known_keys += 1.0
+
+
+@kernel
+def _kept(old: float, new: float, bucket_s: float, gap: float, tau: float) -> float:
+    return (old * math.exp(-bucket_s / tau) + new) * math.exp(-gap / tau)
+
+
+@kernel
+def _exposed(old: float, seconds: float, bucket_s: float, gap: float, gap_season: float, tau: float) -> float:
+    keep = math.exp(-gap / tau)
+    return (old * math.exp(-bucket_s / tau) + seconds) * keep + gap_season * tau * (1.0 - keep)
+
+
+@kernel
+def _learn(
+    key: Any, pool: Any, m: int, end: float, seconds: float, width: float, gap: float, gap_season: float, p: Any
+) -> float:
+    """What the bucket teaches, in raw units; and everything else that follows from it.
+
+    A young key is believed as it is, for there is nothing to hold against it; an old one with hardly an event is
+    believed as far as its peers go, so that it becomes known.
+    """
+    raw = float(key.bucket[m])
+    unit = per_count(key, pool, m)
+    age = end - key.born
+    if unit <= 0.0 or age <= p.young_s:
+        return raw
+    x, rate, events = raw / unit, own_rate(key, pool, m, unit), key.a_base[m] / unit
+    if events < KNOWN_EVENTS:
+        mean = max(rate, pool.peer_high[m] / unit) * seconds
+        return min(raw, unit * winsor_cap(mean, pool.spread[m, MINUTE])) if mean > 0.0 else raw
+    r = min(pool.spread[m, MINUTE], events + PRIOR_EVENTS)
+    mean = rate * seconds
+    _sample(key, pool, m, end, gap, gap_season, rate, unit, p)
+    if age >= CUSUM_AGE_S:
+        _accumulate(key, pool, m, x, mean, r, rate * gap_season * p.bucket_s, end, gap, p)
+    taught = _gate(key, pool, m, x, mean, r, end, p)
+    add_peer(pool, m, rate * unit, 1.0 + gap / p.bucket_s)
+    if m == REQUESTS:
+        _teach_season(pool, end, taught, rate, width, gap)
+    return unit * taught
+
+
+@kernel
+def _gate(key: Any, pool: Any, m: int, x: float, mean: float, r: float, end: float, p: Any) -> float:
+    """How much of the bucket may be learned, in counts."""
+    slow = key.cusum[m] > pool.slow_threshold
+    if not (slow or in_excursion(key, m, end) or chernoff(x, mean, r) > p.freeze_nats):
+        key.frozen_since[m] = 0
+        return min(x, winsor_cap(mean, r))
+    if key.frozen_since[m] == 0:
+        key.frozen_since[m] = max(1.0, end)
+    if end - key.frozen_since[m] < p.release_after_s:
+        return min(x, mean)
+    # Nobody has said anything for a day: the baseline may rise, by release_per_day of itself a day and no faster.
+    return min(x, mean + mean * p.release_per_day * key.e_base / DAY_S)
+
+
+@kernel
+def in_excursion(key: Any, m: int, now: float) -> bool:
+    """Whether something learned was told about this measure of late."""
+    return key.told_at[m] > 0 and now - key.told_at[m] < EXCURSION_S
+
+
+@kernel
+def _accumulate(
+    key: Any, pool: Any, m: int, x: float, mean: float, r: float, empty_mean: float, end: float, gap: float, p: Any
+) -> None:
+    """CUSUM of the log-likelihood ratio "three times the rate" over buckets (negative binomial increments).
+
+    It stops rising at twice its threshold, so that it comes down within hours when the excess ends.
+    """
+    before = float(key.cusum[m])
+    s = max(0.0, before + cusum_step(x, mean, r / CUSUM_DAMPING))
+    if before == 0.0 and s > 0.0:
+        key.cusum_since[m] = max(1.0, end - p.bucket_s)
+    if gap > 0.0:
+        s = max(0.0, s + gap / p.bucket_s * cusum_step(0.0, empty_mean, r / CUSUM_DAMPING))
+    key.cusum[m] = min(s, 2.0 * pool.slow_threshold)
+
+
+@kernel
+def cusum_step(x: float, mean: float, r: float) -> float:
+    """Evidence of one bucket, in nats, that the rate is three times the mean."""
+    return x * math.log(CUSUM_RATIO) - (x + r) * math.log((r + CUSUM_RATIO * mean) / (r + mean))
+
+
+@kernel
+def _sample(
+    key: Any, pool: Any, m: int, end: float, gap: float, gap_season: float, rate: float, unit: float, p: Any
+) -> None:
+    """Compare the decayed counts at the bucket's end, and at the end of each empty bucket, with their means.
+
+    A decayed count has half the variance of a plain one of the same mean, so twice the count is Poisson (see score).
+    """
+    lag = end - key.last
+    season = season_mean(pool, end - 1.0, end)
+    for j in range(SCALES):
+        tau = TAU_S[j]
+        keep = math.exp(-lag / tau)
+        exposure = key.exposure[j] * keep + season * tau * (1.0 - keep)
+        if exposure > FILLED * season * tau:
+            y = 2.0 * key.count[m, j] * keep / unit
+            add_moment(pool, m, j, y, 2.0 * rate * exposure)
+            if gap > 0.0:
+                empty_mean = 2.0 * rate * gap_season * tau
+                add_empty_moments(pool, m, j, y, empty_mean, gap / p.bucket_s, math.exp(-p.bucket_s / tau))
+    if key.e_day > 0.5 * DAY_S and key.e_anchor > DAY_S:
+        anchor = key.a_anchor[m] / key.e_anchor
+        add_moment(pool, m, DAY, 2.0 * key.a_day[m] / unit, 2.0 * anchor / unit * key.e_day)
+
+
+@kernel
+def _teach_season(pool: Any, end: float, x: float, rate: float, width: float, gap: float) -> None:
+    add_season(pool, end - 1.0, x, rate * width, width)
+    left = min(gap, 168.0 * HOUR_S)
+    t = end
+    while left > 0.0:
+        step = min(left, (math.floor(t / HOUR_S) + 1.0) * HOUR_S - t)
+        add_season(pool, t, 0.0, rate * step, step)
+        t += step
+        left -= step

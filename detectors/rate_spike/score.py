@@ -1,0 +1,187 @@
+"""What a key's counts say: the limit, the windows, the slow evidence, the ramp; and the one finding that comes of it.
+
+A decayed count sum(exp(-age / tau)) of a plain stream has the mean of a Poisson count and half its variance, so twice
+the count against twice the mean is tested as Poisson or wider. A window that is filled only partly lies between: the
+factor is 2 / (2 - filled).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from gatewatch.sdk import kernel
+
+from .layout import COST, DAY, DAY_S, HOUR, MEASURES, MINUTE, SCALES, TAU_S
+from .learn import CUSUM_DAMPING, EXCURSION_S, KNOWN_EVENTS, PRIOR_EVENTS, own_rate, per_count
+from .tail import GATE_NATS, chernoff, tail_nats
+
+# Kinds of finding; a reason's code is kind * MEASURES + measure
+BURST, SUSTAINED, RAMP, NEW_KEY, LIMIT = 0, 1, 2, 3, 4
+LIMIT_NATS = 12.0  # of a plain limit just reached, growing with the excess: as surprising as what freezes
+RAMP_AGE_S = 7 * DAY_S  # an anchor younger than this is the baseline itself
+FIRST_DAY_R = 20.0  # before a whole day was seen, a daily cycle of a factor 3 must not be a burst (it has 8.6 nats)
+REPEAT_RATIO = 1.5  # an excursion that grew by so much is told again after repeat_s
+
+
+@kernel
+def score(key: Any, pool: Any, m: int, season: float, closed: bool, p: Any, best: Any) -> None:
+    """Put into ``best`` what this measure says, if it says more than what stands there."""
+    _against_limit(key, m, p, best)
+    if key.told_at[m] > 0 and key.last - key.told_at[m] < p.repeat_s:
+        return
+    unit = per_count(key, pool, m)
+    least = p.min_events * unit
+    if unit <= 0.0 or (key.count[m, HOUR] < least and not closed):
+        return  # the longest window holds the others
+    rate, events = own_rate(key, pool, m, unit), key.a_base[m] / unit
+    age = key.last - key.born
+    if age >= p.young_s and events >= KNOWN_EVENTS:
+        r_cap = min(events + PRIOR_EVENTS, FIRST_DAY_R if age < DAY_S else math.inf)
+        _against_windows(key, pool, m, season, rate, r_cap, unit, True, p, best)
+        if closed:
+            _slow_evidence(key, pool, m, season, rate, events + PRIOR_EVENTS, unit, p, best)
+            _against_anchor(key, pool, m, unit, p, best)
+    elif pool.known_keys >= p.min_peers and pool.peer_high[m] > 0.0:
+        rate = max(rate if age >= p.young_s else 0.0, pool.peer_high[m] / unit)
+        _against_windows(key, pool, m, season, rate, PRIOR_EVENTS, unit, False, p, best)
+
+
+@kernel
+def _against_limit(key: Any, m: int, p: Any, best: Any) -> None:
+    scale = HOUR if m == COST else MINUTE
+    observed, limit = key.count[m, scale], p.limit[m]
+    if observed < limit:
+        return
+    nats = LIMIT_NATS * observed / limit
+    if nats / LIMIT_NATS <= best.ratio or quiet(key.last, key.limit_at[m], nats, key.limit_nats[m], p):
+        return
+    _offer(best, LIMIT * MEASURES + m, nats, LIMIT_NATS, observed, limit)
+    best.window_s, best.since = TAU_S[scale], key.last
+    best.detail[0] = limit
+
+
+@kernel
+def _against_windows(
+    key: Any, pool: Any, m: int, season: float, rate: float, r_cap: float, unit: float, known: bool, p: Any, best: Any
+) -> None:
+    """The tails of the decayed counts, each scale against its own threshold; exact only past the gates."""
+    handicap = 0.0 if known else p.handicap_nats
+    least = p.min_events * unit
+    raw_rate = rate * unit
+    for j in range(SCALES):
+        # A young key is held to what its peers do in a whole window, however short its life is
+        exposure = key.exposure[j] if known else season * TAU_S[j]
+        if key.count[m, j] < max(least, raw_rate * exposure):
+            continue
+        factor = 2.0 / (2.0 - min(1.0, exposure / (season * TAU_S[j]))) if known else 1.0
+        y, mean = factor * key.count[m, j] / unit, factor * rate * exposure
+        r = min(pool.spread[m, j], r_cap)
+        gate = pool.threshold[j] + handicap - GATE_NATS
+        # chernoff <= (y - mean)^2 / 2 V, as its second derivative falls from 1 / V: no logarithm for plain traffic
+        if (y - mean) * (y - mean) < 2.0 * gate * (mean + mean * mean / r):
+            continue
+        bound = chernoff(y, mean, r)
+        if bound < gate or quiet(key.last, key.told_at[m], bound, key.told_nats[m], p):
+            continue
+        nats = tail_nats(y, mean, r) - handicap
+        if nats / pool.threshold[j] > best.ratio:
+            rate_per_count = unit / (factor * exposure / season) * rate_s(m)
+            kind = BURST if known else NEW_KEY
+            _offer(best, kind * MEASURES + m, nats, pool.threshold[j], y * rate_per_count, mean * rate_per_count)
+            best.window_s, best.since = TAU_S[j], max(key.born, key.last - TAU_S[j])
+            best.detail[0], best.detail[1], best.detail[2], best.detail[3] = y, mean, r, season
+            best.detail[4], best.detail[5], best.detail[6] = handicap, rate_per_count, factor * p.min_events
+            best.detail[7] = (key.last - key.born) / DAY_S
+
+
+@kernel
+def _slow_evidence(
+    key: Any, pool: Any, m: int, season: float, rate: float, r_cap: float, unit: float, p: Any, best: Any
+) -> None:
+    """The CUSUM, which has moved only if a bucket was closed."""
+    nats, threshold = float(key.cusum[m]), pool.slow_threshold
+    if nats / threshold <= best.ratio or nats < threshold:
+        return
+    if quiet(key.last, key.told_at[m], nats, key.told_nats[m], p):
+        return
+    observed = key.count[m, HOUR] / key.exposure[HOUR] * season * rate_s(m)
+    _offer(best, SUSTAINED * MEASURES + m, nats, threshold, observed, rate * season * unit * rate_s(m))
+    best.since = float(key.cusum_since[m])
+    best.window_s = max(key.last - best.since, p.bucket_s)
+    best.detail[0] = rate * season * p.bucket_s
+    best.detail[1] = min(pool.spread[m, MINUTE], r_cap) / CUSUM_DAMPING
+    best.detail[2] = unit / p.bucket_s * rate_s(m)
+    best.detail[3] = (key.last - key.born) / DAY_S
+
+
+@kernel
+def _against_anchor(key: Any, pool: Any, m: int, unit: float, p: Any, best: Any) -> None:
+    """The last day's rate against the anchor: a baseline that was led upwards step by step."""
+    if key.last - key.born < RAMP_AGE_S:
+        return
+    x, mean = key.a_day[m] / unit, key.a_anchor[m] / key.e_anchor * key.e_day / unit
+    if x < p.ramp_ratio * mean or x < p.min_events:
+        return
+    r, threshold = pool.spread[m, DAY], pool.ramp_threshold
+    nats = tail_nats(2.0 * x, 2.0 * mean, r)
+    if nats < threshold or nats / threshold <= best.ratio:
+        return
+    if quiet(key.last, key.told_at[m], nats, key.told_nats[m], p):
+        return
+    rate_per_count = 0.5 * unit / key.e_day * rate_s(m)
+    _offer(best, RAMP * MEASURES + m, nats, threshold, 2.0 * x * rate_per_count, 2.0 * mean * rate_per_count)
+    best.window_s, best.since = DAY_S, key.last - DAY_S
+    best.detail[0], best.detail[1], best.detail[2] = 2.0 * x, 2.0 * mean, r
+    best.detail[3], best.detail[4] = rate_per_count, p.ramp_ratio
+    best.detail[5] = (key.last - key.born) / DAY_S
+
+
+@kernel
+def rate_s(m: int) -> float:
+    """Seconds in the unit of a measure's rate: requests and tokens a minute, dollars an hour."""
+    return 3600.0 if m == COST else 60.0
+
+
+@kernel
+def quiet(now: float, told_at: int, nats: float, told_nats: float, p: Any) -> bool:
+    """Whether this was told already: within refresh_s, unless it grew by half and repeat_s have passed."""
+    since = now - told_at
+    if told_at == 0 or since >= p.refresh_s:
+        return False
+    return since < p.repeat_s or nats < REPEAT_RATIO * told_nats
+
+
+@kernel
+def _offer(best: Any, reason: int, nats: float, threshold: float, observed: float, expected: float) -> None:
+    best.ratio = nats / threshold
+    best.reason = reason
+    best.nats = nats
+    best.threshold = threshold
+    best.observed = observed
+    best.expected = expected
+    for k in range(8):
+        best.detail[k] = 0.0
+
+
+@kernel
+def tell(key: Any, pool: Any, p: Any, best: Any) -> None:
+    """Remember that ``best`` is told, and fill in since when it lasts and whether it is warm.
+
+    Limits have a memory of their own: a plain limit must not wait behind something learned that may be in shadow.
+    """
+    now = key.last
+    m = best.reason % MEASURES
+    if best.reason // MEASURES == LIMIT:
+        if key.limit_at[m] == 0 or now - key.limit_at[m] > EXCURSION_S:
+            key.limit_since[m] = max(1.0, best.since)
+        key.limit_at[m] = max(1.0, now)
+        key.limit_nats[m] = best.nats
+        best.since = float(key.limit_since[m])
+    else:
+        if key.told_at[m] == 0 or now - key.told_at[m] > EXCURSION_S:
+            key.told_since[m] = max(1.0, best.since)
+        key.told_at[m] = max(1.0, now)
+        key.told_nats[m] = best.nats
+        best.since = float(key.told_since[m])
+    best.warm = 1 if pool.seen >= p.warm_rows and pool.now - pool.start >= p.warm_s else 0
