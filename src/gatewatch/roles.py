@@ -10,7 +10,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from enum import StrEnum
 from types import FrameType
 from typing import Protocol
@@ -91,30 +91,24 @@ def build(role: Role, settings: Settings, log: Log, *, member: str, clock: Clock
 
 def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True) -> int:
     """Run one role until it is told to stop. ``index`` tells processes of one role on one host apart."""
-    configure(settings.logging)
+    metrics = Metrics()
+    configure(settings.logging, on_drop=metrics.log_line_dropped)
     stop = _stop_on_signals()
     clock = SystemClock()
-    metrics = Metrics()
     member = f"{role}-{socket.gethostname()}-{index}"
-    log = None
-    try:
-        log = open_log(settings.kafka)
-        worker = build(role, settings, log, member=member, clock=clock, metrics=metrics)
-    except GatewatchError as error:
-        _log.error("cannot start", role=role, error=str(error))
-        return 2 if isinstance(error, (ConfigError, StateError)) else 1
-    finally:
-        if log is not None and "worker" not in locals():
-            log.close()
-    state = _State(role, worker, clock, metrics)
-    server = serve(settings.metrics, metrics, healthy=state.healthy, ready=state.ready) if http else None
-    _log.info("started", role=role, member=member)
-    try:
+    with ExitStack() as opened:
+        try:
+            log = open_log(settings.kafka)
+            opened.callback(log.close)
+            worker = build(role, settings, log, member=member, clock=clock, metrics=metrics)
+            state = _State(role, worker, clock, metrics)
+            if http:
+                opened.callback(serve(settings.metrics, metrics, healthy=state.healthy, ready=state.ready).close)
+        except GatewatchError as error:
+            _log.error("cannot start", role=role, error=str(error))
+            return 2 if isinstance(error, (ConfigError, StateError)) else 1
+        _log.info("started", role=role, member=member)
         return _loop(worker, stop, state)
-    finally:
-        if server is not None:
-            server.close()
-        log.close()
 
 
 class _State:

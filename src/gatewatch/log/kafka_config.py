@@ -6,8 +6,8 @@ import logging
 import ssl
 from typing import Any
 
-from gatewatch.clock import SystemClock
 from gatewatch.errors import BrokerError
+from gatewatch.observe.throttle import Throttle
 from gatewatch.settings import KafkaSecurity, KafkaSettings
 
 HEARTBEAT_S = 1.0  # a join or a leave is heard of after one heartbeat; a third of the shortest session Kafka allows
@@ -97,32 +97,6 @@ def _why(error: OSError) -> str:
     return error.reason if isinstance(error, ssl.SSLError) and error.reason else str(error.strerror or error)
 
 
-class Throttle(logging.Filter):
-    """At most so many lines of one kind a minute; then the next one says how many were left out.
-
-    Lines are of one kind where logger, level and template are the same.
-    """
-
-    def __init__(self, lines_a_minute: int = LOG_LINES_A_MINUTE) -> None:
-        super().__init__()
-        self._lines = lines_a_minute
-        self._clock = SystemClock()
-        self._seen: dict[tuple[str, int, str], tuple[float, int]] = {}  # start of the minute, lines in it
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record passes."""
-        kind = (record.name, record.levelno, str(record.msg))
-        now = self._clock.monotonic()
-        started, lines = self._seen.get(kind, (now, 0))
-        if now - started >= 60.0:
-            if lines > self._lines:
-                record.msg = f"{record.getMessage()} (and {lines - self._lines} more like this)"
-                record.args = ()
-            started, lines = now, 0
-        self._seen[kind] = (started, lines + 1)
-        return lines < self._lines
-
-
 class _ToRoot(logging.Handler):
     """Hands records on to the root logger's handlers: a filter on a logger does not see its children's records."""
 
@@ -136,7 +110,7 @@ def quiet_client_logs() -> None:
     if any(isinstance(handler, _ToRoot) for handler in logger.handlers):
         return
     handler = _ToRoot()
-    handler.addFilter(Throttle())
+    handler.addFilter(Throttle(LOG_LINES_A_MINUTE))
     logger.addHandler(handler)
     logger.propagate = False
     if logger.level == logging.NOTSET:

@@ -23,6 +23,8 @@ from gatewatch.metrics import Metrics
 from gatewatch.settings import HttpSettings, read_secret
 
 STOP_S = 5.0
+MAX_REQUESTS = 64  # at once: two Prometheus, a kubelet and some gateways; more get 503 and cost no memory
+KEEP_ALIVE_S = 75  # longer than the usual scrape interval of 15-60 s
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -43,7 +45,15 @@ class Server:
             listener.close()
             raise ConfigError(setting, f"cannot listen on {host}:{port}: {error.strerror}") from error
         self.port: int = listener.getsockname()[1]
-        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", server_header=False)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            limit_concurrency=MAX_REQUESTS,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [listener]}, name=f"http-{self.port}", daemon=True
