@@ -17,13 +17,17 @@ from typing import Any, TypeVar
 from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 
+from gatewatch.clock import SystemClock
 from gatewatch.errors import BrokerError
 from gatewatch.log.kafka_config import quiet_client_logs, tls_context
 from gatewatch.settings import KafkaSecurity, KafkaSettings
 
 T = TypeVar("T")
 
-FIRST_TRY_S = 2.0  # a mistake that will not mend itself is told after this; a broker that starts may take longer
+# The first client is tried for so long, then the way is walked: a mistake that will not mend itself is told at once.
+# Else another client is tried for twice as long: a slow broker needs it, and kafka-python sees a refused login as one
+# in only one attempt of three, as a lost connection in the others (measured).
+FIRST_TRY_S = 2.0
 PROBE_S = 2.0  # for each step of the way
 _LINES = 200  # of the client's log, kept to look for the reason
 
@@ -44,19 +48,21 @@ def connect(make: Callable[..., T], settings: KafkaSettings, config: dict[str, A
     """
     quiet_client_logs()
     lines: list[str] = []
-    tries_s = [min(FIRST_TRY_S, settings.bootstrap_timeout), settings.bootstrap_timeout - FIRST_TRY_S]
-    problem = Problem("no answer", lasting=False)
-    for timeout_s in tries_s:
-        if timeout_s <= 0 or problem.lasting:
-            break
+    clock = SystemClock()
+    deadline = clock.monotonic() + settings.bootstrap_timeout
+    try_s = FIRST_TRY_S
+    while True:
+        try_s = max(min(try_s, deadline - clock.monotonic()), 0.1)
         with _captured(lines):
             try:
-                return _construct(make, {**config, "bootstrap_timeout_ms": int(timeout_s * 1000)})
+                return _construct(make, {**config, "bootstrap_timeout_ms": int(try_s * 1000)})
             except KafkaTimeoutError:
                 problem = _diagnose(settings, lines)
             except (KafkaError, OSError) as error:
                 raise BrokerError(f"Kafka at {_servers(settings)}: {error}") from error
-    raise BrokerError(f"Kafka at {_servers(settings)}: {problem.text}")
+        if problem.lasting or clock.monotonic() >= deadline:
+            raise BrokerError(f"Kafka at {_servers(settings)}: {problem.text}")
+        try_s *= 2
 
 
 def _construct(make: Callable[..., T], config: dict[str, Any]) -> T:
@@ -178,10 +184,9 @@ def _login_problem(security: KafkaSecurity, lines: list[str]) -> Problem:
     """Name, port and TLS are right: what the client logged says what the broker thinks of us."""
     text = "\n".join(lines)
     if "SaslAuthenticationFailed" in text:
-        where = "password_env" if security.password_env is not None else "password_file"
         return Problem(
             f"the broker refuses user {security.username!r}: check kafka.security.username, "
-            f"kafka.security.{where} and kafka.security.mechanism ({security.mechanism})",
+            f"kafka.security.{_password_key(security)} and kafka.security.mechanism ({security.mechanism})",
             lasting=True,
         )
     if "UnsupportedSaslMechanism" in text:
@@ -197,14 +202,26 @@ def _login_problem(security: KafkaSecurity, lines: list[str]) -> Problem:
         return Problem(
             "the broker wants a certificate of ours: set kafka.security.cert_file and key_file", lasting=True
         )
-    if not security.protocol.startswith("SASL") and "disconnected" in text:
-        return Problem(
-            "the broker hangs up: it may want a login (kafka.security.protocol SASL_SSL or SASL_PLAINTEXT, "
-            "with mechanism, username and password_env)",
-            lasting=False,
-        )
+    if "disconnected" in text:
+        return Problem(_hang_up_text(security), lasting=False)
     said = f"; the client says: {lines[-1]}" if lines else ""
     return Problem(f"it can be reached but does not answer as a broker{said}", lasting=False)
+
+
+def _hang_up_text(security: KafkaSecurity) -> str:
+    if security.protocol.startswith("SASL"):
+        return (
+            f"the broker hangs up while user {security.username!r} logs in: check kafka.security.username, "
+            f"kafka.security.{_password_key(security)} and kafka.security.mechanism ({security.mechanism})"
+        )
+    return (
+        "the broker hangs up: it may want a login (kafka.security.protocol SASL_SSL or SASL_PLAINTEXT, "
+        "with mechanism, username and password_env)"
+    )
+
+
+def _password_key(security: KafkaSecurity) -> str:
+    return "password_env" if security.password_env is not None else "password_file"
 
 
 def _without_tls(protocol: str) -> str:

@@ -1,0 +1,128 @@
+"""A broker that is killed and comes back: nothing lost, nothing twice, the order kept, nobody restarted."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from gatewatch.errors import SendError
+from gatewatch.log import kafka_producer
+from gatewatch.log.base import TopicPartition
+from gatewatch.log.kafka import KafkaLog
+from gatewatch.settings import KafkaSettings
+from gatewatch.testing.kafka import Broker
+from gatewatch.testing.logs import WAIT_S, KafkaRig, numbered, until
+
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.usefixtures("client_leaks"),
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+]
+
+
+@pytest.fixture(params=["kafka-python", "librdkafka"])
+def rig(request: pytest.FixtureRequest, own_broker: Broker) -> Iterator[KafkaRig]:
+    """A log on the broker that may be killed."""
+    settings = KafkaSettings(bootstrap=(own_broker.bootstrap,), client=request.param, session_timeout=6.0)
+    made = KafkaRig(KafkaLog(settings))
+    yield made
+    made.log.close()
+
+
+def test_nothing_is_lost_over_a_kill(rig: KafkaRig, own_broker: Broker) -> None:
+    """A crash of one broker would lose alerts, or reorder the events that they follow from."""
+    topic, total = rig.topic(), 4000
+    tp = TopicPartition(topic, 0)
+    acked: list[int] = []
+    producer = rig.log.producer()
+
+    def produce() -> None:
+        for value in numbered(total):
+            producer.send(topic, value, partition=0, on_ack=acked.append)
+            time.sleep(0.0005)
+
+    reader = rig.join(topic, values_only=True)
+    until(lambda: reader.owned == {tp}, reader)
+    thread = threading.Thread(target=produce)
+    thread.start()
+    until(lambda: len(reader.records) > total // 4, reader)
+    own_broker.kill()
+    own_broker.restart()
+    thread.join()
+    producer.flush(WAIT_S)
+    producer.close()
+    until(lambda: len(reader.records) >= total, reader)
+    reader.consumer.mark(tp, total)
+    reader.consumer.commit()
+    assert reader.consumer.committed([tp]) == {tp: total}
+    assert reader.values == list(numbered(total))
+    assert acked == list(range(total))
+    assert len(reader.news) == 1  # the assignment at the start: no rebalance since
+    reader.close()
+
+
+@pytest.fixture
+def plain(own_broker: Broker) -> Iterator[KafkaLog]:
+    """A log for tests of the producer."""
+    with closing(KafkaLog(KafkaSettings(bootstrap=(own_broker.bootstrap,)))) as log:
+        yield log
+
+
+def test_close_without_flush_drops_what_is_queued(plain: KafkaLog) -> None:
+    """A worker that ends after an error would still send what it may not."""
+    topic = KafkaRig(plain).topic()
+    producer = plain.producer(linger_ms=30_000)
+    for value in numbered(100):
+        producer.send(topic, value)
+    began = time.monotonic()
+    producer.close(flush=False)
+    assert time.monotonic() - began < 2.0
+    assert list(plain.read(topic)) == []
+
+
+def test_a_producer_holds_a_bounded_amount_and_then_fails(
+    plain: KafkaLog, own_broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While a broker is down a worker would grow until the machine kills it."""
+    monkeypatch.setattr(kafka_producer, "MAX_IN_FLIGHT_RECORDS", 50)
+    monkeypatch.setattr(kafka_producer, "MAX_BLOCK_S", 1.0)
+    topic = KafkaRig(plain).topic()
+    producer = plain.producer()
+    producer.send(topic, b"first")
+    producer.flush(WAIT_S)
+    own_broker.kill()
+    try:
+        for value in numbered(50):
+            producer.send(topic, value)
+        with pytest.raises(SendError, match=r"no room .* 50 records"):
+            producer.send(topic, b"one too many")
+        with pytest.raises(SendError, match="not acknowledged within"):
+            producer.flush(0.2)
+        began = time.monotonic()
+        producer.close(flush=False)
+        assert time.monotonic() - began < 5.0
+    finally:
+        own_broker.restart()
+    assert sum(len(chunk.values) for chunk in plain.read(topic)) == 1
+
+
+def test_bytes_in_flight_are_bounded(plain: KafkaLog, own_broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches of half a megabyte would fill the memory long before there are many of them."""
+    monkeypatch.setattr(kafka_producer, "MAX_IN_FLIGHT_BYTES", 300_000)
+    monkeypatch.setattr(kafka_producer, "MAX_BLOCK_S", 0.5)
+    topic = KafkaRig(plain).topic()
+    producer = plain.producer()
+    producer.send(topic, b"first")
+    producer.flush(WAIT_S)
+    own_broker.kill()
+    try:
+        producer.send(topic, bytes(200_000))
+        with pytest.raises(SendError, match="no room"):
+            producer.send(topic, bytes(200_000))
+        producer.close(flush=False)
+    finally:
+        own_broker.restart()
