@@ -153,7 +153,7 @@ def _table(alerts: list[Alert]) -> Table:
     for a in alerts:
         severity = f"[{_COLOURS[a.severity]}]{a.severity}[/]" + (" (shadow)" if a.mode is Mode.SHADOW else "")
         who = own.shown(accused(a.scope, a.key))
-        owner = own.shown(a.owner or "nobody")
+        owner = own.shown(a.owner or ("nobody" if "unowned" in a.context else "-"))
         table.add_row(a.id, severity, a.status.value, own.when(a.last_ts), who, own.shown(a.summary, 1000), owner)
     return table
 

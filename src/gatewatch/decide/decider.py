@@ -78,9 +78,9 @@ class Decider:
         touched: dict[str, Episode] = {}
         for finding in _in_order(batch.findings):
             self._take(finding, moment, touched, decided)
+        self._end(touched, moment, decided)
         for episode in touched.values():
             self._tell(episode, offset, decided)
-        self._end(touched, moment, decided)
         return decided
 
     def _take(self, finding: Finding, moment: Moment, touched: dict[str, Episode], decided: Decided) -> None:
@@ -117,14 +117,13 @@ class Decider:
     def _end(self, touched: dict[str, Episode], moment: Moment, decided: Decided) -> None:
         """Resolve what the task's time has left behind, and what there is no room for.
 
-        What was touched in this record has had its revision: it ends with a later record.
+        What was touched in this very record (a late row, or a catch-up that spans hours) has no other revision then.
         """
         for episode in self._episodes.over(moment.task, self._tasks[moment.task][1]):
-            if episode.id in touched:
-                self._episodes.keep(episode)
-            else:
-                decided.alerts.append(self._revision(episode, moment.offset, Status.RESOLVED))
+            touched.pop(episode.id, None)
+            decided.alerts.append(self._revision(episode, moment.offset, Status.RESOLVED))
         for episode in self._episodes.surplus():
+            touched.pop(episode.id, None)
             decided.alerts.append(self._revision(episode, moment.offset, Status.RESOLVED, alerts.CLOSED_EARLY))
 
     def _revision(self, episode: Episode, offset: int, status: Status, note: str | None = None) -> Alert:

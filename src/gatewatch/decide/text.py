@@ -20,6 +20,9 @@ _BESIDE: dict[Scope, tuple[tuple[str, str], ...]] = {
     Scope.CREDENTIAL: (("principal", "of"), ("ip", "last from")),
 }
 
+# Who does it; the other scopes are what it is done to
+_ACTORS = (Scope.IP, Scope.NETWORK, Scope.PRINCIPAL, Scope.CREDENTIAL)
+
 
 def clean(text: str, cap: int = TEXT_CAP) -> str:
     r"""``text`` in one line, without characters that do not show, at most ``cap`` long.
@@ -76,7 +79,7 @@ def sentence(finding: Finding) -> str:
         for name, word in _BESIDE.get(finding.scope, ())
         if finding.context.get(name)
     ]
-    return (
-        f"{finding.title} by {accused(finding.scope, finding.key)}: {number(finding.observed)} {finding.unit}{over}, "
-        f"expected {number(finding.expected)}" + "".join(f"; {part}" for part in beside)
-    )
+    word = "by" if finding.scope in _ACTORS else "on"
+    who = f"{finding.title} {word} {accused(finding.scope, finding.key)}"
+    what = f"{number(finding.observed)} {finding.unit}{over}, expected {number(finding.expected)}"
+    return "; ".join((f"{who}: {what}", *beside))

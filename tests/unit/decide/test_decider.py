@@ -192,3 +192,11 @@ def test_two_partitions_may_find_the_same_account(make_finding: Make, make_batch
     assert not decider.apply(make_batch(1, 800.0, task=0), 2)
     (over,) = decider.apply(make_batch(1, 1100.0, task=1), 3).alerts
     assert (over.status, over.count) == (Status.RESOLVED, 2)
+
+
+def test_a_victim_is_not_accused(make_finding: Make, make_batch: Batch, make_decider: New) -> None:
+    """If this fails, the line that people read calls the owner of an attacked account the attacker."""
+    finding = make_finding(0.0, scope=Scope.ACCOUNT, key="root", context={"ip": "203.0.113.9"})
+    (alert,) = make_decider().apply(make_batch(0, 0.0, finding), 0).alerts
+    assert alert.summary.startswith("Password cracking on account root: ")
+    assert alert.summary.endswith("last from 203.0.113.9")

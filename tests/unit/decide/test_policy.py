@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gatewatch.decide.decider import Decided, Decider
 from gatewatch.decide.offences import MEMORY_S, Offences
 from gatewatch.decide.policy import target_of
-from gatewatch.records import Action, Decision, Finding, FindingBatch, Mode, Scope
+from gatewatch.records import Action, Decision, Finding, FindingBatch, Mode, Scope, Status
 
 Make = Callable[..., Finding]
 Batch = Callable[..., FindingBatch]
@@ -90,6 +90,7 @@ def test_a_late_row_orders_a_block_that_ends_in_the_future(
     feed = Feed(make_decider(), make_finding, make_batch)
     feed.quiet(7200.0)
     decided = feed._apply(7201.0, make_finding(100.0, n=9))
+    assert [a.status for a in decided.alerts] == [Status.RESOLVED]  # it was over when we heard of it
     assert [(d.start, d.until) for d in decided.decisions] == [(T0 + 7200.0, T0 + 7800.0)]
 
 
