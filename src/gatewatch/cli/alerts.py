@@ -193,15 +193,15 @@ def _bars(alert: Alert) -> Table:
     for part in alert.contributions:
         cells = round(_BAR * abs(part.nats) / longest)
         bar = f"[{'red' if part.nats >= 0 else 'green'}]{'━' * cells}[/]"
-        table.add_row(own.shown(part.name), f"{part.nats:+.1f}", bar, own.shown(part.text, 512))
+        table.add_row(own.shown(part.name), f"{round(part.nats, 1) + 0.0:+.1f}", bar, own.shown(part.text, 512))
     return table
 
 
 def _reasons(alert: Alert) -> Iterator[tuple[str, str]]:
     yield "normal", alert.baseline
-    yield "would not have fired", alert.counterfactual
-    if alert.context:
-        yield "also in the row", ", ".join(f"{k} {v}" for k, v in alert.context.items() if k != "refused")
+    yield "otherwise", alert.counterfactual
+    if beside := [f"{k} {v}" for k, v in alert.context.items() if k not in ("refused", "unowned")]:
+        yield "also in the row", ", ".join(beside)
     if "refused" in alert.context:
         yield "no order", alert.context["refused"]
     if alert.decision_ids:
