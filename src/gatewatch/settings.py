@@ -11,7 +11,7 @@ import hashlib
 import os
 import re
 from datetime import UTC, date, datetime
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -96,6 +96,18 @@ def read_secret(path: str, env: str | None, file: Path | None) -> SecretStr:
         except OSError as error:
             raise ConfigError(f"{path}_file", f"cannot read {file}: {error.strerror}") from error
     raise ConfigError(path, f"say where it is: {path.rsplit('.', 1)[-1]}_env or {path.rsplit('.', 1)[-1]}_file")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach it.
+
+    >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "gatewatch.internal")]
+    [True, True, True, False, False]
+    """
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class KafkaSettings(Section):
@@ -244,6 +256,14 @@ class HttpSettings(Section):
     listen: str = Field("127.0.0.1:9108", pattern=r"^.+:\d{1,5}$")  # port 0: none
     token_env: str | None = None  # what scrapers must send as a bearer token
     allow_anonymous: bool = False  # listen beyond loopback without a token
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Self:
+        if not is_loopback(self.address[0]) and self.token_env is None and not self.allow_anonymous:
+            raise ValueError(
+                f"{self.listen} can be reached from other machines: set token_env, or allow_anonymous: true"
+            )
+        return self
 
     @property
     def address(self) -> tuple[str, int]:

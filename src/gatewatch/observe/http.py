@@ -1,6 +1,7 @@
 """HTTP in a thread beside a role's loop: /metrics, /healthz, /readyz, and whatever else a role serves.
 
-Listens on loopback unless told otherwise; on any other address it wants a token (or an explicit ``allow_anonymous``).
+Listens on loopback unless told otherwise; the settings refuse any other address without a token or an explicit
+``allow_anonymous``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from gatewatch.settings import HttpSettings, read_secret
 STOP_S = 5.0
 MAX_REQUESTS = 64  # at once: two Prometheus, a kubelet and some gateways; more get 503 and cost no memory
 KEEP_ALIVE_S = 75  # longer than the usual scrape interval of 15-60 s
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Server:
@@ -70,14 +70,10 @@ def serve(settings: HttpSettings, metrics: Metrics, healthy: Callable[[], bool],
     """Serve metrics and probes.
 
     Raises:
-        ConfigError: the address is taken, or it is not loopback and there is no token.
+        ConfigError: the address is taken, or the variable that holds the token is not set.
     """
     token = read_secret("metrics.token", settings.token_env, None) if settings.token_env else None
     host, port = settings.address
-    if host not in _LOOPBACK and token is None and not settings.allow_anonymous:
-        raise ConfigError(
-            "metrics.listen", f"{settings.listen} is not loopback: set metrics.token_env, or allow_anonymous: true"
-        )
     return Server(Starlette(routes=probe_routes(metrics, healthy, ready, token)), host, port, "metrics.listen")
 
 
