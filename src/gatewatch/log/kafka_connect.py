@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -47,7 +48,7 @@ def connect(make: Callable[..., T], settings: KafkaSettings, config: dict[str, A
         BrokerError: no broker within ``kafka.bootstrap_timeout``, or one that refuses us: why, and which key to change.
     """
     quiet_client_logs()
-    lines: list[str] = []
+    lines: deque[str] = deque(maxlen=_LINES)
     clock = SystemClock()
     deadline = clock.monotonic() + settings.bootstrap_timeout
     try_s = FIRST_TRY_S
@@ -82,7 +83,7 @@ def _construct(make: Callable[..., T], config: dict[str, Any]) -> T:
 
 
 @contextmanager
-def _captured(lines: list[str]) -> Iterator[None]:
+def _captured(lines: deque[str]) -> Iterator[None]:
     """Collect what the Kafka client logs, and show none of it: the error will say it better."""
     logger = logging.getLogger("kafka")
     handler = _Collect(lines)
@@ -94,16 +95,15 @@ def _captured(lines: list[str]) -> Iterator[None]:
 
 
 class _Collect(logging.Handler):
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, lines: deque[str]) -> None:
         super().__init__(logging.WARNING)
         self._lines = lines
 
     def emit(self, record: logging.LogRecord) -> None:
-        if len(self._lines) < _LINES:
-            self._lines.append(record.getMessage())
+        self._lines.append(record.getMessage())
 
 
-def _diagnose(settings: KafkaSettings, lines: list[str]) -> Problem:
+def _diagnose(settings: KafkaSettings, lines: Sequence[str]) -> Problem:
     """The first thing that is wrong on the way to the brokers, of the one we get furthest with."""
     problems = [probe(server, settings.security) for server in settings.bootstrap]
     if all(problems):
@@ -180,7 +180,7 @@ def _probe_plain(raw: socket.socket) -> Problem | None:
         return None
 
 
-def _login_problem(security: KafkaSecurity, lines: list[str]) -> Problem:
+def _login_problem(security: KafkaSecurity, lines: Sequence[str]) -> Problem:
     """Name, port and TLS are right: what the client logged says what the broker thinks of us."""
     text = "\n".join(lines)
     if "SaslAuthenticationFailed" in text:
