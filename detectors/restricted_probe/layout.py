@@ -1,0 +1,136 @@
+"""What the detector remembers, as arrays: a row for each key, pairs, resources refused to many, one line for all."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+KEPT = 32  # resources a row keeps exactly: the largest count asked for is 12, and a full set forgets its oldest
+NAMES = 256  # names on the ``restricted`` list: one bit each in a row
+WORDS = NAMES // 64
+
+# One key: a principal or an address. 336 bytes, and 33 of the key table.
+ROW = np.dtype(
+    [
+        ("t", "f8"),  # event time of the newest row
+        ("refused", "f8"),  # nats: what refusals added since the excursion began, decayed
+        ("missing", "f8"),  # nats: what names that do not exist added
+        ("credit", "f8"),  # nats: what first contacts that were served took away
+        ("since", "f8"),  # event time of the excursion's first step up
+        ("told_at", "f8"),  # event time of the last finding
+        ("n_refused", "f4"),  # first contacts in the excursion: refused,
+        ("n_missing", "f4"),  # not there,
+        ("n_served", "f4"),  # and served
+        ("told_n", "f4"),  # of the first two, at the last finding
+        ("run", "f4"),  # refusals, repeats included, of a key that was never served
+        ("run_told", "f4"),
+        ("listed_at", "f8"),  # when the last name on the list was refused
+        ("canary_at", "f8"),  # when a canary was last told of
+        ("touched", "u8", (WORDS,)),  # which names on the list were refused, a bit each
+        ("resource", "u4", (KEPT,)),  # fingerprints of the resources refused or missing
+        ("minute", "u2", (KEPT,)),  # when, in minutes modulo 2^16 (45 days)
+        ("kind", "u1", (KEPT,)),  # REFUSED, MISSING or LISTED; 0 is free
+        ("told_rank", "u1"),
+    ],
+    align=True,
+)
+
+# A resource that was refused: which customers it was refused to within the hour
+SHARED = np.dtype([("who", "u4", (4,)), ("minute", "u2", (4,))], align=True)
+
+COMMON = np.dtype(
+    [
+        ("now", "f8"),  # the largest event time
+        ("generation", "i8"),  # of pairs: the current one
+        ("added", "i8"),
+        ("turns", "i8"),
+        ("since", "f8"),
+        ("rows", "i8", (2,)),  # rows that counted, a scope
+    ]
+)
+
+# A finding, before it goes into gatewatch.sdk.Hits
+FOUND = np.dtype(
+    [
+        ("row", "i4"),
+        ("scope", "i1"),
+        ("reason", "i1"),
+        *((name, "f8") for name in ("nats", "threshold", "observed", "expected", "window_s", "since")),
+        ("detail", "f8", (8,)),
+    ],
+    align=True,
+)
+
+
+class Params(NamedTuple):
+    """The options as the kernel needs them."""
+
+    threshold: float  # nats
+    up: float  # nats of one refused first contact
+    missing_weight: float  # of a name that does not exist, against a refusal
+    down: float  # nats of one served first contact
+    expected_share: float  # of first contacts of who knows what it may use, not served
+    decay_s: tuple[float, float]  # for each scope
+    refused_per_hour: float
+    refused_per_week: float
+    never_served: float
+    covered: float  # names on the list
+    refresh_s: float
+    salts: tuple[Any, Any]  # uint64: keeps the pairs of the two scopes apart
+    no_features: Any  # uint64
+
+
+class Names(NamedTuple):
+    """Names on the lists, as an open hash table of a power of two of slots; none where the lists are empty."""
+
+    key: npt.NDArray[np.uint64]  # (slots,) 0 is free
+    weight: npt.NDArray[np.float64]  # (slots,) 0: not restricted
+    index: npt.NDArray[np.int16]  # (slots,) bit of a restricted name, -1 for none
+    canary: npt.NDArray[np.uint8]  # (slots,)
+
+
+class Tables(NamedTuple):
+    """Heads (gatewatch.sdk.Head) and rows of the key tables."""
+
+    principals: Any
+    ips: Any
+    shared: Any
+    principal_rows: npt.NDArray[np.void]
+    ip_rows: npt.NDArray[np.void]
+    shared_rows: npt.NDArray[np.void]
+
+
+class Columns(NamedTuple):
+    """The columns of a batch that matter, and the hashes of the features asked for."""
+
+    ts: npt.NDArray[Any]
+    role: npt.NDArray[Any]
+    status: npt.NDArray[Any]
+    auth: npt.NDArray[Any]
+    denied: npt.NDArray[Any]
+    blocked: npt.NDArray[Any]
+    principal: npt.NDArray[Any]
+    ip: npt.NDArray[Any]
+    endpoint: npt.NDArray[Any]
+    path: npt.NDArray[Any]
+    model: npt.NDArray[Any]
+    feature: npt.NDArray[Any]  # hashes of all rows' features, one after the other
+    feature_from: npt.NDArray[Any]  # (n + 1,) where each row's begin; (0,) where no row has any
+
+
+class Contact(NamedTuple):
+    """One row as one scope sees it: scalars only, which Numba passes for nothing."""
+
+    i: int  # row of the batch
+    scope: int
+    t: float  # event time
+    outcome: int
+    key: np.uint64
+    known: bool  # the key was served before
+    resource: np.uint64
+    weight: float  # of the resource: 0 where it is not on the list
+    index: int  # its bit among the names on the list, -1 where it is not on it
+    canary: bool
+    first: bool  # the pair of key and resource was not met before

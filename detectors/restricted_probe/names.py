@@ -1,0 +1,91 @@
+"""The names on the ``restricted`` and ``canaries`` lists, and the features of a batch, as hashes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gatewatch.sdk import Batch, HashSeed, hash_text, kernel
+
+from .layout import Names
+
+U64 = np.uint64
+
+
+def table(restricted: Mapping[str, float], canaries: Sequence[str], seed: HashSeed) -> Names:
+    """Both lists as one hash table, at most half full; without a slot where both are empty."""
+    listed = dict.fromkeys([*restricted, *canaries])
+    slots = 0
+    while slots < 2 * len(listed):
+        slots = max(8, 2 * slots)
+    names = Names(
+        np.zeros(slots, np.uint64), np.zeros(slots), np.full(slots, -1, np.int16), np.zeros(slots, np.uint8)
+    )
+    order = {name: i for i, name in enumerate(restricted)}
+    for name in listed:
+        key = hash_text(name, seed)
+        at = key & (slots - 1)
+        while names.key[at] != 0:
+            at = (at + 1) & (slots - 1)
+        names.key[at] = key
+        names.weight[at] = restricted.get(name, 0.0)
+        names.index[at] = order.get(name, -1)
+        names.canary[at] = name in canaries
+    return names
+
+
+@kernel
+def slot_of(names: Names, key: np.uint64) -> int:
+    """Where a name stands, or -1."""
+    slots = names.key.shape[0]
+    if slots == 0 or key == U64(0):
+        return -1
+    at = np.int64(key & U64(slots - 1))
+    while names.key[at] != U64(0):
+        if names.key[at] == key:
+            return at
+        at = (at + 1) & (slots - 1)
+    return -1
+
+
+class FeatureHashes:
+    """Hashes the features of a batch: Arrow finds the distinct ones, each is hashed once.
+
+    Args:
+        seed: the installation's.
+        room: distinct features remembered between batches. What callers ask for is a word of the provider's API, so
+            there are dozens; a stranger who invents them only makes us hash them again.
+    """
+
+    def __init__(self, seed: HashSeed, room: int = 4096) -> None:
+        self._seed = seed
+        self._room = room
+        self._known: dict[str | None, int] = {}
+
+    def of(self, batch: Batch) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+        """The hashes of all rows' features, and where each row's begin (n + 1,); (0,) where no row has any."""
+        nothing = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        if not batch.has("features"):
+            return nothing
+        column: Any = batch.arrow.column("features")
+        if column.null_count == len(column):
+            return nothing
+        if column.null_count:
+            column = column.fill_null([])
+        starts = column.offsets.to_numpy().astype(np.int64)
+        first, last = int(starts[0]), int(starts[-1])
+        coded = column.values.slice(first, last - first).dictionary_encode()
+        hashes = np.array([*(self._hash(name) for name in coded.dictionary.to_pylist()), 0], np.uint64)
+        codes = coded.indices.fill_null(len(hashes) - 1).to_numpy(zero_copy_only=False)
+        return hashes[codes], starts - first
+
+    def _hash(self, name: str | None) -> int:
+        known = self._known.get(name)
+        if known is None:
+            if len(self._known) >= self._room:
+                self._known.clear()
+            known = self._known[name] = hash_text(name, self._seed)
+        return known

@@ -1,0 +1,184 @@
+"""One key's row: the first-contact test, and the set of what it was refused."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from gatewatch.sdk import kernel
+
+from .constants import LISTED, MINUTE_S, MISSING, PAUSE_S, TOLD_SHARE, WEEK_MIN
+from .layout import KEPT, WORDS, Params
+
+U64, U32, U16 = np.uint64, np.uint32, np.uint16
+
+
+@kernel
+def fingerprint(key: np.uint64) -> np.uint32:
+    """32 bits of a key, never 0: a free slot is 0."""
+    return U32((key >> U64(32)) | U64(1))
+
+
+@kernel
+def minute_of(t: float) -> np.uint16:
+    """Minutes modulo 2^16."""
+    return U16(int(math.floor(t / MINUTE_S)) & 0xFFFF)
+
+
+@kernel
+def minutes_ago(now: np.uint16, then: np.uint16) -> int:
+    """How long ago, from 0 to 65,535; what is from after ``now`` (a late row asks) is from now."""
+    gap = (int(now) - int(then)) & 0xFFFF
+    return 0 if gap >= 0x8000 else gap
+
+
+@kernel
+def clear(row: Any, t: float) -> None:
+    """A new key's row, which may have been another's."""
+    row.t = t
+    row.told_at = row.listed_at = row.canary_at = -np.inf
+    row.since = t
+    row.run = row.run_told = row.told_n = 0.0
+    row.told_rank = 0
+    end_excursion(row)
+    row.touched[:] = U64(0)
+    row.kind[:] = 0
+
+
+@kernel
+def end_excursion(row: Any) -> None:
+    """Nothing is held against the key by the first-contact test."""
+    row.refused = row.missing = row.credit = 0.0
+    row.n_refused = row.n_missing = row.n_served = 0.0
+
+
+@kernel
+def evidence(row: Any) -> float:
+    """The statistic of the first-contact test, nats."""
+    return float(row.refused + row.missing - row.credit)
+
+
+@kernel
+def age(row: Any, t: float, scope: int, p: Params) -> float:
+    """Bring the row to ``t``; returns what an event at ``t`` weighs in it: less than 1 if it comes late."""
+    gap = t - row.t
+    if gap <= 0.0:
+        return 1.0 if gap == 0.0 else float(math.exp(gap / p.decay_s[scope]))
+    row.t = t
+    w = evidence(row)
+    rested = gap > PAUSE_S and row.told_rank > 0
+    if rested:
+        row.told_rank = 0
+        row.told_n = 0.0
+    if w <= 0.0:
+        return 1.0
+    keep = math.exp(-gap / p.decay_s[scope])
+    if rested:
+        keep = min(keep, TOLD_SHARE * p.threshold / w)
+    row.refused *= keep
+    row.missing *= keep
+    row.credit *= keep
+    if w * keep < 0.5 * p.down:  # less than half a served contact is left
+        end_excursion(row)
+    return 1.0
+
+
+@kernel
+def step_down(row: Any, weight: float, p: Params) -> None:
+    """A first contact that was served: W falls, but never below 0, so old good behaviour buys nothing."""
+    w = evidence(row)
+    if w <= 0.0:
+        return
+    fall = weight * p.down
+    if fall >= w:
+        end_excursion(row)
+        return
+    row.credit += fall
+    row.n_served += 1.0
+
+
+@kernel
+def step_up(row: Any, kind: int, resource: np.uint32, weight: float, t: float, p: Params) -> None:
+    """A first contact that was not served."""
+    if evidence(row) <= 0.0:
+        row.since = t
+    if kind == MISSING:
+        row.missing += weight * p.missing_weight * p.up
+        row.n_missing += 1.0
+    else:
+        row.refused += weight * p.up
+        row.n_refused += 1.0
+    at = _slot_for(row, minute_of(row.t))
+    row.resource[at] = resource
+    row.minute[at] = minute_of(t)
+    row.kind[at] = kind
+
+
+@kernel
+def step_back(row: Any, at: int, p: Params) -> None:
+    """What was held against the key turns out to be refused to many: forget it."""
+    if row.kind[at] == MISSING:
+        row.missing = max(0.0, row.missing - p.missing_weight * p.up)
+        row.n_missing = max(0.0, row.n_missing - 1.0)
+    else:
+        row.refused = max(0.0, row.refused - p.up)
+        row.n_refused = max(0.0, row.n_refused - 1.0)
+    row.kind[at] = 0
+    if evidence(row) <= 0.0:
+        end_excursion(row)
+
+
+@kernel
+def holds(row: Any, resource: np.uint32) -> bool:
+    """Whether the row has this resource among those refused or missing."""
+    for j in range(KEPT):
+        if row.kind[j] != 0 and row.resource[j] == resource:
+            return True
+    return False
+
+
+@kernel
+def refused_within(row: Any, t: float, minutes: int) -> int:
+    """Distinct resources refused (not: missing) in that time before ``t``."""
+    now = minute_of(t)
+    n = 0
+    for j in range(KEPT):
+        if row.kind[j] != 0 and row.kind[j] != MISSING and minutes_ago(now, row.minute[j]) < minutes:
+            n += 1
+    return n
+
+
+@kernel
+def touch_name(row: Any, index: int, t: float) -> None:
+    """A name on the list was refused; names refused more than a week before count no more."""
+    if (t - row.listed_at) / MINUTE_S > WEEK_MIN:
+        row.touched[:] = U64(0)
+    row.listed_at = max(row.listed_at, t)
+    row.touched[index // 64] |= U64(1) << U64(index % 64)
+
+
+@kernel
+def touched(row: Any) -> int:
+    """How many names on the list were refused."""
+    n = 0
+    for j in range(WORDS):
+        word = row.touched[j]
+        while word != U64(0):
+            word &= word - U64(1)
+            n += 1
+    return n
+
+
+@kernel
+def _slot_for(row: Any, now: np.uint16) -> int:
+    """A free slot, else the oldest one. What is listed goes last."""
+    best, oldest = 0, -1
+    for j in range(KEPT):
+        if row.kind[j] == 0:
+            return j
+        gap = minutes_ago(now, row.minute[j]) + (0 if row.kind[j] == LISTED else 1)
+        if gap > oldest:
+            best, oldest = j, gap
+    return best
