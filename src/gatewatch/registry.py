@@ -81,6 +81,8 @@ def load(name: str) -> Entry:
     try:
         module = importlib.import_module(f"gatewatch.detectors.{name}")
     except ModuleNotFoundError as error:
+        if error.name != f"gatewatch.detectors.{name}":
+            raise DetectorError(f"detectors/{name} cannot be imported: {error}") from error
         raise DetectorError(f"no detector {name!r}; there are: {', '.join(names())}") from error
     detector = getattr(module, "DETECTOR", None)
     if not (isinstance(detector, type) and issubclass(detector, Detector)):

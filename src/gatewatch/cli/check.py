@@ -21,7 +21,7 @@ from gatewatch.cli.errors import FAILED, printable
 from gatewatch.cli.options import Config, Json
 from gatewatch.clock import SystemClock
 from gatewatch.decide import modes
-from gatewatch.errors import ConfigError, GatewatchError, LogError
+from gatewatch.errors import ConfigError, LogError
 from gatewatch.events import formats
 from gatewatch.log import open_log
 from gatewatch.log.topics import specs
@@ -98,8 +98,8 @@ def _tried(path: str, good: str, work: Callable[[], object]) -> Remark:
     """What is found when something is tried."""
     try:
         work()
-    except GatewatchError as error:
-        return Remark(Level.ERROR, path, str(error))
+    except ConfigError as error:
+        return Remark(Level.ERROR, error.path or path, error.problem)
     return Remark(Level.OK, path, good)
 
 
@@ -132,7 +132,7 @@ def _sources(settings: Settings, entries: dict[str, Entry]) -> Remarks:
         try:
             fields = formats.get(source.format, source=source).fields
         except ConfigError as error:
-            yield Remark(Level.ERROR, f"sources.{i}", str(error))
+            yield Remark(Level.ERROR, f"sources.{i}", error.problem)
             continue
         yield Remark(Level.OK, f"sources.{i}", f"topic {source.topic}, format {source.format}")
         for entry in entries.values():
@@ -158,10 +158,10 @@ def _budgets(settings: Settings, entries: dict[str, Entry]) -> Remarks:
     active = [e.name for e in entries.values() if e.mode(settings.detectors.get(e.name)) is not Mode.OFF]
     own = {name: p.budget.false_alarms_per_day for name, p in settings.projects.items() if p.budget is not None}
     total = sum(own.get(name, general) for name in settings.projects)
-    listed = f"; {len(settings.projects)} projects listed here: {total:g} a day in all" if settings.projects else ""
+    listed = f"; {total:g} in all for the {len(settings.projects)} listed" if settings.projects else ""
     each = f", {general / len(active):g} for each of {len(active)} detectors" if active else ""
     yield Remark(
-        Level.OK, "budget", f"{general:g} false alarms a day of medium severity or worse for a project{each}{listed}"
+        Level.OK, "budget", f"{general:g} false alarms of medium severity or worse a day and project{each}{listed}"
     )
     if not active:
         yield Remark(Level.WARNING, "detectors", "every detector is off: nothing will be found")

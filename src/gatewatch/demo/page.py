@@ -18,7 +18,7 @@ def opening(seed: int, hours: float, rate: float) -> str:
     return (
         f"{hours:g} hours in the life of a site that offers language models to its services and people, made up "
         f"from seed {seed}: about {rate:g} requests a second with all the trouble of an ordinary day (a bad deploy, "
-        "forgotten passwords, an expired key, hourly batch jobs). Nobody attacks in the first hours, so that Gatewatch "
+        "forgotten passwords, an expired key, hourly batch jobs). Nobody attacks on the first day, so that Gatewatch "
         "can learn what is usual; then ten attacks come. Every request goes through the same code as on Kafka: it is "
         "read, each detector judges it, and what they find becomes alerts and blocks."
     )
@@ -70,9 +70,10 @@ def told(verdict: Verdict) -> str:
             f"by {verdict.detector} ({verdict.title}) after {span(verdict.after_s or 0.0)}; the alerts name where "
             f"{named} came from; {_blocked(verdict)}"
         )
+    others = f"; {', '.join(verdict.others)} happened to report the same key" if verdict.others else ""
     if verdict.covered:
-        return f"{verdict.needs} should have seen it"
-    return f"needs {verdict.needs}, which is not shipped yet"
+        return f"{verdict.needs} should have seen it{others}"
+    return f"needs {verdict.needs}, which is not shipped yet{others}"
 
 
 def _blocked(verdict: Verdict) -> str:
@@ -93,15 +94,14 @@ def summary(result: Result) -> Iterator[str]:
         "included."
     )
     yield f"Attacks that the detectors here are made for: {caught} of {len(covered)} caught."
-    more = [verdict for verdict in board.verdicts if verdict.caught and not verdict.covered]
-    if more:
-        yield f"Seen by the way, though made for another detector: {', '.join(v.attack for v in more)}."
-    unseen = [verdict for verdict in board.verdicts if not verdict.caught and not verdict.covered]
+    unseen = len(board.verdicts) - len(covered)
     if unseen:
-        yield f"Not seen, as expected: {len(unseen)}. Their detectors come with a later version."
+        yield f"Attacks that are made for detectors of later versions: {unseen}."
     yield from _false_alarms(result)
     if board.wrong_blocks:
-        yield f"Blocks of somebody innocent: {', '.join(f'{d.scope} {d.value}' for d in board.wrong_blocks)}."
+        first = board.wrong_blocks[0]
+        yield f"Blocks of somebody innocent: {len(board.wrong_blocks)}."
+        yield f"  {first.scope} {first.value}: {first.reason}"
     else:
         yield "Blocks of somebody innocent: none."
 
@@ -109,7 +109,7 @@ def summary(result: Result) -> Iterator[str]:
 def _false_alarms(result: Result) -> Iterator[str]:
     board = result.board
     n = len(board.false_alarms)
-    yield f"False alarms (alerts about nobody's attack): {n} in {result.plan.hours:g} h, {n / board.days:.1f} a day."
+    yield f"False alarms (alerts about no attack): {n} in {result.plan.hours:g} hours, {n / board.days:.1f} a day."
     for alert in board.false_alarms[:_LISTED]:
         yield f"  {clock_time(alert.first_ts)} {alert.detector}: {alert.summary}"
     if n > _LISTED:
@@ -193,6 +193,7 @@ def _attack_json(verdict: Verdict) -> dict[str, Any]:
         "covered": verdict.covered,
         "caught": verdict.caught,
         "detector": verdict.detector,
+        "others": list(verdict.others),
         "reason": verdict.title,
         "after_s": verdict.after_s,
         "events": verdict.events,

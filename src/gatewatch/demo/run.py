@@ -13,18 +13,17 @@ from gatewatch.records import Alert, Decision, Finding, Mode
 from gatewatch.registry import load_all
 from gatewatch.settings import Settings, Source, parse
 from gatewatch.simulate.labels import Episode
-from gatewatch.simulate.scenario import Simulation
+from gatewatch.simulate.scenario import DEMO_HOURS, Simulation
 
-# A Tuesday, 06:00 UTC: the morning rush falls into the quiet stretch, the attacks into the working day.
+# A Tuesday, 06:00 UTC: the first day is quiet, the attacks fall into the second working day.
 _START = 1772517600.0
-_HOURS = 8.0
 # What the whole flow with its simulator was measured to do on one core is twice this: a slow machine should not make
 # the demo long.
 _EVENTS_PER_WALL_S = 25_000.0
 _HOSTILE = 30_000  # events of all attacks together, at any rate
 _CHUNK_EVENTS = 4000  # fed at a time: enough that a batch's fixed cost does not matter, and a table still moves
 _JUST_OVER_S = 60.0  # so long an attack stays in the table of what is under way
-_RATES = (6.0, 40.0)  # below, people are too few for the attacks on accounts; above, a minute shows nothing more
+_RATES = (3.0, 40.0)  # below, people are too few for the attacks on accounts; above, a minute shows nothing more
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Plan:
 
     seed: int
     rate: float
-    hours: float = _HOURS
+    hours: float = DEMO_HOURS
     start: float = _START
 
     @classmethod
@@ -41,7 +40,7 @@ class Plan:
         """A run of about so many seconds on an ordinary machine; the same hours, with fewer or more callers."""
         events = max(0.0, wall_s * _EVENTS_PER_WALL_S - _HOSTILE)
         low, high = _RATES
-        return cls(seed, rate=round(min(high, max(low, events / (_HOURS * 3600.0))), 1))
+        return cls(seed, rate=round(min(high, max(low, events / (DEMO_HOURS * 3600.0))), 1))
 
 
 @dataclass(slots=True)

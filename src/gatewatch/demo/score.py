@@ -15,11 +15,11 @@ from gatewatch.simulate.labels import Episode, keys_of
 from gatewatch.simulate.rows import Rows
 from gatewatch.simulate.world import World
 
-# An alert that begins so long after the last event of an attack is about something else. The widest window that a
-# detector looks at is an hour; half of it is what may still fill up after the end.
-GRACE_S = 1800.0
+# A finding later than this after the last event of an attack is about something else. Windows of an hour may still
+# fill up when it is over.
+GRACE_S = 900.0
 Key = tuple[Scope, str]
-_Spoke = dict[tuple[str, Scope, str], list[float]]
+Spoke = dict[tuple[str, Scope, str], list[float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,11 @@ class Verdict:
     events_named: int = 0  # events that carry a key which an alert names
     blocked_after_s: float | None = None
     events_after_block: int = 0  # which a gateway would have refused
+    others: tuple[str, ...] = ()  # detectors that named one of its keys meanwhile, made for something else
 
     @property
     def caught(self) -> bool:
-        """An alert, not a shadow, named one of its keys in time."""
+        """The detector that is meant to see it sent an alert, not a shadow, that names one of its keys, in time."""
         return self.detector is not None
 
 
@@ -62,7 +63,7 @@ class Scoreboard:
 
 
 class Truth:
-    """One attack: whether an alert or a decision is about it."""
+    """One attack, and what an alert or a decision has to do with it."""
 
     def __init__(self, world: World, episode: Episode, rows: Rows) -> None:
         self.episode = episode
@@ -74,10 +75,13 @@ class Truth:
         """Whether the attack has this key."""
         return (scope, key) in self._keys
 
-    def is_about(self, alert: Alert) -> bool:
-        """Whether a revision of an alert tells of this attack."""
-        in_time = alert.last_ts >= self.episode.first_ts and alert.first_ts <= self.episode.last_ts + GRACE_S
-        return in_time and self.names(alert.scope, alert.key)
+    def times(self, alert: Alert, spoke: Spoke) -> list[float]:
+        """When, as event times, the findings behind an alert told of this attack."""
+        if not self.names(alert.scope, alert.key):
+            return []
+        high = self.episode.last_ts + GRACE_S
+        found = spoke.get((alert.detector, alert.scope, alert.key), [])
+        return [ts for ts in found if self.episode.first_ts <= ts <= high and ts <= alert.last_ts]
 
     def carrying(self, keys: Iterable[Key]) -> npt.NDArray[np.bool_]:
         """Which of the attack's events (n,) carry one of ``keys``."""
@@ -114,24 +118,25 @@ def score(
     """
     sent = [alert for alert in alerts if alert.mode is not Mode.SHADOW]
     blocks = [d for d in decisions if d.mode is not Mode.SHADOW and d.removed is None]
-    about = [[alert for alert in sent if truth.is_about(alert)] for truth in truths]
     spoke = _spoke(findings)
+    about = [[alert for alert in sent if truth.times(alert, spoke)] for truth in truths]
     board = Scoreboard(days=days)
     for truth, mine in zip(truths, about, strict=True):
         board.verdicts.append(_judge(truth, mine, blocks, spoke, covered=truth.episode.attack in covered))
     explained = {alert.id for mine in about for alert in mine}
     for alert in _last(alert for alert in sent if alert.id not in explained):
         (board.false_alarms if alert.severity.rank >= Severity.MEDIUM.rank else board.notes).append(alert)
-    board.wrong_blocks = [d for d in blocks if not any(truth.names(d.scope, d.value) for truth in truths)]
+    wrong = [d for d in blocks if not any(truth.names(d.scope, d.value) for truth in truths)]
+    board.wrong_blocks = list({(d.scope, d.value): d for d in wrong}.values())
     return board
 
 
-def _judge(
-    truth: Truth, about: Sequence[Alert], blocks: Sequence[Decision], spoke: _Spoke, *, covered: bool
-) -> Verdict:
-    episode = truth.episode
-    first = min(about, key=lambda alert: _when(alert, spoke, episode.first_ts), default=None)
-    named = truth.carrying({(alert.scope, alert.key) for alert in about})
+def _judge(truth: Truth, about: Sequence[Alert], blocks: Sequence[Decision], spoke: Spoke, *, covered: bool) -> Verdict:
+    """The verdict on one attack, from the alerts ``about`` it; caught is what the detector made for it has caught."""
+    episode, meant = truth.episode, COVERAGE[truth.episode.attack]
+    mine = [alert for alert in about if alert.detector == meant.detector] if covered else []
+    others = {alert.detector for alert in about} - {alert.detector for alert in mine}
+    first = min(mine, key=lambda alert: truth.times(alert, spoke)[0], default=None)
     block = min((d for d in blocks if truth.names(d.scope, d.value)), key=lambda d: d.start, default=None)
     stopped = 0
     if block is not None:
@@ -140,31 +145,26 @@ def _judge(
         attack=episode.attack,
         first_ts=episode.first_ts,
         events=episode.events,
-        needs=str(COVERAGE[episode.attack]),
+        needs=str(meant),
         covered=covered,
         detector=first.detector if first else None,
         title=first.title if first else None,
         alert_id=first.id if first else None,
-        after_s=_when(first, spoke, episode.first_ts) - episode.first_ts if first else None,
-        events_named=int(named.sum()),
+        after_s=truth.times(first, spoke)[0] - episode.first_ts if first else None,
+        events_named=int(truth.carrying({(alert.scope, alert.key) for alert in mine}).sum()),
         blocked_after_s=max(0.0, block.start - episode.first_ts) if block else None,
         events_after_block=stopped,
+        others=tuple(sorted(others)),
     )
 
 
-def _spoke(findings: Iterable[Finding]) -> _Spoke:
-    """When each detector spoke up about each key, other than in shadow."""
-    spoke: _Spoke = {}
+def _spoke(findings: Iterable[Finding]) -> Spoke:
+    """When each detector spoke up about each key, other than in shadow; event times, rising."""
+    spoke: Spoke = {}
     for finding in findings:
         if finding.warm or not finding.learned:
             spoke.setdefault((finding.detector, finding.scope, finding.key), []).append(finding.ts)
-    return spoke
-
-
-def _when(alert: Alert, spoke: _Spoke, from_ts: float) -> float:
-    """Event time of the first finding behind an alert since ``from_ts``."""
-    times = spoke.get((alert.detector, alert.scope, alert.key), [])
-    return min((ts for ts in times if ts >= from_ts), default=max(alert.last_ts, from_ts))
+    return {key: sorted(times) for key, times in spoke.items()}
 
 
 def _last(alerts: Iterable[Alert]) -> list[Alert]:

@@ -40,22 +40,26 @@ class Scenario:
     attacks: tuple[tuple[str, float], ...] = ()
 
 
-_DEMO_ORDER = (
-    ("slow_ramp", 0.45),
-    ("spike", 0.50),
-    ("stuffing", 0.56),
-    ("payload_drift", 0.60),
-    ("cracking", 0.63),
-    ("spraying", 0.68),
-    ("key_leak", 0.74),
-    ("restricted_probe", 0.78),
-    ("distributed_stuffing", 0.80),
-    ("key_flood", 0.95),
+# A day and two hours to learn from (detectors call a service known from its second day on), then eight hours.
+DEMO_HOURS = 34.0
+_DEMO_AT_HOUR = (
+    ("slow_ramp", 26.0),
+    ("spike", 26.6),
+    ("stuffing", 27.2),
+    ("payload_drift", 27.6),
+    ("cracking", 28.2),
+    ("spraying", 28.7),
+    ("key_leak", 29.3),
+    ("restricted_probe", 30.0),
+    ("distributed_stuffing", 30.4),
+    ("key_flood", 32.5),
 )
 _NAMED = (
     Scenario("quiet", "benign traffic only, with a bad deploy, forgotten passwords and an expired key"),
     Scenario("mixed", "every attack, evenly spread", tuple((n, 0.1 + 0.08 * i) for i, n in enumerate(ATTACKS))),
-    Scenario("demo", "a quiet stretch to learn from, then every attack", _DEMO_ORDER),
+    Scenario(
+        "demo", "a quiet day to learn from, then every attack", tuple((n, h / DEMO_HOURS) for n, h in _DEMO_AT_HOUR)
+    ),
     *(Scenario(a.name, a.text, ((a.name, 0.5),)) for a in ATTACKS.values()),
 )
 SCENARIOS = {scenario.name: scenario for scenario in _NAMED}

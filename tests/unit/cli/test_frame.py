@@ -49,7 +49,7 @@ def test_every_command_is_there_and_explains_itself(name: str) -> None:
     """A name in the list would end in an import error, or say one thing in the list and another in its own help."""
     command = load(name)
     assert command.name == name
-    assert command.help.splitlines()[0].strip() == COMMANDS[name][1]
+    assert command.help.startswith(COMMANDS[name][1])
     result = CliRunner().invoke(app, [name, "--help"])
     assert result.exit_code == 0, result.output
 

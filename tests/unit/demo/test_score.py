@@ -48,7 +48,9 @@ def _board(
     decisions: list[Decision] | None = None,
     findings: list[Finding] | None = None,
 ) -> Scoreboard:
-    return score([truth], alerts, decisions or [], findings or [], {truth.episode.attack}, days=0.5)
+    if findings is None:
+        findings = [_finding(alert.key, alert.last_ts, detector=alert.detector, scope=alert.scope) for alert in alerts]
+    return score([truth], alerts, decisions or [], findings, {truth.episode.attack}, days=0.5)
 
 
 def test_an_alert_on_the_attackers_address_is_a_catch_with_its_delay() -> None:
@@ -61,9 +63,11 @@ def test_an_alert_on_the_attackers_address_is_a_catch_with_its_delay() -> None:
     assert verdict.events_named == verdict.events == truth.episode.events
 
 
-def _finding(key: str, ts: float, *, warm: bool = True) -> Finding:
+def _finding(
+    key: str, ts: float, *, warm: bool = True, detector: str = "credential_stuffing", scope: Scope = Scope.IP
+) -> Finding:
     return Finding(
-        id=f"{key}-{ts}", detector="credential_stuffing", version=1, scope=Scope.IP, key=key, reason="cracking",
+        id=f"{key}-{ts}", detector=detector, version=1, scope=scope, key=key, reason="cracking",
         title="Password cracking", ts=ts, since=ts, nats=12.0, threshold_nats=9.0, observed=30.0, expected=1.0,
         unit="failures in a row", window_s=60.0, learned=True, warm=warm, sample="t-0-0-0",
         explanation=Explanation((), "b", "c"),
@@ -113,11 +117,20 @@ def test_an_alert_of_low_severity_is_a_note_and_no_false_alarm() -> None:
 def test_an_alert_before_or_long_after_the_attack_is_a_false_alarm(offset_s: float) -> None:
     """A false alarm on a later victim would be sold as foresight."""
     truth = _truth("spike")
-    board = _board(
-        truth, [_alert(Scope.PRINCIPAL, truth.episode.keys[Scope.PRINCIPAL][0], truth.episode.first_ts + offset_s)]
-    )
+    at = truth.episode.first_ts + offset_s
+    board = _board(truth, [_alert(Scope.PRINCIPAL, truth.episode.keys[Scope.PRINCIPAL][0], at, detector="rate_spike")])
     assert not board.verdicts[0].caught
     assert len(board.false_alarms) == 1
+
+
+def test_another_detector_that_names_the_key_is_mentioned_and_catches_nothing() -> None:
+    """Luck, or a side effect, would be sold as detection."""
+    truth = _truth("cracking")
+    address = truth.episode.keys[Scope.IP][0]
+    board = _board(truth, [_alert(Scope.IP, address, truth.episode.first_ts + 5, detector="rate_spike")])
+    assert not board.verdicts[0].caught
+    assert board.verdicts[0].others == ("rate_spike",)
+    assert board.false_alarms == []
 
 
 def test_revisions_of_one_alert_count_once() -> None:

@@ -1,0 +1,153 @@
+"""``gatewatch check`` finds what a worker would refuse, and what it would accept and regret."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from gatewatch.cli import app
+from gatewatch.cli.check import remarks_on
+from gatewatch.registry import load_all
+from gatewatch.settings import Settings, parse
+
+_GOOD = """
+sources: [{topic: access-events, format: native}]
+detectors: {credential_stuffing: {mode: alert}}
+projects:
+  billing: {budget: {false_alarms_per_day: 3}, detectors: {credential_stuffing: {mode: shadow}}}
+  search: {}
+"""
+
+
+def _check(tmp_path: Path, text: str, *args: str) -> tuple[int, list[dict[str, str]], list[dict[str, str]]]:
+    path = tmp_path / "gatewatch.yaml"
+    path.write_text(text)
+    result = CliRunner().invoke(app, ["check", "--config", str(path), "--json", *args])
+    printed = json.loads(result.stdout)
+    return result.exit_code, printed["remarks"], printed["modes"]
+
+
+def _of(remarks: list[dict[str, str]], level: str) -> dict[str, str]:
+    return {remark["path"]: remark["text"] for remark in remarks if remark["level"] == level}
+
+
+def _remarks(data: dict[str, Any]) -> list[dict[str, str]]:
+    settings = parse(data, Settings)
+    return [{"level": r.level, "path": r.path, "text": r.text} for r in remarks_on(settings, load_all(), None)]
+
+
+def test_a_good_file_passes_even_with_strict(tmp_path: Path) -> None:
+    """Nobody could put the check into a deployment without turning warnings off."""
+    code, remarks, _ = _check(tmp_path, _GOOD, "--strict")
+    assert code == 0
+    assert not _of(remarks, "error")
+    assert not _of(remarks, "warning")
+
+
+def test_modes_are_shown_for_each_detector_and_project(tmp_path: Path) -> None:
+    """An operator could not see which mode holds where, before it blocks somebody."""
+    _, _, table = _check(tmp_path, _GOOD)
+    modes = {(row["detector"], row["project"]): row["mode"] for row in table}
+    assert modes["credential_stuffing", ""] == "alert"
+    assert modes["credential_stuffing", "billing"] == "shadow"
+    assert modes["credential_stuffing", "search"] == "alert"
+    assert {name for name, _ in modes} == set(load_all())
+
+
+def test_budgets_are_added_up(tmp_path: Path) -> None:
+    """Ten projects at three alarms a day would be thirty a day, and nobody would have been told."""
+    _, remarks, _ = _check(tmp_path, _GOOD)
+    assert "4 in all for the 2 listed" in _of(remarks, "ok")["budget"]
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "said"),
+    [
+        ("detectors: {rate_spice: {}}", "detectors.rate_spice", "there are:"),
+        ("detectors: {credential_stuffing: {limitz: {}}}", "detectors.credential_stuffing.limitz", "'limits'"),
+        ("projects: {a: {detectors: {rate_spice: {}}}}", "projects.a.detectors.rate_spice", "there are:"),
+        ("sources: [{topic: t, format: nginxx}]", "sources.0", "did you mean 'nginx'"),
+        ("catalog: none.yaml", "catalog", "cannot be read"),
+        (
+            "kafka: {security: {protocol: SASL_SSL, mechanism: PLAIN, username: u, password_env: NO_SUCH_VARIABLE}}",
+            "kafka.security.password_env",
+            "NO_SUCH_VARIABLE is not set",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_worker_would_refuse_is_an_error_with_its_place(tmp_path: Path, text: str, path: str, said: str) -> None:
+    """The mistake would show at the next restart, at night."""
+    code, remarks, _ = _check(tmp_path, text)
+    assert code == 2
+    assert said in _of(remarks, "error")[path]
+
+
+def test_all_errors_are_shown_at_once(tmp_path: Path) -> None:
+    """An operator would mend one mistake after the other, a run for each."""
+    _, remarks, _ = _check(tmp_path, "sources: [{topic: t, format: x}]\ndetectors: {a: {}, b: {}}\n")
+    assert set(_of(remarks, "error")) == {"sources.0", "detectors.a", "detectors.b"}
+
+
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    """A typo in a key would be a traceback."""
+    path = tmp_path / "gatewatch.yaml"
+    path.write_text("sorces: []\n")
+    result = CliRunner().invoke(app, ["check", "--config", str(path)])
+    assert result.exit_code == 2
+    assert result.stderr == "error: sorces: unknown key: did you mean 'sources'?\n"
+
+
+def test_a_detector_that_a_format_blinds_is_named_with_the_cure() -> None:
+    """A detector that can see nothing would look like a site without attacks."""
+    data = {"sources": [{"topic": "t", "format": "native", "map": {"ts": "t"}}]}
+    blind = [r["text"] for r in _remarks(data) if r["level"] == "warning"]
+    assert any("credential_stuffing is blind on ip" in text and "log the client's address" in text for text in blind)
+    assert not [r for r in _remarks({"sources": [{"topic": "t", "format": "native"}]}) if r["level"] == "warning"]
+
+
+def test_a_block_that_nothing_enforces_is_said() -> None:
+    """An operator would believe that attackers are stopped."""
+    data: dict[str, Any] = {
+        "sources": [{"topic": "t", "format": "native"}],
+        "projects": {"a": {"detectors": {"credential_stuffing": {"mode": "block"}}}},
+    }
+    said = {r["path"]: r["text"] for r in _remarks(data) if r["level"] == "warning"}
+    assert "stop nobody" in said["enforce"]
+
+
+def test_an_allow_entry_that_ran_out_is_said() -> None:
+    """A load test would be blocked, and nobody would know why the entry did not help."""
+    entry = {"ip": "203.0.113.7", "owner": "sre", "reason": "load test", "until": "2020-01-31"}
+    said = {r["path"]: r["text"] for r in _remarks({"guards": {"allow": [entry]}}) if r["level"] == "warning"}
+    assert "203.0.113.7 of sre ran out" in said["guards.allow.0"]
+
+
+def test_every_detector_off_is_a_warning_and_strict_makes_it_count(tmp_path: Path) -> None:
+    """A settings file could switch everything off and be called fine."""
+    off = ", ".join(f"{name}: {{mode: 'off'}}" for name in load_all())
+    text = f"sources: [{{topic: t, format: native}}]\ndetectors: {{{off}}}\n"
+    code, remarks, _ = _check(tmp_path, text)
+    assert code == 0
+    assert "nothing will be found" in _of(remarks, "warning")["detectors"]
+    assert _check(tmp_path, text, "--strict")[0] == 1
+
+
+def test_online_says_what_to_do_when_no_broker_answers(tmp_path: Path) -> None:
+    """An unreachable Kafka would be a traceback or an endless wait."""
+    text = "kafka: {bootstrap: ['127.0.0.1:1'], bootstrap_timeout: 1}\nsources: [{topic: t, format: native}]\n"
+    code, remarks, _ = _check(tmp_path, text, "--online")
+    assert code == 2
+    assert "127.0.0.1:1" in _of(remarks, "error")["kafka"]
+
+
+def test_the_printed_page_counts_what_was_found(tmp_path: Path) -> None:
+    """The last line, which people read, would say something else than the exit code."""
+    path = tmp_path / "gatewatch.yaml"
+    path.write_text("detectors: {nobody: {}}\n")
+    result = CliRunner().invoke(app, ["check", "--config", str(path)])
+    assert result.exit_code == 2
+    assert "1 errors, 1 warnings" in result.output
