@@ -15,7 +15,7 @@ from gatewatch.cli import own
 from gatewatch.cli.options import Config, Json, duration
 from gatewatch.clock import SystemClock
 from gatewatch.decide import records_io
-from gatewatch.decide.candidate import Candidate
+from gatewatch.decide.candidate import ADDRESSES, Candidate, parse_network
 from gatewatch.decide.guards import Known, check
 from gatewatch.decide.text import accused, clean, span
 from gatewatch.log.base import Log
@@ -73,9 +73,10 @@ def add_command(
     seconds = duration(ttl)
     if not 0 < seconds < float("inf"):
         raise typer.BadParameter("a decision lasts for a time: write 10m, 8h or 7d", param_hint="--ttl")
+    key = _canonical(scope, value.strip())
     with own.own_log(config) as (settings, log):
         now = _clock.now()
-        candidate = Candidate(secrets.token_hex(8), scope, value.strip(), now)
+        candidate = Candidate(secrets.token_hex(8), scope, key, now)
         refused = check(candidate, _known(settings, _read(log, settings), now))
         if refused is not None and not force:
             raise own.nothing(f"refused by {refused[0]}: {refused[1]}. With --force it is ordered all the same")
@@ -188,6 +189,18 @@ def _known(settings: Settings, decisions: list[Decision], now: float) -> Known:
         if decision.mode is Mode.BLOCK and abs(decision.start - now) < 60.0:
             known.breaker.add(decision.start)
     return known
+
+
+def _canonical(scope: Scope, value: str) -> str:
+    """Addresses as gateways compare them; what is no address is left to the guards."""
+    network = parse_network(value) if scope in ADDRESSES else None
+    if network is None:
+        return value
+    if scope is Scope.NETWORK:
+        return str(network)
+    if network.num_addresses > 1:
+        raise typer.BadParameter(f"{network} is a network: say --scope network", param_hint="--value")
+    return str(network.network_address)
 
 
 def _require(reason: str) -> None:

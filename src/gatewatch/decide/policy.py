@@ -96,7 +96,7 @@ class Policy:
     ) -> Decision:
         key = (candidate.scope, candidate.value)
         offence = running.offence if running is not None else self.offences.number(key, candidate.at)
-        until = candidate.at + ttl_s(block.ttl, max(block.max_ttl, block.ttl), offence)
+        until = candidate.at + ttl_s(block.ttl, block.max_ttl, offence)
         if mode is Mode.BLOCK:
             self.offences.note(key, offence, until)
             if running is None:
@@ -161,7 +161,7 @@ def _is_due(running: Decision, at: float, mode: Mode, block: BlockSettings) -> b
     """Whether a running order needs another revision: half of its time is gone, or shadow becomes real."""
     if modes.rank(mode) != modes.rank(running.mode):
         return modes.rank(mode) > modes.rank(running.mode)
-    ttl = ttl_s(block.ttl, max(block.max_ttl, block.ttl), running.offence)
+    ttl = ttl_s(block.ttl, block.max_ttl, running.offence)
     return running.until - at < ttl / 2
 
 

@@ -274,6 +274,24 @@ def test_add_passes_the_same_guards_unless_forced(shell: Shell, scope: str, valu
     assert "forced past" in shell.decisions()[0].reason
 
 
+@pytest.mark.parametrize(
+    ("scope", "value", "stored"),
+    [
+        ("network", "203.0.113.5/24", "203.0.113.0/24"),
+        ("ip", "2001:DB8::0:1", "2001:db8::1"),
+        ("principal", "A/24", "A/24"),
+    ],
+)
+def test_add_writes_addresses_as_gateways_compare_them(shell: Shell, scope: str, value: str, stored: str) -> None:
+    """If this fails, an order is written down and no gateway ever finds a request that it fits."""
+    assert shell("decisions", "add", "--scope", scope, "--value", value, "--reason", "r", "--ttl", "1h").exit_code == 0
+    assert shell.decisions()[0].value == stored
+    assert (
+        shell("decisions", "add", "--scope", "ip", "--value", "8.8.0.0/16", "--reason", "r", "--ttl", "1h").exit_code
+        == 2
+    )
+
+
 def test_add_heeds_the_breaker(shell: Shell, tmp_path: Path) -> None:
     """If this fails, a script that calls add in a loop blocks everybody."""
     config = tmp_path / "c.yaml"

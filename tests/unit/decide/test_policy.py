@@ -74,6 +74,15 @@ def test_who_comes_back_is_stopped_twice_as_long_up_to_the_limit(
     assert forgiven.offence == 1
 
 
+def test_no_stop_is_longer_than_the_limit_even_the_first(
+    make_finding: Make, make_batch: Batch, make_decider: New
+) -> None:
+    """If this fails, a team that allows five minutes at most sees somebody stopped for ten."""
+    decider = make_decider(detectors={"door_knocker": {"block": {"max_ttl": "5m"}}})
+    (decision,) = Feed(decider, make_finding, make_batch).at(0.0).decisions
+    assert decision.until - decision.start == 300.0
+
+
 def test_offences_are_forgotten_oldest_first_where_there_is_no_room() -> None:
     """If this fails, a flood of addresses fills memory, or pushes out the offender of a minute ago."""
     offences = Offences(capacity=2)
