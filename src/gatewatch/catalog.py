@@ -19,10 +19,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-import yaml
 from pydantic import Field
 
-from gatewatch.errors import ConfigError
+from gatewatch.config_files import read_mapping
 from gatewatch.settings import Section, parse
 
 # From the most specific thing that is attacked to the one that attacks: the first that names an owner says who acts.
@@ -139,14 +138,7 @@ def load(path: Path) -> Catalog:
     Raises:
         ConfigError: it cannot be read, or a key is wrong; names the nearest known key.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise ConfigError("catalog", f"{path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError("catalog", f"{path} is not YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError("catalog", f"{path} must be a mapping of projects, endpoints, models, principals")
+    data = read_mapping(path, f"catalog {path}", "projects, endpoints, models")
     return parse(data, Catalog, f"catalog {path}")
 
 

@@ -30,9 +30,12 @@ class ConfigError(GatewatchError):
     """A setting is wrong."""
 
     def __init__(self, path: str, problem: str) -> None:
-        super().__init__(f"{path}: {problem}" if path else problem)
+        super().__init__(path, problem)
         self.path = path
         self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}" if self.path else self.problem
 
 
 class BadReason(StrEnum):
@@ -53,9 +56,12 @@ class DecodeError(GatewatchError):
     """One event cannot be read."""
 
     def __init__(self, reason: BadReason, detail: str) -> None:
-        super().__init__(f"{reason.value}: {detail}")
+        super().__init__(reason, detail)
         self.reason = reason
         self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason.value}: {self.detail}"
 
 
 class LogError(GatewatchError):

@@ -6,18 +6,28 @@ Secrets never stand in the file: ``*_env`` names an environment variable, ``*_fi
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 import re
+from collections import Counter
 from datetime import UTC, date, datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from gatewatch.config_files import explain, read_mapping
 from gatewatch.errors import ConfigError
 from gatewatch.records import Action, Mode, Scope, Severity
 
@@ -39,7 +49,24 @@ def parse_duration(value: object) -> object:
     return value
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, allow_inf_nan=False)]
+
+
+def check_listen(value: str) -> str:
+    """``host:port`` with a port that exists; port 0 is none, or any."""
+    if int(value.rsplit(":", 1)[1]) > 65535:
+        raise ValueError(f"{value}: ports end at 65535")
+    return value
+
+
+def check_network(value: str) -> str:
+    """An address or a CIDR."""
+    ip_network(value, strict=False)
+    return value
+
+
+Listen = Annotated[str, Field(pattern=r"^.+:\d{1,5}$"), AfterValidator(check_listen)]
+Network = Annotated[str, AfterValidator(check_network)]
 
 
 class Section(BaseModel):
@@ -83,7 +110,7 @@ def read_secret(path: str, env: str | None, file: Path | None) -> SecretStr:
     """A secret from an environment variable or a file.
 
     Raises:
-        ConfigError: it is not there.
+        ConfigError: it is not there, or empty.
     """
     if env is not None:
         value = os.environ.get(env)
@@ -92,9 +119,14 @@ def read_secret(path: str, env: str | None, file: Path | None) -> SecretStr:
         return SecretStr(value)
     if file is not None:
         try:
-            return SecretStr(file.read_text(encoding="utf-8").strip())
+            text = file.read_bytes().decode().strip()
         except OSError as error:
             raise ConfigError(f"{path}_file", f"cannot read {file}: {error.strerror}") from error
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path}_file", f"{file} is not UTF-8 text") from None  # its text would show the secret
+        if not text:
+            raise ConfigError(f"{path}_file", f"{file} is empty")
+        return SecretStr(text)
     raise ConfigError(path, f"say where it is: {path.rsplit('.', 1)[-1]}_env or {path.rsplit('.', 1)[-1]}_file")
 
 
@@ -196,8 +228,8 @@ class Project(Section):
 class AllowEntry(Section):
     """Somebody who is not blocked, for a reason, until a day. Exactly one scope."""
 
-    ip: str | None = None
-    network: str | None = None
+    ip: Network | None = None
+    network: Network | None = None
     principal: str | None = None
     credential: str | None = None
     account: str | None = None
@@ -210,9 +242,6 @@ class AllowEntry(Section):
         given = [s for s in ("ip", "network", "principal", "credential", "account") if getattr(self, s) is not None]
         if len(given) != 1:
             raise ValueError("name exactly one of ip, network, principal, credential, account")
-        for name in ("ip", "network"):
-            if (value := getattr(self, name)) is not None:
-                ip_network(value, strict=False)
         return self
 
     @property
@@ -246,14 +275,14 @@ class Guards(Section):
     blocks_per_minute: int = Field(30, ge=1)
     share_of_traffic: float = Field(0.02, gt=0, le=1)
     allow: tuple[AllowEntry, ...] = ()
-    protected_networks: tuple[str, ...] = PROTECTED_NETWORKS
+    protected_networks: tuple[Network, ...] = PROTECTED_NETWORKS
     protected_principals: tuple[str, ...] = ()
 
 
 class HttpSettings(Section):
     """Where an HTTP surface listens."""
 
-    listen: str = Field("127.0.0.1:9108", pattern=r"^.+:\d{1,5}$")  # port 0: none
+    listen: Listen = "127.0.0.1:9108"  # port 0: none
     token_env: str | None = None  # what scrapers must send as a bearer token
     allow_anonymous: bool = False  # listen beyond loopback without a token
 
@@ -343,7 +372,7 @@ class MapFileSettings(Section):
 class EnforceSettings(Section):
     """How the enforce role answers gateways."""
 
-    listen: str = Field("127.0.0.1:8081", pattern=r"^.+:\d{1,5}$")
+    listen: Listen = "127.0.0.1:8081"
     fail: Literal["open", "closed"] = "open"
     identify: Identify = Identify()
     bouncers: dict[str, Bouncer] = Field(default_factory=dict)
@@ -382,6 +411,14 @@ class Settings(Section):
     metrics: HttpSettings = HttpSettings()
     logging: LogSettings = LogSettings()
 
+    @field_validator("sources")
+    @classmethod
+    def _each_once(cls, sources: tuple[Source, ...]) -> tuple[Source, ...]:
+        twice = [topic for topic, n in Counter(source.topic for source in sources).items() if n > 1]
+        if twice:
+            raise ValueError(f"topic {twice[0]!r} stands there twice: a topic has one format")
+        return sources
+
     @property
     def hash(self) -> str:
         """Eight hex digits that differ where the settings differ; stands in every alert."""
@@ -396,17 +433,7 @@ def load(path: Path | None) -> Settings:
     """
     if path is None:
         return Settings()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(str(path), f"cannot be read: {error.strerror}") from error
-    try:
-        data = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(str(path), f"is not YAML: {error}") from error
-    if not isinstance(data, dict):
-        raise ConfigError(str(path), "must be a mapping of sections (kafka, sources, detectors, ...)")
-    return parse(data, Settings)
+    return parse(read_mapping(path, str(path), "kafka, sources, detectors"), Settings)
 
 
 def parse(data: dict[str, Any], model: type[M], prefix: str = "") -> M:
@@ -418,39 +445,4 @@ def parse(data: dict[str, Any], model: type[M], prefix: str = "") -> M:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = ".".join(str(p) for p in (*([prefix] if prefix else []), *first["loc"]))
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(path, f"unknown key{_nearest(model, first['loc'])}") from error
-        raise ConfigError(path, first["msg"].removeprefix("Value error, ")) from error
-
-
-def _nearest(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
-    """A hint with the nearest known key, or all of them."""
-    known = _fields_at(model, loc[:-1])
-    close = difflib.get_close_matches(str(loc[-1]), known, n=1)
-    if close:
-        return f": did you mean {close[0]!r}?"
-    return f" (known: {', '.join(sorted(known))})" if known else ""
-
-
-def _fields_at(model: Any, loc: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the model that ``loc`` leads to, walking through lists, dicts and options."""
-    if not loc:
-        return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-    annotation: Any = model
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        field = model.model_fields.get(str(loc[0]))
-        annotation = field.annotation if field is not None else None
-    else:
-        args = [a for a in getattr(model, "__args__", ()) if a not in (type(None), Ellipsis, str, int)]
-        annotation = args[0] if args else None
-    return _fields_at(_unwrap(annotation), loc[1:])
-
-
-def _unwrap(annotation: Any) -> Any:
-    """``X | None`` is X."""
-    args = getattr(annotation, "__args__", None)
-    if args and type(None) in args:
-        return next(a for a in args if a is not type(None))
-    return annotation
+        raise explain(error, model, prefix) from error
