@@ -22,6 +22,7 @@ from pathlib import Path
 from pydantic import Field
 
 from gatewatch.config_files import read_mapping
+from gatewatch.errors import ConfigError
 from gatewatch.settings import Section, parse
 
 # From the most specific thing that is attacked to the one that attacks: the first that names an owner says who acts.
@@ -138,7 +139,10 @@ def load(path: Path) -> Catalog:
     Raises:
         ConfigError: it cannot be read, or a key is wrong; names the nearest known key.
     """
-    data = read_mapping(path, f"catalog {path}", "projects, endpoints, models")
+    try:
+        data = read_mapping(path, "catalog", "projects, endpoints, models")
+    except ConfigError as error:
+        raise ConfigError("catalog", f"{path} {error.problem}") from error
     return parse(data, Catalog, f"catalog {path}")
 
 
