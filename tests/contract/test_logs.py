@@ -496,3 +496,15 @@ def test_a_topic_made_again_has_another_id(rig: Rig) -> None:
         while not admin.create([TopicSpec(topic, 1)]):  # Kafka deletes in the background
             assert time.monotonic() < deadline
         assert admin.describe([topic])[topic].id != before
+
+
+def test_a_topic_that_is_deleted_ends_its_readers(rig: Rig) -> None:
+    """A worker would wait for ever for a source that is gone, and look healthy."""
+    topic = rig.topic()
+    rig.write(topic, numbered(3))
+    reader = rig.join(topic)
+    until(lambda: len(reader.records) == 3, reader)
+    rig.delete(topic)
+    with pytest.raises(TopicMissingError, match=topic):
+        until(lambda: False, reader)
+    reader.close()

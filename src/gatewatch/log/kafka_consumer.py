@@ -76,9 +76,10 @@ class KafkaConsumer:
             polled = self._members.take()
             self._restart(self._members.take_renewed())
             polled.chunks = [self._chunk(tp, batch) for tp, batch in records.items() if batch]
+            if not records:
+                self._check_topics()
             if polled or self._clock.monotonic() >= deadline:
                 return polled
-            self._check_topics()
 
     def mark(self, tp: TopicPartition, next_offset: int) -> None:
         """Everything before ``next_offset`` is done; of a partition that is no longer ours it says nothing."""

@@ -8,17 +8,18 @@ flight is counted here.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from kafka import KafkaProducer as Client
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from gatewatch.clock import SystemClock
-from gatewatch.errors import LogError, RecordTooLargeError, SendError
+from gatewatch.errors import SendError
 from gatewatch.log.base import Headers, TopicInfo
 from gatewatch.log.kafka_config import client_config
 from gatewatch.log.kafka_connect import connect
+from gatewatch.log.limits import MAX_REQUEST_BYTES, checked_size
 from gatewatch.settings import KafkaSettings
 
 # A broker that restarts is back within 15 s (measured), one that moves a leader within 30 s.
@@ -30,13 +31,8 @@ MAX_BLOCK_S = 45.0
 # records are bounded for the small ones, of which each costs about 1 kB in the client.
 MAX_IN_FLIGHT_BYTES = 32 << 20
 MAX_IN_FLIGHT_RECORDS = 20_000
-MAX_REQUEST_BYTES = 10 << 20  # the largest ingest.batch_bytes (8 MiB) and its headers; topics have limits of their own
 BATCH_BYTES = 128 << 10  # small records (alerts, dead letters) of one partition go together
 CLOSE_S = 10.0
-# Framing of one record in a batch of its own: 61 B of batch header, up to 21 B of lengths and deltas. Kafka's own
-# estimate, rounded up.
-RECORD_OVERHEAD_BYTES = 90
-HEADER_OVERHEAD_BYTES = 10
 
 
 class KafkaProducer:
@@ -87,7 +83,7 @@ class KafkaProducer:
         """Queue one record; waits up to ``MAX_BLOCK_S`` while too much is in flight."""
         self.check()
         info = self._known.get(topic) or self._known.setdefault(topic, self._topic(topic))
-        size = checked_size(info, value, partition, key, headers)
+        size = checked_size(topic, info.configs, info.partitions, value, partition=partition, key=key, headers=headers)
         self._take_room(topic, size)
         try:
             future = self._client.send(topic, value=value, key=key, headers=list(headers), partition=partition)
@@ -191,33 +187,6 @@ class KafkaProducer:
             if self._failure is None:
                 self._failure = SendError(f"{self._records:,} records were not acknowledged within {timeout_s:g} s")
         self.check()
-
-
-def checked_size(
-    info: TopicInfo, value: bytes | None, partition: int | None, key: bytes | None, headers: Headers
-) -> int:
-    """Upper bound of a record's size on the wire; refuses what the broker would refuse.
-
-    Raises:
-        RecordTooLargeError: larger than the topic's ``max.message.bytes``.
-        LogError: no key where one is needed, or no such partition.
-    """
-    size = RECORD_OVERHEAD_BYTES + len(value or b"") + len(key or b"")
-    size += sum(len(name) + len(content) + HEADER_OVERHEAD_BYTES for name, content in headers)
-    limit = min(int(_config(info.configs, "max.message.bytes", str(MAX_REQUEST_BYTES))), MAX_REQUEST_BYTES)
-    if size > limit:
-        raise RecordTooLargeError(
-            f"a record of {size:,} bytes for topic {info.name!r}, which takes {limit:,} (max.message.bytes)"
-        )
-    if key is None and (value is None or "compact" in _config(info.configs, "cleanup.policy", "delete")):
-        raise LogError(f"topic {info.name!r}: a tombstone, or a record of a compacted topic, needs a key")
-    if partition is not None and not 0 <= partition < info.partitions:
-        raise LogError(f"topic {info.name!r} has {info.partitions} partitions, no number {partition}")
-    return size
-
-
-def _config(configs: Mapping[str, str], name: str, default: str) -> str:
-    return configs.get(name, default)
 
 
 def _text(error: Exception) -> str:

@@ -41,6 +41,8 @@ _REFUSED = (
     KafkaError.INCONSISTENT_GROUP_PROTOCOL,
 )
 _NOT_ACTIVE = KafkaError._STATE  # noqa: SLF001 - the library's own name of a public constant
+TOPIC_CHECK_S = 5.0  # how often an idle consumer looks whether its topics are still there: the client says nothing
+TOPIC_CHECK_WAIT_S = 1.0  # and how long it waits for the answer
 NEWS_S = 0.2  # a change of assignment shows only between two waits of the client
 SEEK_RETRY_S = 0.01  # a partition takes some milliseconds to become active after its assignment
 
@@ -96,8 +98,10 @@ class LibrdkafkaConsumer:
     ) -> None:
         quiet_client_logs()
         self._group, self._member, self._values_only = group, member, values_only
+        self._topics = tuple(topics)
         self._one_topic = topics[0] if len(topics) == 1 else None
         self._clock = SystemClock()
+        self._checked_at = self._clock.monotonic()
         self._members = Membership()
         self._paused: set[TopicPartition] = set()
         self._rebalancing = False
@@ -114,6 +118,8 @@ class LibrdkafkaConsumer:
             messages = self._messages(deadline - self._clock.monotonic(), max_records)
             polled = self._members.take()
             polled.chunks = list(self._chunks(messages))
+            if not messages:
+                self._check_topics()
             if polled or self._clock.monotonic() >= deadline:
                 return polled
 
@@ -211,9 +217,22 @@ class LibrdkafkaConsumer:
         if error.code() in _FENCED:
             raise FencedError(f"another worker of group {self._group!r} has our id {self._member!r}: {error.str()}")
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise TopicMissingError(f"a topic of group {self._group!r} is gone: {error.str()}")
+            raise TopicMissingError(f"one of the topics {', '.join(self._topics)} is gone: {error.str()}")
         if error.code() in _REFUSED:
             raise LogError(f"group {self._group!r}: {error.str()}")
+
+    def _check_topics(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._checked_at < TOPIC_CHECK_S:
+            return
+        self._checked_at = now
+        for topic in self._topics:
+            try:
+                found = self._client.list_topics(topic, timeout=TOPIC_CHECK_WAIT_S).topics[topic]
+            except KafkaException:
+                return  # the broker is away: nothing is known
+            if found.error is not None:
+                self._judge(found.error)
 
     def _chunks(self, messages: list[Message]) -> Iterator[Chunk]:
         """Runs of messages of one partition, as the client fetched them."""

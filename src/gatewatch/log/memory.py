@@ -16,12 +16,11 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from gatewatch.clock import Clock
-from gatewatch.errors import LogError, RecordTooLargeError, SendError, TopicMissingError
+from gatewatch.errors import SendError, TopicMissingError
 from gatewatch.log.base import Chunk, Headers, TopicInfo, TopicPartition, TopicSpec
+from gatewatch.log.limits import checked_size
 from gatewatch.log.memory_group import Group, MemoryConsumer
 
-MAX_MESSAGE_BYTES = 1_048_588  # Kafka's default for max.message.bytes
-RECORD_OVERHEAD_BYTES = 70  # batch header and record framing, as in Kafka
 _READ_RECORDS = 5000  # in one chunk of read()
 
 
@@ -265,9 +264,9 @@ class MemoryProducer:
         self.check()
         with self._log.changed:
             life = self._log.topic(topic)
-            check_record(topic, life.configs, value, key, headers)
+            n = len(life.partitions)
+            checked_size(topic, life.configs, n, value, partition=partition, key=key, headers=headers)
             if partition is None:
-                n = len(life.partitions)
                 partition = zlib.crc32(key) % n if key is not None else next(self._turn) % n
         try:
             offset = self._log.append(TopicPartition(topic, partition), value, key, headers)
@@ -335,25 +334,3 @@ class MemoryAdmin:
 
     def close(self) -> None:
         """End."""
-
-
-def check_record(
-    topic: str, configs: Mapping[str, str], value: bytes | None, key: bytes | None, headers: Headers
-) -> None:
-    """Refuse what a broker would refuse.
-
-    Raises:
-        RecordTooLargeError: larger than the topic's ``max.message.bytes``.
-        LogError: no key, for a compacted topic.
-    """
-    limit = int(configs.get("max.message.bytes", MAX_MESSAGE_BYTES))
-    if (size := record_bytes(value, key, headers)) > limit:
-        raise RecordTooLargeError(f"a record of {size:,} bytes for topic {topic!r}, which takes {limit:,}")
-    if key is None and "compact" in configs.get("cleanup.policy", ""):
-        raise LogError(f"topic {topic!r} is compacted: a record needs a key")
-
-
-def record_bytes(value: bytes | None, key: bytes | None, headers: Headers) -> int:
-    """About how large a record is on the wire, uncompressed."""
-    size = RECORD_OVERHEAD_BYTES + len(value or b"") + len(key or b"")
-    return size + sum(len(name) + len(content) + 10 for name, content in headers)

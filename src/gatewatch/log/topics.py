@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gatewatch.log.base import TopicInfo, TopicSpec
+from gatewatch.log.limits import DEFAULT_MAX_MESSAGE_BYTES
 from gatewatch.settings import Settings
 
 _HOUR_MS = 3_600_000
@@ -21,7 +22,6 @@ RECORDS_RETENTION_MS = 30 * _DAY_MS
 # Time to correct a format or a mapping and to retry what could not be read.
 DEAD_LETTERS_RETENTION_MS = 7 * _DAY_MS
 
-KAFKA_DEFAULT_MAX_MESSAGE_BYTES = 1_048_588
 # Headers of a batch: a range of some 80 B for each source partition; room for 6,000 of them.
 _HEADERS_BYTES = 512 * 1024
 
@@ -42,7 +42,7 @@ def specs(settings: Settings) -> list[TopicSpec]:
     """All topics of an installation, in the order of the flow."""
     kafka = settings.kafka
     n = kafka.partitions
-    batch_bytes = max(settings.ingest.batch_bytes + _HEADERS_BYTES, KAFKA_DEFAULT_MAX_MESSAGE_BYTES)
+    batch_bytes = max(settings.ingest.batch_bytes + _HEADERS_BYTES, DEFAULT_MAX_MESSAGE_BYTES)
     batches = {**_kept(ROUTED_RETENTION_MS), "max.message.bytes": str(batch_bytes)}
     # With three replicas an acknowledgement means two machines have it; with fewer there is no second to wait for.
     safe = {"min.insync.replicas": "2"} if kafka.replication >= 3 else {}
