@@ -1,0 +1,251 @@
+"""The detector: what it sees, its options, its tables. The model itself is in ``kernel.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from gatewatch.sdk import (
+    Batch,
+    Context,
+    Detector,
+    DetectorConfig,
+    Explanation,
+    HashSeed,
+    Hits,
+    KeyTable,
+    Need,
+    Opinion,
+    RawFinding,
+    Reason,
+    Scope,
+    Severity,
+    StateError,
+    TableStats,
+)
+
+from . import constants as k
+from .explain import explain
+from .kernel import scan
+from .layout import AGENT_ROW, FOUND, POP, ROW, Columns, Params, Tables
+
+_PARTS = ("place", "agent", "model", "concurrent", "burst", "level", "days", "moves")
+_UNIT = "requests from the new place"
+_SEE_PLACE = "log the client's address, and give ingest a MaxMind-format file for operator and country"
+
+REASONS = (
+    Reason(
+        k.NEW_PLACE, "new_place", "Key used where it never was", _UNIT, Severity.MEDIUM, learned=True, columns=_PARTS
+    ),
+    Reason(
+        k.BURST, "new_place_burst", "Key used where it never was, and in a burst", _UNIT, Severity.HIGH,
+        learned=True, columns=_PARTS,
+    ),
+    Reason(
+        k.CONCURRENT, "concurrent_use", "Key used in two places at once", _UNIT, Severity.HIGH,
+        learned=True, columns=_PARTS,
+    ),
+)  # fmt: skip
+
+
+class Config(DetectorConfig):
+    """Options; what each does is in :class:`LeakedKey`."""
+
+    known_events: int = Field(50, ge=2)
+    known_s: float = Field(3600.0, ge=0)
+    probation_s: float = Field(3600.0, ge=60)
+    release_after_hours: float = Field(24.0, gt=0)
+    burst_ratio: float = Field(10.0, gt=1)
+    min_nats: float = Field(9.0, gt=0)
+    refresh_s: float = Field(300.0, ge=60)
+    keys_total: int = Field(50_000, ge=8)
+
+
+class LeakedKey(Detector):
+    """Finds keys that somebody else uses too.
+
+    Sees:
+        * *new_place*: a use from a network, operator (AS number) or country where the key never was, with a user agent
+          or model that it never had, and that is rare enough for this key and for keys like it;
+        * *concurrent_use*: such a place, and uses from there in turn with uses from a known place (two changes to and
+          fro within some 10 minutes), by another agent than the owner's;
+        * *new_place_burst*: such a place, and from it alone ten times the rate that the key usually has.
+        Keys are credentials; where a row names none, principals.
+
+    Misses:
+        * a thief in the owner's network; one with the owner's operator and user agent who comes one at a time (rate and
+          cost see what they take); one who keeps quiet for ``probation_s``: the place is known then;
+        * keys that move all the time (mobile users, runners in a cloud): moving is usual for them, so little is left
+          that could surprise;
+        * keys used for less than an hour or 50 times, and a thief who was there from the start;
+        * a thief whom nobody has stopped for a day: then the place is taken to be the owner's new one;
+        * a credential used by several principals: each partition of ``routed`` sees its own principals' uses.
+
+    Options:
+        known_events, known_s: what a key must have done before anything of it can be new.
+        probation_s: how long what happens at a new place is held against it, and teaches nothing.
+        release_after_hours: how long a place that was told of must go on before it is known after all; and how long it
+            must be silent to be forgotten.
+        burst_ratio: times the key's usual rate (decayed over 7 days), and 20 requests in 10 minutes at least.
+        min_nats: no finding below this surprise, whatever the budget would allow.
+        refresh_s: what goes on is told again after so long, or when it has grown by half.
+        keys_total: rows of each of the two tables, over all partitions.
+
+    nats: -ln of the chance that a day brings a key like this one such a thing. Rates of new values are learned for each
+    key by days (mobile users pay nothing for a new network a day), with all keys' before its own; what comes with a
+    benign move is learned over all keys. The threshold is ln(keys in use a day / false alarms allowed a day), within
+    ``min_nats`` and 16. An agent that three keys began to use at home within a day is a release, and not new.
+
+    Cost: about 0.1 us a use. Memory: 553 bytes a key, fixed at the start.
+
+    Sources: Freeman, Jain, Duermuth, Biggio and Giacinto 2016 (likelihood ratio with back-off network, operator,
+    country); Wiefling, Joergensen, Thunem and Lo Iacono 2022 (what attacks teach is left out); Elastic's concurrent
+    session rule for the scale of "at once".
+    """
+
+    name = "leaked_key"
+    version = 1
+    Config: ClassVar[type[DetectorConfig]] = Config
+    scopes = (Scope.CREDENTIAL, Scope.PRINCIPAL)  # in the order of constants.CREDENTIAL, PRINCIPAL
+    reasons = REASONS
+    needs = (
+        Need(Scope.CREDENTIAL, ("credential",), "log the id of the API key, or send a hash of it"),
+        Need(Scope.CREDENTIAL, ("ip", "asn", "country"), _SEE_PLACE),
+        Need(Scope.PRINCIPAL, ("principal",), "log the authenticated consumer, user or API key id"),
+        Need(Scope.PRINCIPAL, ("ip", "asn", "country"), _SEE_PLACE),
+    )
+
+    def __init__(self, config: DetectorConfig, context: Context) -> None:
+        super().__init__(config, context)
+        assert isinstance(config, Config)
+        rows = max(8, config.keys_total // context.partitions)
+        self._tables = {scope: KeyTable(rows, ROW, authenticated_only=True) for scope in self.scopes}
+        self._agents = KeyTable(max(64, rows // 8), AGENT_ROW)
+        self._pops = np.zeros(len(self.scopes), POP)
+        self._pops["now"] = self._pops["tick"] = -np.inf
+        self._looked_at = np.zeros(1, np.int64)
+        self._params = _params(config, context)
+        credentials, principals = self._tables.values()
+        self._kernel_tables = Tables(
+            credentials.head, principals.head, self._agents.head, credentials.rows, principals.rows, self._agents.rows
+        )
+        self._hits = Hits.empty(0)
+        self._found = np.zeros(0, FOUND)
+
+    def process(self, batch: Batch) -> Hits:
+        """Score each row, then learn from it."""
+        self._hits = self._hits.fitting(batch.n)
+        self._looked_at[0] += batch.n
+        if len(self._found) < batch.n:
+            self._found = np.zeros(2 * batch.n, FOUND)
+        n = self._scan(_columns(batch))
+        if n:
+            _hand_over(self._found[:n], self._hits)
+        return self._hits
+
+    def _scan(self, columns: Columns) -> int:
+        return scan(columns, self._kernel_tables, self._pops, self._params, self._found)
+
+    def explain(self, finding: RawFinding) -> Explanation:
+        """See :mod:`.explain`."""
+        return explain(finding)
+
+    def opinion(self, scope: Scope, key: int) -> Opinion:
+        """Blind where rows came, but no use of such a key from anywhere; warming until the key is known."""
+        if scope not in self.scopes:
+            return Opinion.BLIND
+        pop = self._pops[self.scopes.index(scope)]
+        if pop["rows"] == 0:
+            return Opinion.BLIND if self._looked_at[0] else Opinion.WARMING
+        at = self._tables[scope].row_of(key)
+        if at < 0 or not np.isfinite(self._tables[scope].rows[at]["known_at"]):
+            return Opinion.WARMING
+        return Opinion.FINDING if self._tables[scope].rows[at]["accused"] else Opinion.QUIET
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Both tables of keys, the agents, and what all keys have in common."""
+        arrays = {f"{name}/{field}": a for name, t in self._all_tables().items() for field, a in t.snapshot().items()}
+        return {**arrays, **{name: a.copy() for name, a in self._own_arrays().items()}}
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Become what :meth:`snapshot` saved.
+
+        Raises:
+            StateError: another version or capacity.
+        """
+        for name, mine in self._own_arrays().items():
+            theirs = arrays.get(name)
+            if theirs is None or theirs.shape != mine.shape or theirs.dtype != mine.dtype:
+                raise StateError(f"leaked_key: {name!r} in the snapshot does not fit (another version)")
+        for name, keys in self._all_tables().items():
+            prefix = f"{name}/"
+            keys.restore({field.removeprefix(prefix): a for field, a in arrays.items() if field.startswith(prefix)})
+        for name, mine in self._own_arrays().items():
+            mine[...] = arrays[name]
+
+    def tables(self) -> dict[str, TableStats]:
+        """Keys of both scopes, and agents that keys began to use."""
+        return {
+            name: TableStats(t.used, t.capacity, int(t.head.stats[0]), int(t.head.stats[1]), t.nbytes)
+            for name, t in self._all_tables().items()
+        }
+
+    def _all_tables(self) -> dict[str, KeyTable]:
+        return {**{scope.value: t for scope, t in self._tables.items()}, "agents": self._agents}
+
+    def _own_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {"pops": self._pops, "looked_at": self._looked_at}
+
+    @classmethod
+    def warm_up(cls) -> None:
+        """Compile by running over no rows. Cost: about 10 s once, then 50 ms from the cache on disk."""
+        detector = cls(Config(keys_total=8), Context(HashSeed(0, 0), partitions=1, alarms_per_day=1.0))
+        detector._scan(Columns(*(_frozen(np.zeros(0, dtype)) for dtype in _DTYPES)))
+
+
+_NAMES = (
+    "role", "status", "auth", "denied", "blocked_by_us", "k_credential", "k_principal", "k_network", "asn", "k_country",
+    "k_user_agent", "k_model",
+)  # of Columns after ``ts``, in order  # fmt: skip
+_DTYPES = (
+    np.float64, np.uint8, np.int32, np.int8, np.int8, np.int8, np.uint64, np.uint64, np.uint64, np.int64, np.uint64,
+    np.uint64, np.uint64,
+)  # of Columns, in order  # fmt: skip
+
+
+def _columns(batch: Batch) -> Columns:
+    return Columns(_frozen(batch.ts), *(_frozen(batch.column(name)) for name in _NAMES))
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Read-only, as Arrow's own views are: else each mixture of present and absent columns would compile anew."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _hand_over(found: npt.NDArray[np.void], hits: Hits) -> None:
+    """Findings of the kernel into :class:`Hits`."""
+    n = len(found)
+    hits.count[0] = n
+    for name in ("row", "scope", "reason", "nats", "observed", "expected", "window_s", "since", "detail"):
+        getattr(hits, name)[:n] = found[name]
+    hits.threshold_nats[:n] = found["threshold"]
+    hits.warm[:n] = 1  # only keys that are known are judged
+
+
+def _params(config: Config, context: Context) -> Params:
+    return Params(
+        known_events=float(config.known_events),
+        known_s=config.known_s,
+        probation_s=config.probation_s,
+        release_s=config.release_after_hours * 3600.0,
+        burst_ratio=config.burst_ratio,
+        min_nats=config.min_nats,
+        refresh_s=config.refresh_s,
+        alarms_per_day=context.alarms_per_day / len(LeakedKey.scopes),
+    )
