@@ -50,7 +50,7 @@ def test_attacks_on_accounts_are_blocked_while_they_last(board: dict[str, Any]) 
     for name in ("stuffing", "spraying", "cracking"):
         assert attacks[name]["detector"] == "credential_stuffing"
         assert attacks[name]["after_s"] < 120
-        assert attacks[name]["events_after_block"] > 0.8 * attacks[name]["events"]
+        assert attacks[name]["events_after_block"] > 0.5 * attacks[name]["events"]
 
 
 def test_nobody_innocent_is_blocked_and_nothing_is_unreadable(board: dict[str, Any]) -> None:

@@ -132,7 +132,7 @@ def _sources(settings: Settings, entries: dict[str, Entry]) -> Remarks:
         try:
             fields = formats.get(source.format, source=source).fields
         except ConfigError as error:
-            yield Remark(Level.ERROR, f"sources.{i}", error.problem)
+            yield Remark(Level.ERROR, f"sources.{i}.{error.path.removeprefix('sources.')}", error.problem)
             continue
         yield Remark(Level.OK, f"sources.{i}", f"topic {source.topic}, format {source.format}")
         for entry in entries.values():

@@ -97,7 +97,9 @@ def write(file: IO[bytes], records: Iterable[Record]) -> None:
 def keys_of(world: World, scope: Scope, rows: Rows) -> list[str | None]:
     """The key of each row in a scope of :class:`Episode`, ``None`` where a row has none."""
     if scope is Scope.NETWORK:
-        return [network(ip) if ip else None for ip in keys_of(world, Scope.IP, rows)]
+        addresses = keys_of(world, Scope.IP, rows)
+        networks = {ip: network(ip) for ip in set(addresses) if ip}
+        return [networks.get(ip) if ip else None for ip in addresses]
     if scope not in _COLUMNS:
         return [None] * len(rows)
     table = [*_pool(world, scope), None]

@@ -23,8 +23,8 @@ from gatewatch.simulate.rows import Rng, Rows, joined
 from gatewatch.simulate.world import build
 
 # A window is short enough that its columns stay in the processor's cache (larger ones were a fifth slower), and never
-# longer than a minute, because rhythms are followed window by window.
-_WINDOW_S, _WINDOW_ROWS = 60.0, 4000
+# longer than five minutes, because rhythms are followed window by window.
+_WINDOW_S, _WINDOW_ROWS = 300.0, 4000
 # Of benign events. People: 1 login to 8 calls, so logins are some 2 % of everything.
 _SERVICE_SHARE, _PEOPLE_SHARE, _BATCH_SHARE = 0.72, 0.18, 0.10
 # When, as shares of the duration, the ordinary troubles begin.

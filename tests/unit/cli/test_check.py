@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,7 @@ def test_budgets_are_added_up(tmp_path: Path) -> None:
         ("detectors: {rate_spice: {}}", "detectors.rate_spice", "there are:"),
         ("detectors: {credential_stuffing: {limitz: {}}}", "detectors.credential_stuffing.limitz", "'limits'"),
         ("projects: {a: {detectors: {rate_spice: {}}}}", "projects.a.detectors.rate_spice", "there are:"),
-        ("sources: [{topic: t, format: nginxx}]", "sources.0", "did you mean 'nginx'"),
+        ("sources: [{topic: t, format: nginxx}]", "sources.0.format", "did you mean 'nginx'"),
         ("catalog: none.yaml", "catalog", "cannot be read"),
         (
             "kafka: {security: {protocol: SASL_SSL, mechanism: PLAIN, username: u, password_env: NO_SUCH_VARIABLE}}",
@@ -89,7 +91,7 @@ def test_what_a_worker_would_refuse_is_an_error_with_its_place(tmp_path: Path, t
 def test_all_errors_are_shown_at_once(tmp_path: Path) -> None:
     """An operator would mend one mistake after the other, a run for each."""
     _, remarks, _ = _check(tmp_path, "sources: [{topic: t, format: x}]\ndetectors: {a: {}, b: {}}\n")
-    assert set(_of(remarks, "error")) == {"sources.0", "detectors.a", "detectors.b"}
+    assert set(_of(remarks, "error")) == {"sources.0.format", "detectors.a", "detectors.b"}
 
 
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
@@ -103,7 +105,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 
 def test_a_detector_that_a_format_blinds_is_named_with_the_cure() -> None:
     """A detector that can see nothing would look like a site without attacks."""
-    data = {"sources": [{"topic": "t", "format": "native", "map": {"ts": "t"}}]}
+    data = {"sources": [{"topic": "t", "format": "native", "map": {"ts": "$.t"}}]}
     blind = [r["text"] for r in _remarks(data) if r["level"] == "warning"]
     assert any("credential_stuffing is blind on ip" in text and "log the client's address" in text for text in blind)
     assert not [r for r in _remarks({"sources": [{"topic": "t", "format": "native"}]}) if r["level"] == "warning"]
@@ -138,10 +140,19 @@ def test_every_detector_off_is_a_warning_and_strict_makes_it_count(tmp_path: Pat
 
 def test_online_says_what_to_do_when_no_broker_answers(tmp_path: Path) -> None:
     """An unreachable Kafka would be a traceback or an endless wait."""
-    text = "kafka: {bootstrap: ['127.0.0.1:1'], bootstrap_timeout: 1}\nsources: [{topic: t, format: native}]\n"
-    code, remarks, _ = _check(tmp_path, text, "--online")
-    assert code == 2
-    assert "127.0.0.1:1" in _of(remarks, "error")["kafka"]
+    path = tmp_path / "gatewatch.yaml"
+    path.write_text(
+        "kafka: {bootstrap: ['127.0.0.1:1'], bootstrap_timeout: 1}\nsources: [{topic: t, format: native}]\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-m", "gatewatch", "check", "--config", str(path), "--json", "--online"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "127.0.0.1:1" in _of(json.loads(result.stdout)["remarks"], "error")["kafka"]
 
 
 def test_the_printed_page_counts_what_was_found(tmp_path: Path) -> None:
