@@ -16,7 +16,7 @@ from gatewatch.sdk import AuthCode, Head, Role, find_or_admit, hold, kernel, use
 
 from .layout import COST, DAY_S, MEASURES, REQUESTS, SCALES, TAU_S, TOKENS, Inputs
 from .learn import EXCURSION_S, close_bucket, in_excursion, mean_call
-from .pool import add_call, advance_pool, hour_of_week
+from .pool import add_call, advance_pool, hour_of_week, reach
 from .score import score, tell
 
 VALUE_MAX = 1e9  # tokens or dollars of one call; what is larger is a unit error, and counts as this much
@@ -189,6 +189,8 @@ def _count(key: Any, pool: Any, t: float, values: tuple[float, float, float], p:
         for j in range(SCALES):
             key.count[m, j] += value if late <= 0.0 else value * math.exp(-late / TAU_S[j])
         if current:
+            if m == REQUESTS and key.known_at == 0:
+                reach(pool, key.bucket[m], key.bucket[m] + value)
             key.bucket[m] += value
         elif not in_excursion(key, m, key.last):
             key.a_day[m] += value * math.exp(-late / DAY_S)

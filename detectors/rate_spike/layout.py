@@ -18,6 +18,7 @@ MINUTE, HOUR = 1, 3  # indices into TAU_S: of limits, buckets and baselines; of 
 DAY = 4  # a fifth scale that only spreads have, for the day's rate against the anchor
 DAY_S = 86400.0
 HOURS = 168
+LEVELS = 16  # powers of two up to 32,768 requests a minute
 
 _F8, _F4, _U4 = np.float64, np.float32, np.uint32
 _M = (MEASURES,)
@@ -64,10 +65,19 @@ POOL = np.dtype(
         ("excess", _F8, _SPREADS),  # decayed sums of variance beyond Poisson, and of squared means
         ("squares", _F8, _SPREADS),
         ("spread", _F8, _SPREADS),  # r of the negative binomial, as of the last tick
+        ("lump_sum", _F8, _SPREADS),  # decayed sums of counts and of their variance, of keys that are mostly silent
+        ("lump_2", _F8, _SPREADS),
+        ("lump", _F8, _SPREADS),  # events that come together, as of the last tick; 1 is Poisson
+        ("reached", _F8, (LEVELS,)),  # minutes in which an unknown key made 1, 2, 4, ... requests
+        ("session", _F8),  # mean requests of such a minute, as its 99 % point says
         ("threshold", _F8, (SCALES,)),  # nats, as of the last tick
         ("slow_threshold", _F8),
         ("ramp_threshold", _F8),
-        ("key_time", _F8, _M),  # decayed sums over known keys: their time, its product with ln(rate), and with its square
+        (
+            "key_time",
+            _F8,
+            _M,
+        ),  # decayed sums over known keys: their time, its product with ln(rate), and with its square
         ("ln_rate", _F8, _M),
         ("ln_rate_2", _F8, _M),
         ("value", _F8, _M),  # decayed sums over calls: values, calls, squares of (value / the key's mean)
@@ -123,7 +133,8 @@ def fresh_pool(scopes: int) -> npt.NDArray[np.void]:
         pool[name] = -np.inf
     for name in ("start", "threshold", "slow_threshold", "ramp_threshold"):
         pool[name] = np.inf
-    pool["spread"] = pool["noise"] = pool["season"] = 1.0
+    for name in ("spread", "lump", "session", "noise", "season"):
+        pool[name] = 1.0
     pool["season_until"] = np.arange(HOURS + 1.0)
     return pool
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from gatewatch.sdk import kernel
 
-from .layout import DAY, DAY_S, MEASURES, MINUTE, REQUESTS, SCALES, TAU_S
+from .layout import DAY, DAY_S, HOURS, MEASURES, MINUTE, REQUESTS, SCALES, TAU_S
 from .pool import HOUR_S, add_empty_moments, add_moment, add_peer, add_season, season_mean
 from .tail import chernoff, winsor_cap
 
@@ -20,6 +20,7 @@ KNOWN_EVENTS = 5.0  # a baseline of fewer is no baseline (algorithms A)
 CUSUM_RATIO = 3.0  # rho: tuned for a tripling, and still rising at a factor 1.7 (algorithms A)
 CUSUM_DAMPING = 16.0  # r / 16: counts of neighbouring minutes are alike, so each is worth less (algorithms A)
 CUSUM_AGE_S = DAY_S  # before a whole day was seen, its daily cycle would be the evidence
+SEASON_AGE_S = DAY_S  # the same: its mean would be that of a few hours
 EXCURSION_S = 600.0  # a finding this recent (two refreshes) means that the key is in an excursion
 FILLED = 0.9  # a window filled less says little about spread
 
@@ -101,19 +102,22 @@ def _learn(
     age = end - key.born
     if unit <= 0.0 or age <= p.young_s:
         return raw
-    x, rate, events = raw / unit, own_rate(key, pool, m, unit), key.a_base[m] / unit
+    rate, events = own_rate(key, pool, m, unit), key.a_base[m] / unit
+    lump = pool.lump[m, MINUTE]
     if events < KNOWN_EVENTS:
         mean = max(rate, pool.peer_high[m] / unit) * seconds
-        return min(raw, unit * winsor_cap(mean, pool.spread[m, MINUTE])) if mean > 0.0 else raw
-    r = min(pool.spread[m, MINUTE], events + PRIOR_EVENTS)
-    mean = rate * seconds
+        most = unit * lump * winsor_cap(max(mean, pool.session) / lump, pool.spread[m, MINUTE])
+        return min(raw, most) if pool.peer_high[m] > 0.0 else raw
     _sample(key, pool, m, end, gap, gap_season, rate, unit, p)
+    # From here on in lumps of events
+    x, mean, empty = raw / unit / lump, rate * seconds / lump, rate * gap_season * p.bucket_s / lump
+    r = min(pool.spread[m, MINUTE], events + PRIOR_EVENTS)
     if age >= CUSUM_AGE_S:
-        _accumulate(key, pool, m, x, mean, r, rate * gap_season * p.bucket_s, end, gap, p)
-    taught = _gate(key, pool, m, x, mean, r, end, p)
+        _accumulate(key, pool, m, x, mean, r, empty, end, gap, p)
+    taught = lump * _gate(key, pool, m, x, mean, r, end, p)
     add_peer(pool, m, rate * unit, 1.0 + gap / p.bucket_s)
-    if m == REQUESTS:
-        _teach_season(pool, end, taught, rate, width, gap)
+    if m == REQUESTS and age >= SEASON_AGE_S:
+        _teach_season(pool, end, taught, rate, width, gap, p)
     return unit * taught
 
 
@@ -187,12 +191,12 @@ def _sample(
 
 
 @kernel
-def _teach_season(pool: Any, end: float, x: float, rate: float, width: float, gap: float) -> None:
-    add_season(pool, end - 1.0, x, rate * width, width)
-    left = min(gap, 168.0 * HOUR_S)
+def _teach_season(pool: Any, end: float, x: float, rate: float, width: float, gap: float, p: Any) -> None:
+    add_season(pool, end - 1.0, x, rate * width, 1.0, width)
+    left = min(gap, HOURS * HOUR_S)
     t = end
     while left > 0.0:
         step = min(left, (math.floor(t / HOUR_S) + 1.0) * HOUR_S - t)
-        add_season(pool, t, 0.0, rate * step, step)
+        add_season(pool, t, 0.0, rate * p.bucket_s, step / p.bucket_s, step)
         t += step
         left -= step

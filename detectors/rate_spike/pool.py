@@ -11,13 +11,16 @@ from typing import Any
 
 from gatewatch.sdk import kernel
 
-from .layout import DAY_S, HOURS, MEASURES, SCALES, TAU_S
+from .layout import DAY_S, HOURS, LEVELS, MEASURES, SCALES, TAU_S
 
 TICK_S = 10.0  # DESIGN: slow tables are renewed at 10 s ticks
-POOL_TAU_S = 7 * DAY_S / math.log(2)  # pooled sums forget with the baseline's default half-life
+POOL_TAU_S = (
+    3 * DAY_S / math.log(2)
+)  # pooled sums forget by half in 3 days: a day of them is plenty, and a season not yet known must not widen spreads for weeks
 SEASON_TAU_S = 28 * DAY_S / math.log(2)  # four weeks (algorithms A): each hour of the week is seen four times
 SEASON_SHRINK = 20.0  # key-hours at which a cell is believed by half: n / (n + 20) (algorithms A)
-R_MIN, R_MAX = 0.3, 200.0  # clamp of the spread (algorithms A)
+R_MAX = 200.0  # clamp of the spread (algorithms A)
+R_MIN = 0.02  # algorithms A has 0.3; people come in sessions (a site's visitors: 0.02 to 0.1 over a minute)
 R_PRIOR, R_PRIOR_WEIGHT = 1.0, 20.0  # before anything is known: as bursty as a geometric count, worth 20 buckets
 NOISE_MAX = 50.0  # calls of one key differ by a factor 7 (one sigma) at most
 CALL_MAX = 1000.0  # one call counts as so many usual ones at most
@@ -68,17 +71,37 @@ def _renew(pool: Any, tick: float, used: int, p: Any) -> None:
     pool.renewed = tick
     for m in range(MEASURES):
         for j in range(SCALES + 1):
-            pool.excess[m, j] *= decay
-            pool.squares[m, j] *= decay
-            excess = pool.excess[m, j] + R_PRIOR_WEIGHT / R_PRIOR
-            squares = pool.squares[m, j] + R_PRIOR_WEIGHT
-            pool.spread[m, j] = R_MAX if excess <= 0.0 else min(R_MAX, max(R_MIN, squares / excess))
+            _read_spread(pool, m, j, decay)
         _read_peers(pool, m, decay)
         _read_calls(pool, m, decay)
+    _read_session(pool, decay)
     _thresholds(pool, used, p)
     hour = math.floor(tick / HOUR_S) * HOUR_S
     if hour > pool.season_at:
         _renew_season(pool, hour)
+
+
+@kernel
+def _read_spread(pool: Any, m: int, j: int, decay: float) -> None:
+    pool.excess[m, j] *= decay
+    pool.squares[m, j] *= decay
+    excess = pool.excess[m, j] + R_PRIOR_WEIGHT / R_PRIOR
+    squares = pool.squares[m, j] + R_PRIOR_WEIGHT
+    pool.spread[m, j] = R_MAX if excess <= 0.0 else min(R_MAX, max(R_MIN, squares / excess))
+    pool.lump_sum[m, j] *= decay
+    pool.lump_2[m, j] *= decay
+    pool.lump[m, j] = max(1.0, (pool.lump_2[m, j] + R_PRIOR_WEIGHT) / (pool.lump_sum[m, j] + R_PRIOR_WEIGHT))
+
+
+@kernel
+def _read_session(pool: Any, decay: float) -> None:
+    """The mean of an exponential whose 99 % point is that of unknown keys' minutes, to the next power of two."""
+    level = 0
+    for k in range(LEVELS):
+        pool.reached[k] *= decay
+        if pool.reached[k] > 0.01 * pool.reached[0] + 1.0:
+            level = k + 1
+    pool.session = max(1.0, 2.0**level / math.log(100.0))
 
 
 @kernel
@@ -144,39 +167,64 @@ def _renew_season(pool: Any, hour: float) -> None:
 
 @kernel
 def add_moment(pool: Any, m: int, j: int, y: float, mean: float) -> None:
-    """One count against its mean, for the spread by the method of moments.
+    """One count against its mean: variance = lump * mean + mean^2 / r, by the method of moments.
 
-    Weighted by (1 + mean)^-2, so that the busiest key does not speak for all. A surprising count enters at five
-    standard deviations: it must widen the spread, or bursty traffic is never believed, but one attack must not own it.
+    Counts of a mean below 1 say how many events come together (people come in sessions), those above it how much
+    rates wander. Weighted so that the busiest key does not speak for all. A surprising count enters at five standard
+    deviations: it must widen the spread, or bursty traffic is never believed, but one attack must not own it.
     """
-    y = min(y, _believable(pool.spread[m, j], mean))
-    weight = 1.0 / ((1.0 + mean) * (1.0 + mean))
-    pool.excess[m, j] += weight * ((y - mean) * (y - mean) - mean)
-    pool.squares[m, j] += weight * mean * mean
+    lump, y = pool.lump[m, j], _believable(pool, m, j, y, mean)
+    if mean < 1.0:
+        pool.lump_sum[m, j] += y
+        pool.lump_2[m, j] += y * (y - mean)
+    else:
+        weight = 1.0 / ((1.0 + mean) * (1.0 + mean))
+        pool.excess[m, j] += weight * ((y - mean) * (y - mean) - lump * mean)
+        pool.squares[m, j] += weight * mean * mean
 
 
 @kernel
 def add_empty_moments(pool: Any, m: int, j: int, y: float, mean: float, n: float, keep: float) -> None:
     """The same for ``n`` empty buckets after a count ``y``, which falls to ``keep`` of itself in each: closed form."""
-    y = min(y, _believable(pool.spread[m, j], mean))
+    lump, y = pool.lump[m, j], _believable(pool, m, j, y, mean)
     once = keep * (1.0 - keep**n) / (1.0 - keep)
     squared = keep * keep * (1.0 - keep ** (2.0 * n)) / (1.0 - keep * keep)
-    weight = 1.0 / ((1.0 + mean) * (1.0 + mean))
-    pool.excess[m, j] += weight * (y * y * squared - 2.0 * y * mean * once + n * (mean * mean - mean))
-    pool.squares[m, j] += weight * n * mean * mean
+    if mean < 1.0:
+        pool.lump_sum[m, j] += y * once
+        pool.lump_2[m, j] += y * y * squared - mean * y * once
+    else:
+        weight = 1.0 / ((1.0 + mean) * (1.0 + mean))
+        pool.excess[m, j] += weight * (y * y * squared - 2.0 * y * mean * once + n * (mean * mean - lump * mean))
+        pool.squares[m, j] += weight * n * mean * mean
 
 
 @kernel
-def _believable(r: float, mean: float) -> float:
-    return mean + BELIEVABLE * math.sqrt(mean + mean * mean / r)
+def _believable(pool: Any, m: int, j: int, y: float, mean: float) -> float:
+    """The count, cut at five standard deviations, or three lumps where those are more."""
+    lump = pool.lump[m, j]
+    deviation = math.sqrt(lump * mean + mean * mean / pool.spread[m, j])
+    return min(y, mean + max(BELIEVABLE * deviation, 3.0 * lump))
 
 
 @kernel
-def add_season(pool: Any, t: float, x: float, mean: float, width_s: float) -> None:
-    """A closed bucket's events against those expected without a season, weighted so that each key counts alike."""
+def reach(pool: Any, before: float, after: float) -> None:
+    """An unknown key's requests of this minute go up: note each power of two that they pass."""
+    power = 1.0
+    for k in range(LEVELS):
+        if before < power <= after:
+            pool.reached[k] += 1.0
+        power *= 2.0
+
+
+@kernel
+def add_season(pool: Any, t: float, x: float, mean: float, buckets: float, width_s: float) -> None:
+    """Events of equal buckets (``x`` in all) against the mean of one without a season; ``width_s`` in all.
+
+    Weighted by 1 / (1 + mean), so that each key counts alike, by its hours.
+    """
     weight = width_s / HOUR_S / (1.0 + mean)
     h = hour_of_week(t)
-    pool.season_x[h] += weight * x
+    pool.season_x[h] += weight * x / buckets
     pool.season_m[h] += weight * mean
 
 

@@ -37,14 +37,15 @@ def score(key: Any, pool: Any, m: int, season: float, closed: bool, p: Any, best
     rate, events = own_rate(key, pool, m, unit), key.a_base[m] / unit
     age = key.last - key.born
     if age >= p.young_s and events >= KNOWN_EVENTS:
+        session = pool.session if events < p.min_events else 0.0
         r_cap = min(events + PRIOR_EVENTS, FIRST_DAY_R if age < DAY_S else math.inf)
-        _against_windows(key, pool, m, season, rate, r_cap, unit, True, p, best)
+        _against_windows(key, pool, m, season, rate, session, r_cap, unit, True, p, best)
         if closed:
             _slow_evidence(key, pool, m, season, rate, events + PRIOR_EVENTS, unit, p, best)
             _against_anchor(key, pool, m, unit, p, best)
     elif pool.known_keys >= p.min_peers and pool.peer_high[m] > 0.0:
         rate = max(rate if age >= p.young_s else 0.0, pool.peer_high[m] / unit)
-        _against_windows(key, pool, m, season, rate, PRIOR_EVENTS, unit, False, p, best)
+        _against_windows(key, pool, m, season, rate, pool.session, PRIOR_EVENTS, unit, False, p, best)
 
 
 @kernel
@@ -63,9 +64,22 @@ def _against_limit(key: Any, m: int, p: Any, best: Any) -> None:
 
 @kernel
 def _against_windows(
-    key: Any, pool: Any, m: int, season: float, rate: float, r_cap: float, unit: float, known: bool, p: Any, best: Any
+    key: Any,
+    pool: Any,
+    m: int,
+    season: float,
+    rate: float,
+    session: float,
+    r_cap: float,
+    unit: float,
+    known: bool,
+    p: Any,
+    best: Any,
 ) -> None:
-    """The tails of the decayed counts, each scale against its own threshold; exact only past the gates."""
+    """The tails of the decayed counts, each scale against its own threshold; exact only past the gates.
+
+    ``session``: what one minute of a peer's session has, where the key's own baseline says too little about that.
+    """
     handicap = 0.0 if known else p.handicap_nats
     least = p.min_events * unit
     raw_rate = rate * unit
@@ -74,8 +88,14 @@ def _against_windows(
         exposure = key.exposure[j] if known else season * TAU_S[j]
         if key.count[m, j] < max(least, raw_rate * exposure):
             continue
-        factor = 2.0 / (2.0 - min(1.0, exposure / (season * TAU_S[j]))) if known else 1.0
-        y, mean = factor * key.count[m, j] / unit, factor * rate * exposure
+        factor, lump = 1.0, 1.0
+        if known:
+            factor = 2.0 / (2.0 - min(1.0, exposure / (season * TAU_S[j])))
+            lump = pool.lump[m, j]
+        mean = factor * max(rate * exposure, session * _sessions(j)) / lump
+        y = factor * key.count[m, j] / (unit * lump)
+        if y <= mean:
+            continue
         r = min(pool.spread[m, j], r_cap)
         gate = pool.threshold[j] + handicap - GATE_NATS
         # chernoff <= (y - mean)^2 / 2 V, as its second derivative falls from 1 / V: no logarithm for plain traffic
@@ -86,13 +106,19 @@ def _against_windows(
             continue
         nats = tail_nats(y, mean, r) - handicap
         if nats / pool.threshold[j] > best.ratio:
-            rate_per_count = unit / (factor * exposure / season) * rate_s(m)
+            rate_per_count = unit * lump / (factor * exposure / season) * rate_s(m)
             kind = BURST if known else NEW_KEY
             _offer(best, kind * MEASURES + m, nats, pool.threshold[j], y * rate_per_count, mean * rate_per_count)
             best.window_s, best.since = TAU_S[j], max(key.born, key.last - TAU_S[j])
             best.detail[0], best.detail[1], best.detail[2], best.detail[3] = y, mean, r, season
-            best.detail[4], best.detail[5], best.detail[6] = handicap, rate_per_count, factor * p.min_events
+            best.detail[4], best.detail[5], best.detail[6] = handicap, rate_per_count, factor * p.min_events / lump
             best.detail[7] = (key.last - key.born) / DAY_S
+
+
+@kernel
+def _sessions(j: int) -> float:
+    """How many active minutes a window holds: sessions go on and pause, so they grow with the root of its length."""
+    return math.sqrt(max(1.0, TAU_S[j] / TAU_S[MINUTE]))
 
 
 @kernel
@@ -101,7 +127,7 @@ def _slow_evidence(
 ) -> None:
     """The CUSUM, which has moved only if a bucket was closed."""
     nats, threshold = float(key.cusum[m]), pool.slow_threshold
-    if nats / threshold <= best.ratio or nats < threshold:
+    if nats / threshold <= best.ratio or nats < threshold or key.count[m, HOUR] < p.min_events * unit:
         return
     if quiet(key.last, key.told_at[m], nats, key.told_nats[m], p):
         return
@@ -109,9 +135,9 @@ def _slow_evidence(
     _offer(best, SUSTAINED * MEASURES + m, nats, threshold, observed, rate * season * unit * rate_s(m))
     best.since = float(key.cusum_since[m])
     best.window_s = max(key.last - best.since, p.bucket_s)
-    best.detail[0] = rate * season * p.bucket_s
+    best.detail[0] = rate * season * p.bucket_s / pool.lump[m, MINUTE]
     best.detail[1] = min(pool.spread[m, MINUTE], r_cap) / CUSUM_DAMPING
-    best.detail[2] = unit / p.bucket_s * rate_s(m)
+    best.detail[2] = unit * pool.lump[m, MINUTE] / p.bucket_s * rate_s(m)
     best.detail[3] = (key.last - key.born) / DAY_S
 
 
@@ -123,16 +149,16 @@ def _against_anchor(key: Any, pool: Any, m: int, unit: float, p: Any, best: Any)
     x, mean = key.a_day[m] / unit, key.a_anchor[m] / key.e_anchor * key.e_day / unit
     if x < p.ramp_ratio * mean or x < p.min_events:
         return
-    r, threshold = pool.spread[m, DAY], pool.ramp_threshold
-    nats = tail_nats(2.0 * x, 2.0 * mean, r)
+    r, threshold, factor = pool.spread[m, DAY], pool.ramp_threshold, 2.0 / pool.lump[m, DAY]
+    nats = tail_nats(factor * x, factor * mean, r)
     if nats < threshold or nats / threshold <= best.ratio:
         return
     if quiet(key.last, key.told_at[m], nats, key.told_nats[m], p):
         return
-    rate_per_count = 0.5 * unit / key.e_day * rate_s(m)
-    _offer(best, RAMP * MEASURES + m, nats, threshold, 2.0 * x * rate_per_count, 2.0 * mean * rate_per_count)
+    rate_per_count = unit / factor / key.e_day * rate_s(m)
+    _offer(best, RAMP * MEASURES + m, nats, threshold, factor * x * rate_per_count, factor * mean * rate_per_count)
     best.window_s, best.since = DAY_S, key.last - DAY_S
-    best.detail[0], best.detail[1], best.detail[2] = 2.0 * x, 2.0 * mean, r
+    best.detail[0], best.detail[1], best.detail[2] = factor * x, factor * mean, r
     best.detail[3], best.detail[4] = rate_per_count, p.ramp_ratio
     best.detail[5] = (key.last - key.born) / DAY_S
 
