@@ -1,36 +1,55 @@
 # `make demo` and `make test` do all their set-up themselves; a second run is quick.
 .DEFAULT_GOAL := help
+PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-STAMP := $(VENV)/.installed
+# Two stamps: who only looks at the demo does not wait for the tools of those who change the code.
+RUN := $(VENV)/.installed-run
+DEV := $(VENV)/.installed-dev
 
 help:  ## Show what there is to run
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}' | sed 's/:.*  /  /'
 
-$(STAMP): pyproject.toml hatch_build.py
-	test -x $(PY) || python3 -m venv $(VENV)
-	$(PY) -m pip install --quiet --upgrade pip
-	$(PY) -m pip install --quiet --editable . --group test --group check --group notebook
-	touch $@
-
-setup: $(STAMP)  ## Make the virtual environment
-
-demo: $(STAMP)  ## Simulated traffic and attacks through the whole flow, then a scoreboard
+demo: $(RUN)  ## Simulated traffic and attacks through the whole flow, then a scoreboard
 	$(VENV)/bin/gatewatch demo
 
-test: $(STAMP)  ## All tests, with a real Kafka
+test: $(DEV)  ## All tests, with a real Kafka
 	$(PY) -m pytest -q
 
-quick: $(STAMP)  ## Tests that need no Kafka and are short
+quick: $(DEV)  ## Tests that need no Kafka and are short
 	$(PY) -m pytest -q -m "not kafka and not slow"
 
-check: $(STAMP)  ## Formatting, lint, types, order of rooms
+check: $(DEV)  ## Formatting, lint, types, order of rooms
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
-bench: $(STAMP)  ## Benchmarks, beside the limit and a lean loop
+bench: $(DEV)  ## Benchmarks, beside the limit and a lean loop
 	$(PY) benchmarks/run.py
 
-.PHONY: help setup demo test quick check bench
+docs: $(RUN)  ## Write again what is made from the code (docs/metrics.md)
+	$(PY) -m gatewatch.metrics > docs/metrics.md
+
+setup: $(DEV)  ## Only make the virtual environment, with all tools
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "Gatewatch needs Python 3.11 or newer, and '$(PYTHON)' is not: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "'$(PYTHON)' cannot make virtual environments: on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade 'pip>=25.1'  # older ones know no --group
+
+$(RUN): $(PY) pyproject.toml hatch_build.py
+	$(PY) -m pip install --quiet --editable .
+	touch $@
+
+$(DEV): $(RUN)
+	$(PY) -m pip install --quiet --editable . --group test --group check --group notebook
+	touch $@
+
+.PHONY: help demo test quick check bench docs setup clean
