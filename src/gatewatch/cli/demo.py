@@ -27,7 +27,7 @@ _MISSED = 1
 def command(
     seconds: Annotated[
         float, typer.Option("--seconds", min=1, max=3600, help="About how long to run: fewer seconds, fewer callers.")
-    ] = 40.0,
+    ] = 30.0,
     seed: Seed = 1,
     as_json: Json = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -9,8 +10,6 @@ from typing import Any
 from gatewatch.demo.run import Result
 from gatewatch.demo.score import Verdict
 from gatewatch.records import Alert
-
-_LISTED = 5  # false alarms that are written out
 
 
 def opening(seed: int, hours: float, rate: float) -> str:
@@ -110,10 +109,11 @@ def _false_alarms(result: Result) -> Iterator[str]:
     board = result.board
     n = len(board.false_alarms)
     yield f"False alarms (alerts about no attack): {n} in {result.plan.hours:g} hours, {n / board.days:.1f} a day."
-    for alert in board.false_alarms[:_LISTED]:
+    by_detector = Counter(alert.detector for alert in board.false_alarms)
+    if by_detector:
+        yield f"  by detector: {', '.join(f'{name} {k}' for name, k in by_detector.most_common())}; for example"
+    for alert in {alert.detector: alert for alert in reversed(board.false_alarms)}.values():
         yield f"  {clock_time(alert.first_ts)} {alert.detector}: {alert.summary}"
-    if n > _LISTED:
-        yield f"  and {n - _LISTED} more"
     if board.notes:
         first = board.notes[0]
         yield f"Notes of low severity, which wake nobody: {len(board.notes)}."
@@ -155,7 +155,8 @@ def explained(alert: Alert) -> Iterator[tuple[str, str]]:
 
 def next_steps(result: Result) -> tuple[tuple[str, str], ...]:
     """Commands, and what each is for."""
-    name = next((v.detector for v in result.board.verdicts if v.detector), result.detectors[0])
+    alert = worked_alert(result)
+    name = alert.detector if alert else result.detectors[0]
     return (
         (f"gatewatch detectors show {name}", "what it sees and misses, its limits, and what to do about its alerts"),
         ("gatewatch replay access.log --format combined --out out", "your own access log, sent to nobody"),
