@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import threading
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from enum import StrEnum
 from types import FrameType
@@ -21,15 +19,17 @@ from gatewatch.catalog import Catalog
 from gatewatch.clock import Clock, SystemClock
 from gatewatch.decide.worker import DecideWorker
 from gatewatch.detect.worker import DetectWorker
+from gatewatch.enforce.worker import EnforceWorker
 from gatewatch.errors import ConfigError, GatewatchError, LogError, StateError
 from gatewatch.ingest.worker import IngestWorker
 from gatewatch.log import open_log
 from gatewatch.log.base import Log
 from gatewatch.metrics import Metrics
-from gatewatch.observe.http import serve
+from gatewatch.notify.worker import NotifyWorker, receivers
+from gatewatch.observe.http import Server, serve
 from gatewatch.observe.logs import configure
 from gatewatch.registry import check_settings, load_all
-from gatewatch.settings import Settings
+from gatewatch.settings import NotifySettings, Settings
 from gatewatch.state.layout import check_layout
 
 POLL_S = 0.1  # kafka.md trap 1: shorter polls can hang a join
@@ -44,6 +44,8 @@ class Role(StrEnum):
     INGEST = "ingest"
     DETECT = "detect"
     DECIDE = "decide"
+    NOTIFY = "notify"
+    ENFORCE = "enforce"
 
 
 class Worker(Protocol):
@@ -81,8 +83,13 @@ def build(role: Role, settings: Settings, log: Log, *, member: str, clock: Clock
         if not settings.sources:
             raise ConfigError("sources", "name at least one topic that a gateway writes")
         return IngestWorker(log, settings, seed, member=member, clock=clock, metrics=metrics)
+    if role is Role.ENFORCE:
+        return EnforceWorker(log, settings, member=member, clock=clock)
     entries = load_all()
     check_settings(entries, settings.detectors)
+    if role is Role.NOTIFY:
+        to = receivers(settings.notify or NotifySettings(), clock)
+        return NotifyWorker(log, settings, entries, to, member=member, clock=clock)
     if role is Role.DETECT:
         return DetectWorker(log, settings, entries, seed, member=member, clock=clock, metrics=metrics)
     catalog = Catalog.load(settings.catalog)
@@ -93,7 +100,7 @@ def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True) ->
     """Run one role until it is told to stop. ``index`` tells processes of one role on one host apart."""
     metrics = Metrics()
     configure(settings.logging, on_drop=metrics.log_line_dropped)
-    stop = _stop_on_signals()
+    stop = Stop().on_signals()
     clock = SystemClock()
     member = f"{role}-{socket.gethostname()}-{index}"
     with ExitStack() as opened:
@@ -102,6 +109,8 @@ def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True) ->
             opened.callback(log.close)
             worker = build(role, settings, log, member=member, clock=clock, metrics=metrics)
             state = _State(role, worker, clock, metrics)
+            if isinstance(worker, EnforceWorker):
+                opened.callback(Server(worker.app(), *worker.address, "enforce.listen").close)
             if http:
                 opened.callback(serve(settings.metrics, metrics, healthy=state.healthy, ready=state.ready).close)
         except GatewatchError as error:
@@ -138,9 +147,9 @@ class _State:
         return self._ready
 
 
-def _loop(worker: Worker, stop: threading.Event, state: _State) -> int:
+def _loop(worker: Worker, stop: Stop, state: _State) -> int:
     try:
-        while not stop.is_set():
+        while not stop.asked:
             worker.step(POLL_S)
             state.turned()
     except (LogError, StateError) as error:
@@ -157,13 +166,21 @@ def _loop(worker: Worker, stop: threading.Event, state: _State) -> int:
     return 0
 
 
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
+class Stop:
+    """Whether SIGTERM or SIGINT has come.
 
-    def on_signal(_signum: int, _frame: FrameType | None) -> None:
-        stop.set()
+    A plain flag: a handler that set an Event could run while the main thread holds the Event's own lock, and wait for
+    ever.
+    """
 
-    handler: Callable[[int, FrameType | None], None] = on_signal
-    signal.signal(signal.SIGTERM, handler)
-    signal.signal(signal.SIGINT, handler)
-    return stop
+    def __init__(self) -> None:
+        self.asked = False
+
+    def on_signals(self) -> Stop:
+        """Listen from now on."""
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._handle)
+        return self
+
+    def _handle(self, _signum: int, _frame: FrameType | None) -> None:
+        self.asked = True

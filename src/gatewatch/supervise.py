@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
-from types import FrameType
 
 import structlog
 
 from gatewatch.clock import Clock, SystemClock
-from gatewatch.roles import Role, run
+from gatewatch.roles import Role, Stop, run
 from gatewatch.settings import Settings
 
 RESTART_S = 1.0  # wait before the first restart; doubled each time
@@ -49,18 +49,13 @@ def supervise(roles: Sequence[tuple[Role, int]], settings: Settings) -> int:
     for role, processes in roles:
         for index in range(processes):
             children.append(_Child(role, index, port + len(children) if port else 0))
-    stop = context.Event()
-
-    def on_signal(_signum: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, on_signal)
+    stop = Stop().on_signals()
+    pause = threading.Event()  # never set: a wait that a signal interrupts
     code = 0
-    while not stop.is_set() and code == 0:
+    while not stop.asked and code == 0:
         for child in children:
             code = max(code, _tend(child, settings, context, clock))
-        stop.wait(_WATCH_S)
+        pause.wait(_WATCH_S)
     return max(code, _end(children, clock))
 
 

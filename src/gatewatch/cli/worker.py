@@ -22,13 +22,15 @@ def command(
         int, typer.Option(min=0, help="Number of this worker on its host: part of its stable id in the group.")
     ] = 0,
 ) -> None:
-    """Read events from Kafka, detect, decide. Ctrl-C and SIGTERM stop cleanly.
+    """Read events from Kafka, detect, decide, notify, enforce. Ctrl-C and SIGTERM stop cleanly.
 
-    Without --role every role runs as a child process and is started again when it ends by accident; --processes then
-    counts detect processes.
+    Without --role every role that is configured runs as a child process and is started again when it ends by accident;
+    --processes then counts detect processes.
     """
     settings = settings_module.load(config)
     if role is not None and processes == 1:
         raise typer.Exit(run(role, settings, index=index))
     everything = [(Role.INGEST, 1), (Role.DETECT, processes), (Role.DECIDE, 1)]
+    everything += [(Role.NOTIFY, 1)] * (settings.notify is not None)
+    everything += [(Role.ENFORCE, 1)] * (settings.enforce is not None)
     raise typer.Exit(supervise(everything if role is None else [(role, processes)], settings))

@@ -76,7 +76,7 @@ class DetectWorker:
         self._commit_at = clock.monotonic() + COMMIT_S
         self._stats_at = clock.monotonic()
         metrics.detectors({n: (e.detector.scopes, [r.name for r in e.detector.reasons]) for n, e in entries.items()})
-        warm_up(entries)
+        warm_up({n: e for n, e in entries.items() if e.mode(settings.detectors.get(n)) != "off"})
         self._producer = log.producer()
         self._consumer = log.consumer(
             [settings.kafka.topic("routed")], group=f"{settings.kafka.prefix}.detect", member=member

@@ -60,7 +60,12 @@ class EnforceWorker:
     @property
     def local(self) -> bool:
         """Whether only this machine can reach the port."""
-        return self._settings.address[0] in {"127.0.0.1", "::1", "localhost"}
+        return self.address[0] in {"127.0.0.1", "::1", "localhost"}
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port that gateways ask."""
+        return self._settings.address
 
     @property
     def assigned(self) -> int:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from gatewatch.records import Alert, Mode, Status
+from gatewatch.records import Alert, Mode
 
 # Alerts remembered for each receiver; an older one that changes again is told as a new message.
 CAPACITY = 50_000
@@ -22,7 +22,6 @@ class Why(StrEnum):
     REPEATED = "repeated"  # this revision or a later one was delivered
     OLD = "old"
     UNWANTED = "unwanted"  # not this receiver's severity or project
-    UNHEARD = "unheard"  # it resolved before the receiver was ever told of it
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -67,13 +66,11 @@ class Sent:
             return Why.SHADOW
         if revision >= alert.revision:
             return Why.REPEATED
-        if alert.status is Status.RESOLVED and revision < 0:
-            return Why.UNHEARD
-        if not wanted and revision < 0:
+        if revision >= 0:  # what was opened must be closed, whatever happened since
+            return None
+        if not wanted:
             return Why.UNWANTED
-        if now - alert.last_ts > OLD_S and alert.status is not Status.RESOLVED:
-            return Why.OLD
-        return None
+        return Why.OLD if now - alert.last_ts > OLD_S else None
 
     def _told(self, receiver: str, alert: Alert) -> tuple[int, str | None]:
         told = self._last.get(receiver)

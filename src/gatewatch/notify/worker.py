@@ -15,6 +15,7 @@ import structlog
 from pydantic import ValidationError
 
 from gatewatch.clock import Clock
+from gatewatch.errors import ConfigError
 from gatewatch.log.base import Chunk, Log, TopicPartition
 from gatewatch.notify.base import Attempt, Receiver
 from gatewatch.notify.delivery import Delivery, Job
@@ -36,7 +37,7 @@ def receivers(settings: NotifySettings, clock: Clock) -> list[Receiver]:
     """Those that are configured.
 
     Raises:
-        ConfigError: a secret is not where the settings say.
+        ConfigError: there is none, or a secret is not where the settings say.
     """
     made: list[Receiver] = []
     if (slack := settings.slack) is not None:
@@ -49,6 +50,8 @@ def receivers(settings: NotifySettings, clock: Clock) -> list[Receiver]:
     if (hook := settings.webhook) is not None:
         secret = read_secret("notify.webhook.secret", hook.secret_env, hook.secret_file) if hook.signed else None
         made.append(Webhook(hook.url, secret, clock, envelope=hook.envelope))
+    if not made:
+        raise ConfigError("notify", "name at least one of slack, pagerduty, alertmanager, webhook")
     return made
 
 
