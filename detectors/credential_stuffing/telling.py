@@ -69,6 +69,8 @@ def write(hit: Any, reason: int, nats: float, row: Any, site: Any, common: Any, 
     elif reason in (CRACKING, BROKEN):
         slot = _slot_of(row, fingerprint(attempt.pair)) if reason == BROKEN else longest(row)
         hit.since = row.slot_since[slot]
+        if reason == CRACKING and row.w > 0.0:  # its other names belong to it
+            hit.since = min(hit.since, row.since)
         hit.observed, hit.expected = row.streak[slot], PEOPLE_B / (PEOPLE_A - 1.0)
         hit.detail[0], hit.detail[1] = row.streak[slot], max(1.0, row.ok_day)
     elif reason == TAKEOVER:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
 import numpy.typing as npt
 
 from gatewatch.events.batch import Batch
@@ -69,6 +70,13 @@ def bytes_of(arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, bytes]:
 
 
 def stream(entry: Entry) -> Batch:
-    """The kit's traffic, then the events of the folder's attack cases: something to find for any detector."""
-    own = [batch_of(case.events) for case in cases(entry) if case.attack]
-    return traffic.joined(traffic.calm(), traffic.attack(first_offset=2000), *own)
+    """The kit's traffic, then the events of the folder's attack cases, one after the other: something for anybody."""
+    parts = [traffic.calm(), traffic.attack(first_offset=2000)]
+    now = traffic.START + traffic.CALM_S + traffic.ATTACK_S
+    for case in cases(entry):
+        if case.attack:
+            shift = now - min(event.ts for event in case.events)
+            events = [msgspec.structs.replace(event, ts=event.ts + shift) for event in case.events]
+            parts.append(batch_of(events, first_offset=sum(part.n for part in parts)))
+            now = max(event.ts for event in events)
+    return traffic.joined(*parts)
