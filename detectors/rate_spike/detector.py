@@ -139,9 +139,9 @@ class RateSpike(Detector):
 
     Cost: about 0.25 us a row with both roles, all measures. Memory: 337 bytes a key, fixed at the start.
 
-    Sources: algorithms A. Gamma-Poisson tail as in Farrington-Flexible outbreak surveillance (Noufaily et al. 2013), and
-    its re-weighting of past outbreaks as the freeze; CUSUM of negative binomial counts (Hoehle and Paul 2008);
-    Chernoff 1952; winsorising and pooled moments are textbook.
+    Sources: Gamma-Poisson tails and the re-weighting of past outbreaks (here the freeze) as in Farrington-Flexible
+    surveillance (Noufaily et al. 2013); CUSUM of negative binomial counts (Hoehle and Paul 2008); Chernoff 1952;
+    winsorising and pooled moments are textbook.
     """
 
     name = "rate_spike"
@@ -161,11 +161,13 @@ class RateSpike(Detector):
         self._tables = (KeyTable(rows, KEY, authenticated_only=True), KeyTable(rows, KEY))
         self._pools = fresh_pool(len(self.scopes))
         self._params = _params(config, context)
+        self._rows = np.zeros(1, np.int64)  # rows of whatever kind, to tell "blind" from "warming"
         self._found = np.zeros(1, FOUND)
         self._hits = Hits.empty(0)
 
     def process(self, batch: Batch) -> Hits:
         """Score each row, then learn from it."""
+        self._rows[0] += batch.n
         room = batch.n * len(self.scopes)
         self._hits = self._hits.fitting(room)
         if len(self._found) <= room:
@@ -190,7 +192,7 @@ class RateSpike(Detector):
         index = self.scopes.index(scope)
         pool = self._pools[index]
         if pool["seen"] == 0:
-            return Opinion.BLIND if self._pools["seen"].any() else Opinion.WARMING
+            return Opinion.BLIND if self._rows[0] else Opinion.WARMING
         at = self._tables[index].row_of(key)
         if at < 0:
             return Opinion.WARMING
@@ -209,7 +211,7 @@ class RateSpike(Detector):
             for scope, table in zip(self.scopes, self._tables, strict=True)
             for name, array in table.snapshot().items()
         }
-        return {**arrays, "pools": self._pools.copy()}
+        return {**arrays, **{name: array.copy() for name, array in self._own_arrays().items()}}
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Become what :meth:`snapshot` saved.
@@ -217,13 +219,18 @@ class RateSpike(Detector):
         Raises:
             StateError: another version or capacity.
         """
-        pools = arrays.get("pools")
-        if pools is None or pools.shape != self._pools.shape or pools.dtype != self._pools.dtype:
-            raise StateError("rate_spike: 'pools' in the snapshot does not fit (another version)")
+        for name, mine in self._own_arrays().items():
+            theirs = arrays.get(name)
+            if theirs is None or theirs.shape != mine.shape or theirs.dtype != mine.dtype:
+                raise StateError(f"rate_spike: {name!r} in the snapshot does not fit (another version)")
         for scope, table in zip(self.scopes, self._tables, strict=True):
             prefix = f"{scope.value}/"
             table.restore({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
-        self._pools[...] = pools
+        for name, mine in self._own_arrays().items():
+            mine[...] = arrays[name]
+
+    def _own_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {"pools": self._pools, "rows": self._rows}
 
     def tables(self) -> dict[str, TableStats]:
         """The tables of principals and of addresses."""
@@ -236,7 +243,7 @@ class RateSpike(Detector):
     def warm_up(cls) -> None:
         """Compile by running over no rows. Cost: about 12 s once, then 0.1 s from the cache on disk."""
         detector = cls(Config(keys_total=8), Context(HashSeed(0, 0), partitions=1, alarms_per_day=1.0))
-        detector._run(Inputs(*(_frozen(np.zeros(0, dtype)) for dtype in _DTYPES)))  # noqa: SLF001 - its own class
+        detector._run(Inputs(*(_frozen(np.zeros(0, dtype)) for dtype in _DTYPES)))
 
 
 _DTYPES = (

@@ -31,15 +31,15 @@ def _window(finding: RawFinding, *, new: bool) -> Explanation:
     count, mean, r = d["count"], d["mean"], d["r"]
     plain = tail_nats(count, mean / d["season"], r)
     window = _duration(finding.window_s)
+    usual_mean = _number(mean / d["season"] * d["rate_per_count"])
     parts = [
+        Contribution("window", plain, f"{_number(finding.observed)} {unit} over {window}, the mean is {usual_mean}"),
         Contribution(
-            "window", plain, f"{_number(finding.observed)} {unit} over {window} where the usual mean is "
-            f"{_number(mean / d['season'] * d['rate_per_count'])}",
+            "season",
+            finding.nats + d["handicap_nats"] - plain,
+            f"this hour of the week has {d['season']:.2f} times the mean",
         ),
-        Contribution(
-            "season", finding.nats + d["handicap_nats"] - plain, f"this hour of the week has {d['season']:.2f} times the mean"
-        ),
-    ]  # fmt: skip
+    ]
     if new:
         parts.append(Contribution("peers", -d["handicap_nats"], "a new key, held against its peers: less certain"))
     least = max(count_at(finding.threshold_nats + d["handicap_nats"], mean, r), d["least_count"])
@@ -57,10 +57,11 @@ def _sustained(finding: RawFinding) -> Explanation:
     mean, r = d["bucket_mean"], d["r"]
     log_ratio = math.log((r + CUSUM_RATIO * mean) / (r + mean))
     neutral = r * log_ratio / (math.log(CUSUM_RATIO) - log_ratio)  # where cusum_step is 0
-    text = f"{_number(finding.observed)} {unit} in the last hour, usually {_number(finding.expected)}, for {_duration(finding.window_s)}"
+    usual = _number(finding.expected)
+    text = f"{_number(finding.observed)} {unit} in the last hour, usually {usual}: for {_duration(finding.window_s)}"
     return Explanation(
         contributions=(Contribution("excess", finding.nats, text),),
-        baseline=f"usually {_number(finding.expected)} {unit} at this hour ({_baseline(d['age_days'])})",
+        baseline=f"usually {usual} {unit} at this hour ({_baseline(d['age_days'])})",
         counterfactual=f"would not have fired had it stayed below {_number(neutral * d['rate_per_count'])} {unit}",
     )
 

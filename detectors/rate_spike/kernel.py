@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gatewatch.sdk import AuthCode, Head, Role, find_or_admit, hold, kernel, used_rows
 
-from .layout import COST, DAY_S, MEASURES, REQUESTS, SCALES, TAU_S, TOKENS, Inputs
+from .layout import DAY_S, MEASURES, REQUESTS, SCALES, TAU_S, Inputs
 from .learn import EXCURSION_S, close_bucket, in_excursion, mean_call
 from .pool import add_call, advance_pool, hour_of_week, reach
 from .score import score, tell
@@ -23,6 +23,7 @@ VALUE_MAX = 1e9  # tokens or dollars of one call; what is larger is a unit error
 WHO, WHERE = int(Role.WHO), int(Role.WHERE)
 UNKNOWN, SUCCESS = int(AuthCode.UNKNOWN), int(AuthCode.SUCCESS)
 
+AUTHENTICATED_ONLY, ANYBODY = True, False  # who gets a row
 Records = npt.NDArray[np.void]
 
 
@@ -51,29 +52,32 @@ def process(
         if blocked[i] == 1 or not math.isfinite(t):
             continue  # ours: it teaches nothing
         who, where = principal[i], ip[i]
-        success = who != 0 and (auth[i] == SUCCESS or (auth[i] == UNKNOWN and status[i] < 400))
+        success = who != 0 and _served(auth[i], status[i])
         values = (1.0, _total(tokens_in[i], tokens_out[i]), _clean(cost[i]))  # in the order of measures
         if role[i] & WHO and who != 0:
             advance_pool(who_pool, t, used_rows(principals), p)
-            row, new = find_or_admit(principals, who, t, success, True)
+            row, new = find_or_admit(principals, who, t, success, AUTHENTICATED_ONLY)
             if row >= 0:
                 told = _visit(principal_rows[row], new, t, values, who_pool, p, found[n])
+                found[n].row, found[n].scope = i, 0
                 if told or principals.held[row] == 1:
                     hold(principals, row, told or not _calm(principal_rows[row]))
-                if told:
-                    found[n].row, found[n].scope = i, 0
-                    n += 1
+                n += 1 if told else 0
         if role[i] & WHERE and where != 0:
             advance_pool(where_pool, t, used_rows(ips), p)
-            row, new = find_or_admit(ips, where, t, success, False)
+            row, new = find_or_admit(ips, where, t, success, ANYBODY)
             if row >= 0:
                 told = _visit(ip_rows[row], new, t, values, where_pool, p, found[n])
+                found[n].row, found[n].scope = i, 1
                 if told or ips.held[row] == 1:
                     hold(ips, row, told or not _calm(ip_rows[row]))
-                if told:
-                    found[n].row, found[n].scope = i, 1
-                    n += 1
+                n += 1 if told else 0
     return n
+
+
+@kernel
+def _served(auth: int, status: int) -> bool:
+    return auth == SUCCESS or (auth == UNKNOWN and status < 400)
 
 
 @kernel
@@ -132,7 +136,7 @@ def _clear(key: Any, pool: Any, t: float) -> None:
 @kernel
 def _advance(key: Any, pool: Any, t: float, p: Any) -> bool:
     """Bring a row's counts and exposures to ``t``, a later time; whether a bucket was closed on the way."""
-    closes = math.floor(t / p.bucket_s) > math.floor(key.last / p.bucket_s)
+    closes = bool(math.floor(t / p.bucket_s) > math.floor(key.last / p.bucket_s))
     if closes:
         close_bucket(key, pool, t, p)
     season = pool.season[hour_of_week(t)]

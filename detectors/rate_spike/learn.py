@@ -33,7 +33,7 @@ def per_count(key: Any, pool: Any, m: int) -> float:
     """
     if m == REQUESTS:
         return 1.0
-    return mean_call(key, pool, m) * pool.noise[m]
+    return float(mean_call(key, pool, m) * pool.noise[m])
 
 
 @kernel
@@ -41,7 +41,7 @@ def mean_call(key: Any, pool: Any, m: int) -> float:
     """Tokens or cost of this key's usual call, else of anybody's; 0 where nobody knows."""
     if key.a_base[REQUESTS] >= KNOWN_EVENTS and key.a_base[m] > 0.0:
         return float(key.a_base[m]) / float(key.a_base[REQUESTS])
-    return pool.per_call[m]
+    return float(pool.per_call[m])
 
 
 @kernel
@@ -49,8 +49,8 @@ def own_rate(key: Any, pool: Any, m: int, unit: float) -> float:
     """A key's own counts a second (of season 1), with half an event at its peers' rate before them."""
     events = key.a_base[m] / unit
     if pool.peer_rate[m] > 0.0:
-        return (events + PRIOR_EVENTS) / (key.e_base + PRIOR_EVENTS * unit / pool.peer_rate[m])
-    return events / key.e_base if key.e_base > 0.0 else 0.0
+        return float((events + PRIOR_EVENTS) / (key.e_base + PRIOR_EVENTS * unit / pool.peer_rate[m]))
+    return float(events / key.e_base) if key.e_base > 0.0 else 0.0
 
 
 @kernel
@@ -118,7 +118,7 @@ def _learn(
     add_peer(pool, m, rate * unit, 1.0 + gap / p.bucket_s)
     if m == REQUESTS and age >= SEASON_AGE_S:
         _teach_season(pool, end, taught, rate, width, gap, p)
-    return unit * taught
+    return float(unit * taught)
 
 
 @kernel
@@ -127,19 +127,19 @@ def _gate(key: Any, pool: Any, m: int, x: float, mean: float, r: float, end: flo
     slow = key.cusum[m] > pool.slow_threshold
     if not (slow or in_excursion(key, m, end) or chernoff(x, mean, r) > p.freeze_nats):
         key.frozen_since[m] = 0
-        return min(x, winsor_cap(mean, r))
+        return float(min(x, winsor_cap(mean, r)))
     if key.frozen_since[m] == 0:
         key.frozen_since[m] = max(1.0, end)
     if end - key.frozen_since[m] < p.release_after_s:
-        return min(x, mean)
+        return float(min(x, mean))
     # Nobody has said anything for a day: the baseline may rise, by release_per_day of itself a day and no faster.
-    return min(x, mean + mean * p.release_per_day * key.e_base / DAY_S)
+    return float(min(x, mean + mean * p.release_per_day * key.e_base / DAY_S))
 
 
 @kernel
 def in_excursion(key: Any, m: int, now: float) -> bool:
     """Whether something learned was told about this measure of late."""
-    return key.told_at[m] > 0 and now - key.told_at[m] < EXCURSION_S
+    return bool(key.told_at[m] > 0 and now - key.told_at[m] < EXCURSION_S)
 
 
 @kernel

@@ -14,9 +14,9 @@ from gatewatch.sdk import kernel
 from .layout import DAY_S, HOURS, LEVELS, MEASURES, SCALES, TAU_S
 
 TICK_S = 10.0  # DESIGN: slow tables are renewed at 10 s ticks
-POOL_TAU_S = (
-    3 * DAY_S / math.log(2)
-)  # pooled sums forget by half in 3 days: a day of them is plenty, and a season not yet known must not widen spreads for weeks
+# Pooled sums forget by half in 3 days: that is plenty of counts, and a season that was not yet known must not widen
+# spreads for weeks.
+POOL_TAU_S = 3 * DAY_S / math.log(2)
 SEASON_TAU_S = 28 * DAY_S / math.log(2)  # four weeks (algorithms A): each hour of the week is seen four times
 SEASON_SHRINK = 20.0  # key-hours at which a cell is believed by half: n / (n + 20) (algorithms A)
 R_MAX = 200.0  # clamp of the spread (algorithms A)
@@ -31,7 +31,7 @@ HOUR_S = 3600.0
 @kernel
 def hour_of_week(t: float) -> int:
     """0 to 167; hour 0 is Thursday 00:00 UTC, as the epoch began. Only differences matter."""
-    return int(math.floor(t / HOUR_S)) % HOURS
+    return math.floor(t / HOUR_S) % HOURS
 
 
 @kernel
@@ -48,7 +48,7 @@ def _season_integral(pool: Any, t: float) -> float:
     cell = int(within)
     before = pool.season_until[cell]
     part = (within - cell) * (pool.season_until[cell + 1] - before)
-    return HOUR_S * (weeks * pool.season_until[HOURS] + before + part)
+    return float(HOUR_S * (weeks * pool.season_until[HOURS] + before + part))
 
 
 @kernel
@@ -203,7 +203,7 @@ def _believable(pool: Any, m: int, j: int, y: float, mean: float) -> float:
     """The count, cut at five standard deviations, or three lumps where those are more."""
     lump = pool.lump[m, j]
     deviation = math.sqrt(lump * mean + mean * mean / pool.spread[m, j])
-    return min(y, mean + max(BELIEVABLE * deviation, 3.0 * lump))
+    return float(min(y, mean + max(BELIEVABLE * deviation, 3.0 * lump)))
 
 
 @kernel

@@ -19,6 +19,7 @@ from .tail import GATE_NATS, chernoff, tail_nats
 # Kinds of finding; a reason's code is kind * MEASURES + measure
 BURST, SUSTAINED, RAMP, NEW_KEY, LIMIT = 0, 1, 2, 3, 4
 LIMIT_NATS = 12.0  # of a plain limit just reached, growing with the excess: as surprising as what freezes
+KNOWN, YOUNG = True, False
 RAMP_AGE_S = 7 * DAY_S  # an anchor younger than this is the baseline itself
 FIRST_DAY_R = 20.0  # before a whole day was seen, a daily cycle of a factor 3 must not be a burst (it has 8.6 nats)
 REPEAT_RATIO = 1.5  # an excursion that grew by so much is told again after repeat_s
@@ -39,13 +40,13 @@ def score(key: Any, pool: Any, m: int, season: float, closed: bool, p: Any, best
     if age >= p.young_s and events >= KNOWN_EVENTS:
         session = pool.session if events < p.min_events else 0.0
         r_cap = min(events + PRIOR_EVENTS, FIRST_DAY_R if age < DAY_S else math.inf)
-        _against_windows(key, pool, m, season, rate, session, r_cap, unit, True, p, best)
+        _against_windows(key, pool, m, season, rate, session, r_cap, unit, KNOWN, p, best)
         if closed:
             _slow_evidence(key, pool, m, season, rate, events + PRIOR_EVENTS, unit, p, best)
             _against_anchor(key, pool, m, unit, p, best)
     elif pool.known_keys >= p.min_peers and pool.peer_high[m] > 0.0:
         rate = max(rate if age >= p.young_s else 0.0, pool.peer_high[m] / unit)
-        _against_windows(key, pool, m, season, rate, pool.session, PRIOR_EVENTS, unit, False, p, best)
+        _against_windows(key, pool, m, season, rate, pool.session, PRIOR_EVENTS, unit, YOUNG, p, best)
 
 
 @kernel
