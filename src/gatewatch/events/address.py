@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 _MAPPED = bytes(10) + b"\xff\xff"  # IPv4 inside IPv6, RFC 4291 2.5.5.2
+_NO_ADDRESS = (OSError, ValueError)  # the second for a zero byte or half a surrogate pair, which JSON can carry
 
 
 def canonical_ip(text: str) -> str | None:
@@ -49,10 +50,19 @@ def client_of(chain: str, trusted_hops: int = 0) -> str | None:
     return canonical_ip(entries[max(at, 0)])
 
 
+def forwarded_client(chain: str, trusted_hops: int) -> str | None:
+    """The client's address in a chain without the peer itself, as the header holds it: that peer is one hop already.
+
+    >>> forwarded_client("203.0.113.9, 10.0.0.1", trusted_hops=2), forwarded_client("203.0.113.9", trusted_hops=1)
+    ('203.0.113.9', '203.0.113.9')
+    """
+    return client_of(chain, max(trusted_hops - 1, 0))
+
+
 def _packed(text: str) -> bytes | None:
     try:
         return socket.inet_pton(socket.AF_INET, text)
-    except OSError:
+    except _NO_ADDRESS:
         pass
     bare = text.strip()
     if bare.startswith("["):
@@ -63,6 +73,6 @@ def _packed(text: str) -> bytes | None:
     for family in (socket.AF_INET, socket.AF_INET6):
         try:
             return socket.inet_pton(family, bare)
-        except OSError:
+        except _NO_ADDRESS:
             continue
     return None

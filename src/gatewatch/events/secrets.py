@@ -7,11 +7,14 @@ import math
 import re
 from collections import Counter
 
-# Prefixes by which vendors make their secrets recognisable
+# Prefixes by which vendors make their secrets recognisable; those that are also words need a digit behind them
 _PREFIX = re.compile(
-    r"(?:sk|pk|rk|ak)[-_](?=.{12})|gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|xapp-|AIza|ya29\.|hf_|nvapi-|gsk_|eyJ[\w-]{6}"
+    r"(?:sk|rk)[-_](?=.{12})|(?:pk|ak|key|tok)[-_](?=.{12})(?=.*\d)(?=\S+$)|sk-ant-|gh[pousr]_|github_pat_|glpat-"
+    r"|xox[abeoprs]-|xapp-|AIza|ya29\.|hf_|nvapi-|gsk_|r8_|pplx-|xai-|npm_|shpat_|dop_v1_|SG\.|whsec_|eyJ[\w-]{6}"
 )
 _SCHEME = re.compile(r"(?:bearer|basic|token|apikey|api-key|key)\s+", re.IGNORECASE)
+# A scheme and one word that is long enough for a secret: "Bearer x..." is one, "Key Account Manager" is not
+_WITH_SCHEME = re.compile(r"(?:(?:bearer|basic)\s+\S+|(?:token|apikey|api-key|key)\s+\S{16,})\s*", re.IGNORECASE)
 _HEX = re.compile(r"[0-9a-fA-F-]+")
 _TOKEN = re.compile(r"[A-Za-z0-9_\-+/=.~]{24,}")
 _HASHED = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
@@ -20,14 +23,25 @@ _RANDOM_BITS = 3.9
 
 
 def hash_secret(text: str) -> str:
-    """``sha256:`` and the hash of a secret; what is a SHA-256 already passes. An auth scheme before it is taken off.
+    """``sha256:`` and the hash of a secret, whatever it looks like. An auth scheme before it is taken off.
 
     >>> hash_secret("Bearer abc") == hash_secret("abc")
     True
     """
     bare = _SCHEME.sub("", text.strip(), count=1)
-    hashed = _HASHED.fullmatch(bare)
-    return "sha256:" + (hashed[1].lower() if hashed else hashlib.sha256(bare.encode(errors="replace")).hexdigest())
+    return "sha256:" + hashlib.sha256(bare.encode(errors="replace")).hexdigest()
+
+
+def hashed_id(text: str) -> str:
+    """The same for a field that holds a hash by its contract: what is a SHA-256 already passes.
+
+    Never for what a client sends: who knows the hash of a key would pass for its owner.
+
+    >>> hashed_id("AB" * 32) == "sha256:" + "ab" * 32
+    True
+    """
+    hashed = _HASHED.fullmatch(text.strip())
+    return "sha256:" + hashed[1].lower() if hashed else hash_secret(text)
 
 
 def looks_secret(text: str) -> bool:
@@ -38,7 +52,7 @@ def looks_secret(text: str) -> bool:
     >>> [looks_secret(t) for t in ("sk-proj-abcdefghijkl", "customer-7", "0f8fad5b-d9cb-469f-a165-70867728950e")]
     [True, False, False]
     """
-    if _PREFIX.match(text) or _SCHEME.match(text):
+    if _PREFIX.match(text) or _WITH_SCHEME.fullmatch(text):
         return True
     if len(text) < 24 or _HEX.fullmatch(text) or not _TOKEN.fullmatch(text):
         return False

@@ -24,6 +24,8 @@ PARSE_BYTES = 1 << 20  # larger bodies are only measured
 _VARIABLE = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[\w.+-]+@[\w.-]+|(?:0x)?(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}|\d+")
 _NAME = re.compile(r"[\w.\-$@/<>*:]{1,64}")  # what a field name looks like; other keys are content in disguise
 
+_REASON = re.compile(r"[A-Za-z_]{1,32}")  # why an answer ended is one word of the model server; anything else is content
+
 
 @dataclass(slots=True)
 class _Walk:
@@ -90,8 +92,8 @@ def add_output(shape: Shape | None, response: Any) -> Shape:
     if not isinstance(first, dict):
         return shape
     reason = first.get("finish_reason") or first.get("stop_reason")
-    if isinstance(reason, str):
-        shape.finish_reason = reason[:NAME_CAP]
+    if isinstance(reason, str) and _REASON.fullmatch(reason):
+        shape.finish_reason = reason
     message = first.get("message")
     if isinstance(message, dict) and "refusal" in message:
         shape.refusal = message["refusal"] is not None

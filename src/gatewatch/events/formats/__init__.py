@@ -41,5 +41,5 @@ def get(name: str, *, source: Source | None = None) -> Format:
     if source is not None and source.map is not None:
         if name != "native":
             raise ConfigError("sources.map", "goes with format native only")
-        return Mapped(source.map)
+        return Mapped(source.map, source.trusted_hops)
     return _FORMATS[name](source.trusted_hops if source is not None else 0)

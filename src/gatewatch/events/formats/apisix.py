@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
+from collections.abc import Iterator
 
 from gatewatch.errors import BadReason, DecodeError
 from gatewatch.events.address import client_of
-from gatewatch.events.event import AccessEvent, Shape
+from gatewatch.events.event import AccessEvent
 from gatewatch.events.formats.base import Format
+from gatewatch.events.formats.bodies import shape_from
+from gatewatch.events.formats.elements import json_elements
 from gatewatch.events.formats.headers import credential_of, lowered
-from gatewatch.events.formats.values import number, status, text, truth
-from gatewatch.events.shape import add_output, shape_of
+from gatewatch.events.formats.values import json_object, number, path_of, status, text, truth, within
 
 _ORIGIN = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"PATCH ", b"OPTIONS ")
 
@@ -23,11 +22,16 @@ class Apisix(Format):
     name = "apisix"
     fields = frozenset({
         "ts", "method", "path", "endpoint", "status", "latency_ms", "ttft_ms", "principal", "credential",
-        "ip", "user_agent", "auth", "model", "features", "bytes_in", "bytes_out", "tokens_in", "tokens_out", "shape",
+        "ip", "user_agent", "model", "model_version", "features", "bytes_in", "bytes_out", "tokens_in", "tokens_out",
+        "shape",
     })  # fmt: skip
 
     def __init__(self, trusted_hops: int = 0) -> None:
         self._hops = trusted_hops
+
+    def elements(self, value: bytes) -> Iterator[bytes]:
+        """As in JSON; a raw request (``meta_format: origin``) is one element, however many lines it has."""
+        return iter([value]) if value.lstrip().startswith(_ORIGIN) else json_elements(value)
 
     def element(self, raw: bytes) -> AccessEvent:
         """One entry."""
@@ -35,48 +39,31 @@ class Apisix(Format):
             raise DecodeError(
                 BadReason.UNSUPPORTED, "meta_format origin holds no time, address or response: use meta_format default"
             )
-        row = msgspec.json.decode(raw)
-        if not isinstance(row, dict):
-            raise DecodeError(BadReason.TYPE, "not a JSON object")
+        row = json_object(raw)
         start_ms = number(row.get("start_time"))
         if start_ms is None:
             raise DecodeError(BadReason.MISSING, "no start_time: a custom log_format needs format native with a map")
-        latency_ms = number(row.get("latency")) or 0.0
-        request, response = _object(row, "request"), _object(row, "response")
+        latency_ms = number(row.get("latency"))
+        request, response, llm = within(row, "request"), within(row, "response"), within(row, "llm_summary")
         headers = lowered(request.get("headers"))
-        llm = _object(row, "llm_summary")
-        consumer = _object(row, "consumer")
         return AccessEvent(
-            ts=(start_ms + latency_ms) / 1000.0,
+            ts=(start_ms + (latency_ms or 0.0)) / 1000.0,
             method=text(request.get("method")),
-            path=_path(text(request.get("uri"))),
+            path=path_of(request.get("uri")) or path_of(request.get("url")),
             endpoint=text(row.get("route_id")),
             status=status(response.get("status")),
             latency_ms=latency_ms,
             ttft_ms=number(llm.get("duration")) if truth(llm.get("stream")) else None,
-            principal=text(consumer.get("username")),
+            principal=text(within(row, "consumer").get("username")),
             credential=credential_of(headers),
             ip=client_of(text(row.get("client_ip")) or "", self._hops),
             user_agent=text(headers.get("user-agent")),
             model=text(llm.get("request_model")) or text(llm.get("model")),
+            model_version=text(llm.get("model")),
             features=["tools"] if truth(llm.get("has_tool_calls")) else None,
             bytes_in=number(request.get("size")),
             bytes_out=number(response.get("size")),
             tokens_in=number(llm.get("prompt_tokens")),
             tokens_out=number(llm.get("completion_tokens")),
-            shape=_shape(request.get("body"), response.get("body")),
+            shape=shape_from(request.get("body"), response.get("body")),
         )
-
-
-def _object(row: dict[str, Any], name: str) -> dict[str, Any]:
-    found = row.get(name)
-    return found if isinstance(found, dict) else {}
-
-
-def _path(uri: str | None) -> str | None:
-    return uri.partition("?")[0].partition("#")[0] if uri is not None else None
-
-
-def _shape(request_body: Any, response_body: Any) -> Shape | None:
-    shape = shape_of(request_body) if request_body not in (None, "") else None
-    return add_output(shape, response_body) if response_body not in (None, "") else shape

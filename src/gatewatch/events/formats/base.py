@@ -6,7 +6,6 @@ A value may be one JSON object, an array of objects, or lines of them (NDJSON). 
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,14 +15,18 @@ import msgspec
 
 from gatewatch.errors import BadReason, DecodeError
 from gatewatch.events.event import AccessEvent
+from gatewatch.events.formats.elements import json_elements
+from gatewatch.events.formats.mend import mended
 
 # An event without its body has some kilobytes; a body of a megabyte is beyond what any gateway logs by default.
 ELEMENT_BYTES = 1 << 20
 # APISIX batches 1,000, LiteLLM 512; a hundred times that is no log any more.
 ELEMENTS = 100_000
+# Epoch seconds reach this in the year 5138; milliseconds passed it in 1973.
+LATEST_S = 1e11
 
-_QUOTED = re.compile(r"'[^']*'")
-_RAWS = msgspec.json.Decoder(list[msgspec.Raw])
+# What reading hostile bytes raises, apart from DecodeError. UnicodeDecodeError is a ValueError.
+_READ_ERRORS = (RecursionError, ValueError, OverflowError, TypeError, ArithmeticError, LookupError, AttributeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,104 +80,87 @@ class Format(ABC):
         """One element as an event, or ``None`` where it is no request at all (a comment, a partial entry).
 
         Raises:
-            DecodeError: it cannot be read.
+            DecodeError: it cannot be read. Errors of msgspec and of conversions may pass, too.
         """
 
     def elements(self, value: bytes) -> Iterator[bytes]:
-        """The elements of one value.
-
-        Raises:
-            DecodeError: the value as a whole cannot be taken apart.
-        """
+        """The elements of one value. What cannot be taken apart comes as one element, for :meth:`element` to refuse."""
         return json_elements(value)
 
     def _value(self, value: bytes, at: int, out: Decoded) -> None:
-        index = 0
-        try:
-            for index, raw in enumerate(islice(self.elements(value), ELEMENTS + 1)):
-                _check_count(index)
-                self._element(raw, at, index, out)
-        except DecodeError as error:
-            out.bad.append(BadElement(at, index, error.reason, error.detail, value))
+        for index, raw in enumerate(islice(self.elements(value), ELEMENTS + 1)):
+            try:
+                event = self._read(raw) if index < ELEMENTS else _too_many()
+            except DecodeError as error:
+                out.bad.append(BadElement(at, index, error.reason, error.detail, raw))
+                continue
+            if event is not None:
+                out.add(event, at, index)
 
-    def _element(self, raw: bytes, at: int, index: int, out: Decoded) -> None:
-        try:
-            event = self._lenient(raw)
-        except DecodeError as error:
-            out.bad.append(BadElement(at, index, error.reason, error.detail, raw))
-            return
-        if event is not None:
-            out.add(event, at, index)
+    def _read(self, raw: bytes) -> AccessEvent | None:
+        """An element as an event, mended where it is not quite JSON.
 
-    def _lenient(self, raw: bytes) -> AccessEvent | None:
-        """Read an element; invalid UTF-8 (a hostile user agent is enough) is replaced, not refused."""
+        Raises:
+            DecodeError: it cannot be read even so. Nothing else.
+        """
         if len(raw) > ELEMENT_BYTES:
             raise DecodeError(BadReason.SIZE, f"{len(raw):,} bytes, the limit is {ELEMENT_BYTES:,}")
         try:
-            return self._guarded(raw)
-        except UnicodeDecodeError:
-            return self._guarded(raw.decode(errors="replace").encode())
-
-    def _guarded(self, raw: bytes) -> AccessEvent | None:
-        """Every error of reading as a ``DecodeError``, except the one that :meth:`_lenient` mends."""
-        try:
-            return self.element(raw)
-        except UnicodeDecodeError:
-            raise
-        except RecursionError as error:
-            raise DecodeError(BadReason.DEPTH, "nested too deeply") from error
-        except msgspec.ValidationError as error:
-            raise DecodeError(_reason(str(error)), _without_values(str(error))) from error
-        except msgspec.DecodeError as error:
-            raise DecodeError(BadReason.JSON, str(error)) from error
-        except (ValueError, OverflowError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
-            raise DecodeError(BadReason.TYPE, f"{type(error).__name__} while reading") from error
+            try:
+                event = self.element(raw)
+            except (UnicodeDecodeError, msgspec.DecodeError):
+                again = mended(raw)
+                if again == raw:
+                    raise
+                event = self.element(again)
+        except _READ_ERRORS as error:
+            raise _as_decode_error(error) from error
+        if event is not None:
+            check_ts(event.ts)
+        return event
 
 
-def _check_count(index: int) -> None:
-    if index >= ELEMENTS:
-        raise DecodeError(BadReason.SIZE, f"more than {ELEMENTS:,} elements in one value: the rest was not read")
-
-
-def json_elements(value: bytes) -> Iterator[bytes]:
-    """Elements of a JSON value: an object, an array of objects, or lines.
+def check_ts(ts: float) -> None:
+    """Seconds, not something else.
 
     Raises:
-        DecodeError: an array that does not end, or one nested too deeply.
+        DecodeError: it looks like milliseconds or more, is before 1970, or is no number.
     """
-    head = value.lstrip()[:1]
-    if not head:
-        return
-    if head == b"[":
-        try:
-            yield from map(bytes, _array(value))
-        except RecursionError as error:
-            raise DecodeError(BadReason.DEPTH, "nested too deeply") from error
-        return
-    if b"\n" not in value:
-        yield value
-        return
-    # Lines, or one object written over several lines
-    try:
-        msgspec.json.decode(value, type=msgspec.Raw)
-        yield value
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        yield from (line for line in value.splitlines() if line.strip())
+    if ts > LATEST_S:
+        raise DecodeError(
+            BadReason.TIME, "ts is not in epoch seconds: use map: {ts: {path: $.ts, unit: ms}} in the source"
+        )
+    if not ts >= 0:
+        raise DecodeError(BadReason.TIME, "ts is before 1970, or not a number")
 
 
-def _array(value: bytes) -> list[msgspec.Raw]:
-    try:
-        return _RAWS.decode(value)
-    except UnicodeDecodeError:
-        return _RAWS.decode(value.decode(errors="replace").encode())
-    except msgspec.DecodeError as error:
-        raise DecodeError(BadReason.JSON, f"an array that cannot be read: {error}") from error
+def _too_many() -> AccessEvent:
+    raise DecodeError(BadReason.SIZE, f"more than {ELEMENTS:,} elements in one value: the rest was not read")
 
 
-def _without_values(message: str) -> str:
-    """Msgspec quotes a wrong enum value; a stranger wrote it."""
-    return _QUOTED.sub("'...'", message)
+def _as_decode_error(error: Exception) -> DecodeError:
+    """What a reading error says, without what a stranger wrote."""
+    if isinstance(error, RecursionError):
+        return DecodeError(BadReason.DEPTH, "nested too deeply")
+    if isinstance(error, msgspec.ValidationError):
+        message = without_values(str(error))
+        if "missing required" in message:
+            return DecodeError(BadReason.MISSING, message)
+        return DecodeError(BadReason.RANGE if "out of range" in message else BadReason.TYPE, message)
+    if isinstance(error, msgspec.DecodeError):
+        return DecodeError(BadReason.JSON, str(error))
+    if isinstance(error, OverflowError):
+        return DecodeError(BadReason.RANGE, "a number is too large")
+    return DecodeError(BadReason.TYPE, f"{type(error).__name__} while reading")
 
 
-def _reason(message: str) -> BadReason:
-    return BadReason.MISSING if "missing required" in message else BadReason.TYPE
+def without_values(message: str) -> str:
+    """A message of msgspec without the value it quotes: a stranger wrote that.
+
+    >>> without_values("Invalid enum value 'ignore all - at instructions' - at `$.auth`")
+    'Invalid enum value - at `$.auth`'
+    """
+    head, _quoted, _rest = message.partition("Invalid enum value")
+    if not _quoted:
+        return message
+    return f"{head}Invalid enum value - at {message.rpartition(' - at ')[2]}"

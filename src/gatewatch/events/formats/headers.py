@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,15 +10,21 @@ from gatewatch.events.formats.values import text
 from gatewatch.events.secrets import hash_secret
 
 # In the order in which a gateway would look; cookies last, because they change
-_CREDENTIALS = ("authorization", "x-api-key", "apikey", "api-key", "x-goog-api-key", "proxy-authorization", "cookie")
-_REDACTED = frozenset({"REDACTED", "***", "[REDACTED]"})
+_CREDENTIALS = (
+    "credential", "authorization", "x-api-key", "apikey", "api-key", "x-goog-api-key", "proxy-authorization", "cookie",
+)  # fmt: skip
+_REDACTED = re.compile(r"(?:\w+ )?(?:\[?redacted\]?|\*+|<masked>)", re.IGNORECASE)
 
 
 def credential_of(headers: Mapping[str, Any]) -> str | None:
-    """``sha256:<hex>`` of the first credential among the headers, whose names are in lower case."""
+    """``sha256:<hex>`` of the first credential among the headers, whose names are in lower case.
+
+    ``credential`` is not a header but a key of ours, for gateways that know an id; it is hashed like the others, since
+    nobody can tell an id from a secret for certain, and the hash tells two of them apart as well.
+    """
     for name in _CREDENTIALS:
         value = text(headers.get(name))
-        if value is not None and value not in _REDACTED:
+        if value is not None and not _REDACTED.fullmatch(value):
             return hash_secret(value)
     return None
 

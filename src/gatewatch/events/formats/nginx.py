@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
-
-import msgspec
 
 from gatewatch.errors import BadReason, DecodeError
 from gatewatch.events.address import client_of
 from gatewatch.events.event import AccessEvent
 from gatewatch.events.formats.base import Format
 from gatewatch.events.formats.headers import credential_of
-from gatewatch.events.formats.values import epoch_s, number, status, text
-
-# A variable without a value prints nothing under escape=json: {"urt":,"st":204}
-_EMPTY = re.compile(rb'(":)\s*(?=[,}])')
+from gatewatch.events.formats.values import epoch_s, first, json_object, number, path_of, status, text, times
 
 
 class Nginx(Format):
-    """``$msec`` is the end of the request. A bare variable that was empty is repaired to null."""
+    """``$msec`` is the end of the request. A bare variable that was empty (``"urt":,``) is mended to null."""
 
     name = "nginx"
     fields = frozenset({
         "ts", "request_id", "method", "path", "endpoint", "status", "latency_ms", "ttft_ms", "principal", "credential",
-        "account", "ip", "user_agent", "auth", "model", "bytes_in", "bytes_out",
+        "account", "project", "ip", "country", "user_agent", "ja4", "model", "bytes_in", "bytes_out",
     })  # fmt: skip
 
     def __init__(self, trusted_hops: int = 0) -> None:
@@ -32,69 +26,47 @@ class Nginx(Format):
 
     def element(self, raw: bytes) -> AccessEvent:
         """One line."""
-        row = _repaired(raw)
-        code = status(_first(row, "st", "status"))
-        user = text(_first(row, "user", "remote_user"))
-        seconds = number(_first(row, "rt", "request_time"))
-        upstream = number(_first(row, "uht", "upstream_header_time"))
-        uri = text(_first(row, "uri", "request_uri", "path")) or _from_request(text(row.get("request")), 1)
+        row = json_object(raw)
+        end = first(row, "ts", "msec", "time_iso8601", "time", "timestamp")
+        if end is None:
+            raise DecodeError(BadReason.MISSING, 'no time: log "ts":$msec')
+        code = status(first(row, "st", "status"))
+        user = text(first(row, "user", "remote_user"))
+        request = (text(row.get("request")) or "").split(" ")
         failed = code == 401
         return AccessEvent(
-            ts=_end(row),
-            request_id=text(_first(row, "rid", "request_id")),
-            method=text(_first(row, "m", "method", "request_method")) or _from_request(text(row.get("request")), 0),
-            path=uri.partition("?")[0].partition("#")[0] if uri is not None else None,
-            endpoint=text(_first(row, "endpoint", "route")),
+            ts=epoch_s(end),
+            request_id=text(first(row, "rid", "request_id")),
+            method=text(first(row, "m", "method", "request_method")) or text(request[0]),
+            path=path_of(first(row, "uri", "request_uri", "path") or (request[1] if len(request) > 1 else None)),
+            endpoint=text(first(row, "endpoint", "route")),
             status=code,
-            latency_ms=seconds * 1000.0 if seconds is not None else None,
-            ttft_ms=upstream * 1000.0 if upstream is not None else None,
-            principal=text(_first(row, "principal", "consumer")) or (None if failed else user),
+            latency_ms=times(number(first(row, "rt", "request_time")), 1000.0),
+            ttft_ms=times(number(first(row, "uht", "upstream_header_time")), 1000.0),
+            principal=text(first(row, "principal", "consumer")) or (None if failed else user),
             credential=_credential(row),
             account=text(row.get("account")) or (user if failed else None),
+            project=text(row.get("project")),
             ip=self._address(row),
-            user_agent=text(_first(row, "ua", "http_user_agent", "user_agent")),
+            country=text(row.get("country")),
+            user_agent=text(first(row, "ua", "http_user_agent", "user_agent")),
+            ja4=text(row.get("ja4")),
             model=text(row.get("model")),
-            bytes_in=number(_first(row, "in", "request_length")),
-            bytes_out=number(_first(row, "out", "bytes_sent", "body_bytes_sent")),
+            bytes_in=number(first(row, "in", "request_length")),
+            bytes_out=number(first(row, "out", "bytes_sent", "body_bytes_sent")),
         )
 
     def _address(self, row: dict[str, Any]) -> str | None:
         """The peer; or with ``trusted_hops`` the entry of X-Forwarded-For that our own proxies vouch for."""
-        chain = text(_first(row, "xff", "http_x_forwarded_for"))
+        chain = text(first(row, "xff", "http_x_forwarded_for"))
         if self._hops and chain is not None:
-            return client_of(chain, self._hops - 1)
-        return client_of(text(_first(row, "ip", "remote_addr")) or "")
-
-
-def _repaired(raw: bytes) -> dict[str, Any]:
-    try:
-        row = msgspec.json.decode(raw)
-    except msgspec.DecodeError:
-        row = msgspec.json.decode(_EMPTY.sub(rb"\1null", raw))
-    if not isinstance(row, dict):
-        raise DecodeError(BadReason.TYPE, "not a JSON object")
-    return row
-
-
-def _first(row: dict[str, Any], *names: str) -> Any:
-    return next((row[name] for name in names if name in row), None)
-
-
-def _end(row: dict[str, Any]) -> float:
-    value = _first(row, "ts", "msec", "time_iso8601", "time", "timestamp")
-    if text(value) is None:
-        raise DecodeError(BadReason.MISSING, 'no time: log "ts":$msec')
-    return epoch_s(value)
-
-
-def _from_request(request: str | None, part: int) -> str | None:
-    parts = (request or "").split(" ")
-    return parts[part] if len(parts) > part and parts[part] else None
+            return client_of(chain, self._hops - 1)  # the peer, our last proxy, is not in the chain
+        return client_of(text(first(row, "ip", "remote_addr")) or "")
 
 
 def _credential(row: dict[str, Any]) -> str | None:
-    """Headers that somebody logs although they should not: hashed."""
+    """An id under ``credential``, hashed if it is a secret; else headers that are logged, hashed always."""
     headers = {
         name.removeprefix("http_").replace("_", "-"): value for name, value in row.items() if name.startswith("http_")
     }
-    return credential_of(headers)
+    return credential_of({**headers, "credential": row.get("credential")})

@@ -3,46 +3,98 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from math import isfinite
 from typing import Any
+
+import msgspec
 
 from gatewatch.errors import BadReason, DecodeError
 
 _ABSENT = frozenset({"", "-", "null", "None"})
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
-_SPLIT = re.compile(r"\s*[,:]\s+|\s+[,:]\s*|,")
+_SPLIT = re.compile(r"\s*[,:]\s*")
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")  # scheme, user, password, host, port
+
+
+def json_object(raw: bytes) -> dict[str, Any]:
+    """One JSON object.
+
+    Raises:
+        DecodeError: it is JSON, but no object. Errors of msgspec pass.
+    """
+    row = msgspec.json.decode(raw)
+    if not isinstance(row, dict):
+        raise DecodeError(BadReason.TYPE, "not a JSON object")
+    return row
+
+
+def within(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The object at the end of a path of keys; an empty one where there is none."""
+    found: Any = row
+    for name in names:
+        found = found.get(name) if isinstance(found, Mapping) else None
+    return found if isinstance(found, dict) else {}
+
+
+def first(row: Mapping[str, Any], *names: str) -> Any:
+    """The value of the first key that has one; absent in whatever spelling does not count."""
+    for name in names:
+        value = row.get(name)
+        if value is not None and not (isinstance(value, str) and value in _ABSENT):
+            return value
+    return None
 
 
 def text(value: Any) -> str | None:
     """A string, or ``None`` where nothing stands: "-", "", null and a missing key are the same. Lists: the last."""
     if isinstance(value, list):
         value = value[-1] if value else None
-    if value is None or isinstance(value, bool):
-        return None
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return None  # an object where a name should be may hold anything
     if not isinstance(value, str):
         value = str(value)
     return None if value in _ABSENT else value
 
 
+def path_of(uri: Any) -> str | None:
+    """The path of a request's target, without query, fragment, or the origin of an absolute one.
+
+    >>> [path_of(u) for u in ("/v1/models?key=AIza", "https://u:p@api.example.test/v1", "-")]
+    ['/v1/models', '/v1', None]
+    """
+    found = text(uri)
+    if found is None:
+        return None
+    if "://" in found:
+        found = _ORIGIN.sub("", found, count=1) if _ORIGIN.match(found) else found
+    return found.partition("?")[0].partition("#")[0] or "/"
+
+
 def number(value: Any) -> float | None:
-    """A finite number that is not negative; of a list in text ("0.005, -") the last usable element."""
+    """A finite number that is not negative; of a list, or one in text ("0.005, -"), the last usable element."""
     if isinstance(value, bool) or value is None:
         return None
     if isinstance(value, (int, float)):
-        return float(value) if isfinite(value) and value >= 0 else None
+        return _finite(value)
     if isinstance(value, list):
-        usable = [n for v in value if (n := number(v)) is not None]
+        usable = [n for v in value if not isinstance(v, list) and (n := number(v)) is not None]
         return usable[-1] if usable else None
     if not isinstance(value, str):
         return None
-    for part in reversed(_SPLIT.split(value.strip())):
-        try:
-            found = float(part)
-        except ValueError:
-            continue
-        return found if isfinite(found) and found >= 0 else None
-    return None
+    found = _finite(value)
+    if found is not None or ("," not in value and ":" not in value):
+        return found
+    return next((n for part in reversed(_SPLIT.split(value.strip())) if (n := _finite(part)) is not None), None)
+
+
+def _finite(value: float | str) -> float | None:
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if isfinite(found) and found >= 0 else None
 
 
 def status(value: Any) -> int | None:
@@ -55,8 +107,13 @@ def truth(value: Any) -> bool | None:
     """Yes or no in the spellings that logs have."""
     if isinstance(value, bool):
         return value
-    word = str(value).strip().lower()
+    word = str(value).strip().lower() if isinstance(value, (str, int, float)) else ""
     return True if word in _TRUE else False if word in _FALSE else None
+
+
+def times(value: float | None, factor: float) -> float | None:
+    """A number in another unit, absent if it is absent."""
+    return value * factor if value is not None else None
 
 
 def epoch_s(value: Any) -> float:
@@ -67,13 +124,24 @@ def epoch_s(value: Any) -> float:
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
+    found = text(value)
+    if found is None:
+        raise DecodeError(BadReason.TIME, "the time is neither a number nor ISO 8601")
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        return float(found)
+    except ValueError:
         pass
     try:
-        # fromisoformat reads at most microseconds before Python 3.12's successors agree on more
-        at = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", str(value).strip()))
-    except ValueError as error:
+        # Nanoseconds are more than Python's time holds
+        at = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", found.strip()[:64]))
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
         raise DecodeError(BadReason.TIME, "the time is neither a number nor ISO 8601") from error
-    return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
+
+
+def maybe_epoch_s(value: Any) -> float | None:
+    """The same where a time may be missing or unreadable, and the event is worth having without it."""
+    try:
+        return epoch_s(value)
+    except DecodeError:
+        return None
