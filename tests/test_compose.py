@@ -23,8 +23,8 @@ MOUNTED = "/etc/gatewatch/gatewatch.yaml"
 PORT = "9108"
 METRICS = {spec.name for spec in SPECS}
 KNOWN_KEYS = {
-    "build", "cap_drop", "command", "depends_on", "environment", "healthcheck", "hostname", "image", "ports", "profiles",
-    "read_only", "restart", "security_opt", "stop_grace_period", "tmpfs", "volumes",
+    "build", "cap_drop", "command", "depends_on", "environment", "healthcheck", "hostname", "image", "ports",
+    "profiles", "read_only", "restart", "security_opt", "stop_grace_period", "tmpfs", "volumes",
 }  # fmt: skip
 
 
