@@ -1,8 +1,7 @@
-"""Codes of scopes, kinds of values and reasons, and the numbers of the model, each with its source."""
+"""Codes of kinds of values and reasons, and the numbers of the model, each with its source."""
 
 from __future__ import annotations
 
-CREDENTIAL, PRINCIPAL = 0, 1
 NETWORK, ASN, COUNTRY, AGENT, MODEL, KINDS = range(6)  # kinds of values that a key is known by
 PLACES = 3  # the first three of them make a place; how many of them are new is its level: 1, 2 or 3
 NOTHING, NEW_PLACE, BURST, CONCURRENT = range(4)  # reasons, from the weakest evidence to the strongest
@@ -13,7 +12,9 @@ TICK_S = 10.0  # what all keys have in common is renewed this often, and read fr
 DECAY_STEP_S = 21600.0  # a row's slow counts decay in steps: a quarter of a day is 1 % of their decay time
 MEMORY_S = MONTH_S  # Wiefling et al. 2022: a risk engine loses nothing by forgetting what is half a year old
 WINDOW_S = 600.0  # "at the same time" (algorithms B: concurrent within 10 min)
-LEAST_SWITCHES = 2.5  # owner, other, owner, other within minutes, less decay; who turns a VPN on and off switches twice
+LEAST_SWITCHES = (
+    2.0  # owner, other, owner, other in about 10 minutes, less decay; who turns a VPN on and off switches twice
+)
 LEAST_BURST = 20.0  # events in WINDOW_S
 
 # What is believed before a site is known: share of key-days with a new value of each kind, worth PRIOR_DAYS key-days

@@ -31,7 +31,7 @@ from gatewatch.sdk import (
 from . import constants as k
 from .explain import explain
 from .kernel import scan
-from .layout import AGENT_ROW, FOUND, POP, ROW, Columns, Params, Tables
+from .layout import AGENT_ROW, FOUND, POP, ROW, Columns, Memory, Params
 
 _PARTS = ("place", "agent", "model", "concurrent", "burst", "level", "days", "moves")
 _UNIT = "requests from the new place"
@@ -60,7 +60,7 @@ class Config(DetectorConfig):
     probation_s: float = Field(3600.0, ge=60)
     release_after_hours: float = Field(24.0, gt=0)
     burst_ratio: float = Field(10.0, gt=1)
-    min_nats: float = Field(9.0, gt=0)
+    min_nats: float = Field(7.0, gt=0)
     refresh_s: float = Field(300.0, ge=60)
     keys_total: int = Field(50_000, ge=8)
 
@@ -110,7 +110,7 @@ class LeakedKey(Detector):
     name = "leaked_key"
     version = 1
     Config: ClassVar[type[DetectorConfig]] = Config
-    scopes = (Scope.CREDENTIAL, Scope.PRINCIPAL)  # in the order of constants.CREDENTIAL, PRINCIPAL
+    scopes = (Scope.CREDENTIAL, Scope.PRINCIPAL)
     reasons = REASONS
     needs = (
         Need(Scope.CREDENTIAL, ("credential",), "log the id of the API key, or send a hash of it"),
@@ -123,32 +123,32 @@ class LeakedKey(Detector):
         super().__init__(config, context)
         assert isinstance(config, Config)
         rows = max(8, config.keys_total // context.partitions)
-        self._tables = {scope: KeyTable(rows, ROW, authenticated_only=True) for scope in self.scopes}
-        self._agents = KeyTable(max(64, rows // 8), AGENT_ROW)
-        self._pops = np.zeros(len(self.scopes), POP)
-        self._pops["now"] = self._pops["tick"] = -np.inf
-        self._looked_at = np.zeros(1, np.int64)
         self._params = _params(config, context)
-        credentials, principals = self._tables.values()
-        self._kernel_tables = Tables(
-            credentials.head, principals.head, self._agents.head, credentials.rows, principals.rows, self._agents.rows
-        )
+        self._sides = {scope: _Side(rows, self._params) for scope in self.scopes}
+        self._looked_at = np.zeros(1, np.int64)
         self._hits = Hits.empty(0)
         self._found = np.zeros(0, FOUND)
 
     def process(self, batch: Batch) -> Hits:
-        """Score each row, then learn from it."""
+        """Score each row, then learn from it. The two scopes share nothing, so one goes after the other."""
         self._hits = self._hits.fitting(batch.n)
         self._looked_at[0] += batch.n
-        if len(self._found) < batch.n:
-            self._found = np.zeros(2 * batch.n, FOUND)
-        n = self._scan(_columns(batch))
-        if n:
-            _hand_over(self._found[:n], self._hits)
+        columns = _columns(batch)
+        n = 0
+        for index, (side, keys) in enumerate(zip(self._sides.values(), _keys(batch), strict=True)):
+            if not keys.any():
+                continue  # to look costs less than to hand all arrays to the kernel
+            found = self._scan(side, columns._replace(key=_frozen(keys)))
+            _hand_over(found, index, self._hits, n)
+            n += len(found)
+        _in_row_order(self._hits, n)
         return self._hits
 
-    def _scan(self, columns: Columns) -> int:
-        return scan(columns, self._kernel_tables, self._pops, self._params, self._found)
+    def _scan(self, side: _Side, columns: Columns) -> npt.NDArray[np.void]:
+        """The findings of one scope, in a buffer that the next call fills again."""
+        if len(self._found) < len(columns.ts):
+            self._found = np.zeros(2 * len(columns.ts), FOUND)
+        return self._found[: scan(columns, side.memory, self._params, self._found)]
 
     def explain(self, finding: RawFinding) -> Explanation:
         """See :mod:`.explain`."""
@@ -156,15 +156,15 @@ class LeakedKey(Detector):
 
     def opinion(self, scope: Scope, key: int) -> Opinion:
         """Blind where rows came, but no use of such a key from anywhere; warming until the key is known."""
-        if scope not in self.scopes:
+        side = self._sides.get(scope)
+        if side is None:
             return Opinion.BLIND
-        pop = self._pops[self.scopes.index(scope)]
-        if pop["rows"] == 0:
+        if side.memory.pop[0]["rows"] == 0:
             return Opinion.BLIND if self._looked_at[0] else Opinion.WARMING
-        at = self._tables[scope].row_of(key)
-        if at < 0 or not np.isfinite(self._tables[scope].rows[at]["known_at"]):
+        at = side.keys.row_of(key)
+        if at < 0 or not np.isfinite(side.keys.rows[at]["known_at"]):
             return Opinion.WARMING
-        return Opinion.FINDING if self._tables[scope].rows[at]["accused"] else Opinion.QUIET
+        return Opinion.FINDING if side.keys.rows[at]["accused"] else Opinion.QUIET
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Both tables of keys, the agents, and what all keys have in common."""
@@ -195,30 +195,51 @@ class LeakedKey(Detector):
         }
 
     def _all_tables(self) -> dict[str, KeyTable]:
-        return {**{scope.value: t for scope, t in self._tables.items()}, "agents": self._agents}
+        keys = {scope.value: side.keys for scope, side in self._sides.items()}
+        return {**keys, **{f"{scope.value}_agents": side.agents for scope, side in self._sides.items()}}
 
     def _own_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {"pops": self._pops, "looked_at": self._looked_at}
+        pops = {f"{scope.value}_pop": side.memory.pop for scope, side in self._sides.items()}
+        return {**pops, "looked_at": self._looked_at}
 
     @classmethod
     def warm_up(cls) -> None:
         """Compile by running over no rows. Cost: about 10 s once, then 50 ms from the cache on disk."""
         detector = cls(Config(keys_total=8), Context(HashSeed(0, 0), partitions=1, alarms_per_day=1.0))
-        detector._scan(Columns(*(_frozen(np.zeros(0, dtype)) for dtype in _DTYPES)))
+        nothing = Columns(*(_frozen(np.zeros(0, dtype)) for dtype in _DTYPES))
+        detector._scan(detector._sides[Scope.CREDENTIAL], nothing)
 
 
-_NAMES = (
-    "role", "status", "auth", "denied", "blocked_by_us", "k_credential", "k_principal", "k_network", "asn", "k_country",
-    "k_user_agent", "k_model",
-)  # of Columns after ``ts``, in order  # fmt: skip
+class _Side:
+    """All that one scope keeps."""
+
+    def __init__(self, rows: int, params: Params) -> None:
+        self.keys = KeyTable(rows, ROW, authenticated_only=True)
+        self.agents = KeyTable(max(64, rows // 8), AGENT_ROW)
+        pop = np.zeros(1, POP)
+        pop["now"] = pop["tick"] = -np.inf
+        pop["threshold"] = params.min_nats
+        self.memory = Memory(self.keys.head, self.keys.rows, self.agents.head, self.agents.rows, pop)
+
+
+_NUMBERS = (
+    "role", "status", "auth", "denied", "blocked_by_us", "k_network", "asn", "k_country", "k_user_agent", "k_model",
+)  # of Columns after ``key``, in order  # fmt: skip
 _DTYPES = (
-    np.float64, np.uint8, np.int32, np.int8, np.int8, np.int8, np.uint64, np.uint64, np.uint64, np.int64, np.uint64,
-    np.uint64, np.uint64,
+    np.float64, np.uint64, np.uint8, np.int32, np.int8, np.int8, np.int8, np.uint64, np.int64, *(np.uint64,) * 3,
 )  # of Columns, in order  # fmt: skip
 
 
 def _columns(batch: Batch) -> Columns:
-    return Columns(_frozen(batch.ts), *(_frozen(batch.column(name)) for name in _NAMES))
+    """What both scopes read; ``key`` is to be replaced by theirs."""
+    return Columns(_frozen(batch.ts), batch.ts, *(_frozen(batch.column(name)) for name in _NUMBERS))
+
+
+def _keys(batch: Batch) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Credentials, and principals where a row names no credential."""
+    credentials: npt.NDArray[Any] = batch.column("k_credential")
+    principals: npt.NDArray[Any] = batch.column("k_principal")
+    return credentials, np.where(credentials == 0, principals, np.uint64(0))
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -228,14 +249,26 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
-def _hand_over(found: npt.NDArray[np.void], hits: Hits) -> None:
-    """Findings of the kernel into :class:`Hits`."""
-    n = len(found)
+_FIELDS = ("row", "reason", "nats", "observed", "expected", "window_s", "since", "detail")
+
+
+def _hand_over(found: npt.NDArray[np.void], scope: int, hits: Hits, start: int) -> None:
+    """Findings of the kernel into :class:`Hits`, from ``start`` on."""
+    stop = start + len(found)
+    for name in _FIELDS:
+        getattr(hits, name)[start:stop] = found[name]
+    hits.threshold_nats[start:stop] = found["threshold"]
+    hits.scope[start:stop] = scope
+    hits.warm[start:stop] = 1  # only keys that are known are judged
+
+
+def _in_row_order(hits: Hits, n: int) -> None:
+    """Merge the findings of the scopes; no row is in both."""
+    order = np.argsort(hits.row[:n], kind="stable")
+    for name in (*_FIELDS, "threshold_nats", "scope"):
+        array = getattr(hits, name)
+        array[:n] = array[:n][order]
     hits.count[0] = n
-    for name in ("row", "scope", "reason", "nats", "observed", "expected", "window_s", "since", "detail"):
-        getattr(hits, name)[:n] = found[name]
-    hits.threshold_nats[:n] = found["threshold"]
-    hits.warm[:n] = 1  # only keys that are known are judged
 
 
 def _params(config: Config, context: Context) -> Params:

@@ -16,13 +16,13 @@ def explain(finding: RawFinding) -> Explanation:
     parts = [
         Contribution(name, d[name], text)
         for name, text in (
-            ("place", f"used from a {what} that this key was never used from"),
+            ("place", f"used from a {what} that this key was never used from" + _often(d)),
             ("agent", "by a user agent that this key never had"),
             ("model", "for a model that this key never asked for"),
             ("concurrent", "in turn with uses from known places, within minutes"),
             ("burst", "at ten times the key's usual rate or more, from there alone"),
         )
-        if d[name] > 0.0 or name == "place"
+        if name == "place" or d[name] > 0.0
     ]
     parts[0] = Contribution(
         parts[0].name, finding.nats - sum(part.nats for part in parts[1:]), parts[0].text
@@ -30,10 +30,15 @@ def explain(finding: RawFinding) -> Explanation:
     return Explanation(tuple(parts), _baseline(d, what), _counterfactual(finding, parts))
 
 
+def _often(d: Mapping[str, float]) -> str:
+    """A key that moves more than once a day pays for it with evidence."""
+    return ", as happens with it every day" if d["place"] < 0.0 else ""
+
+
 def _baseline(d: Mapping[str, float], what: str) -> str:
     days = f"{d['days']:.0f} days" if d["days"] >= 2.0 else f"{24 * d['days']:.1f} hours"
-    moved = "never" if d["moves"] < 0.5 else f"on {d['moves']:.0f} of them"
-    return f"known for {days} in use, with a new {what} {moved}"
+    moved = "never" if d["moves"] < 0.5 else f"{d['moves']:.0f} times"
+    return f"known for {days} in use, in which it came from a new {what} {moved}"
 
 
 def _counterfactual(finding: RawFinding, parts: list[Contribution]) -> str:

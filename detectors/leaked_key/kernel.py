@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import AuthCode, find_or_admit, kernel
+from gatewatch.sdk import AuthCode, Role, find_or_admit, kernel
 
 from .constants import (
     AGENT,
@@ -26,8 +26,6 @@ from .constants import (
     BURST,
     CONCURRENT,
     COUNTRY,
-    CREDENTIAL,
-    DAY_S,
     GROWTH,
     LEAST_BURST,
     LEAST_SWITCHES,
@@ -38,86 +36,75 @@ from .constants import (
     NEW_PLACE,
     NOTHING,
     PLACES,
-    PRINCIPAL,
     WINDOW_S,
     WITH_AGENT,
     WITH_BURST,
     WITH_CONCURRENT,
     WITH_MODEL,
 )
-from .layout import Columns, Params, Tables, Use
+from .layout import Columns, Memory, Params, Use
 from .population import is_release, note_agent, pass_time
 from .row import advance, clear, daily_rate, holds, keep, keep_manner, keep_place, level_of, note_novel
 
 U64, U32 = np.uint64, np.uint32
+_WHO = int(Role.WHO)
 _UNKNOWN, _SUCCESS = int(AuthCode.UNKNOWN), int(AuthCode.SUCCESS)
 
 
 @kernel
-def scan(
-    columns: Columns, tables: Tables, pops: npt.NDArray[np.void], p: Params, found: npt.NDArray[np.void]
-) -> int:
-    """Score each use of a key, then learn from it; how many findings are in ``found``. Cost: linear."""
+def scan(columns: Columns, memory: Memory, p: Params, found: npt.NDArray[np.void]) -> int:
+    """Score each use of a key of one scope, then learn from it; how many findings are in ``found``. Cost: linear."""
     # Out of their tuples once: Numba counts references each time.
-    ts, role, status, auth = columns.ts, columns.role, columns.status, columns.auth
+    ts, key, role, status, auth = columns.ts, columns.key, columns.role, columns.status, columns.auth
     denied, blocked = columns.denied, columns.blocked
-    credential, principal, network, asn = columns.credential, columns.principal, columns.network, columns.asn
-    country, agent, model = columns.country, columns.agent, columns.model
-    credentials, principals, agents = tables.credentials, tables.principals, tables.agents
-    credential_rows, principal_rows, agent_rows = tables.credential_rows, tables.principal_rows, tables.agent_rows
-    credentials_held, principals_held = credentials.held, principals.held
+    network, asn, country = columns.network, columns.asn, columns.country
+    agent, model = columns.agent, columns.model
+    keys, rows, pop = memory.keys, memory.rows, memory.pop[0]
+    held = keys.held
     n = 0
     for i in range(ts.shape[0]):
         t = ts[i]
-        scope = CREDENTIAL if credential[i] != U64(0) else PRINCIPAL
-        key = credential[i] if scope == CREDENTIAL else principal[i]
-        if role[i] & 1 == 0 or key == U64(0) or blocked[i] == 1 or not np.isfinite(t):
+        if role[i] & _WHO == 0 or key[i] == U64(0) or blocked[i] == 1 or not np.isfinite(t):
             continue
         served = auth[i] == _SUCCESS or (auth[i] == _UNKNOWN and status[i] < 400)
-        if not served and denied[i] != 1:
+        nowhere = network[i] == U64(0) and country[i] == U64(0) and asn[i] < 1
+        if nowhere or not (served or denied[i] == 1):
             continue  # who holds the key was let in, or turned away by name
-        if network[i] == U64(0) and country[i] == U64(0) and asn[i] < 1:
-            continue  # from nowhere
-        pop = pops[scope]
         pop.rows += 1
         if t > pop.now:
             pass_time(pop, t, p)
-        if scope == CREDENTIAL:
-            at, new = find_or_admit(credentials, key, t, served, authenticated_only=True)
-        else:
-            at, new = find_or_admit(principals, key, t, served, authenticated_only=True)
+        at, new = find_or_admit(keys, key[i], t, served, authenticated_only=True)
         if at < 0:
             continue
-        row = credential_rows[at] if scope == CREDENTIAL else principal_rows[at]
+        row = rows[at]
         if new:
             clear(row, t)
-        use = Use(
-            i, scope, t, _print(network[i]), U32(max(0, asn[i])), _print(country[i]), _print(agent[i]), _print(model[i])
-        )
-        if t > row.t and _pass_time(row, pop, use, p):
-            if scope == CREDENTIAL:
-                credentials_held[at] = 0
-            else:
-                principals_held[at] = 0
-        if t < row.known_at:
-            _get_to_know(row, use, p)
-            continue
-        row.events += np.float32(1.0)
-        if level_of(row, use) == 0:
-            if _at_home(row, pop, use):
-                note_agent(agents, agent_rows, agent[i], _print(key), t)
-            continue
-        if not holds(row, AGENT, use.agent) and is_release(agents, agent_rows, agent[i], t):
-            keep(row, AGENT, use.agent, 1.0)
-        reason = _away(row, pop, use, p)
+        operator = U32(max(0, asn[i]))
+        use = Use(i, t, _print(network[i]), operator, _print(country[i]), _print(agent[i]), _print(model[i]))
+        reason = _use(row, pop, use, key[i], agent[i], memory, p)
+        held[at] = row.accused
         if reason != NOTHING:
             _write(found[n], reason, row, pop, use)
             n += 1
-        if scope == CREDENTIAL:
-            credentials_held[at] = row.accused
-        else:
-            principals_held[at] = row.accused
     return n
+
+
+@kernel
+def _use(row: Any, pop: Any, use: Use, key: np.uint64, agent: np.uint64, memory: Memory, p: Params) -> int:
+    """One use of a key: the reason to tell of it, or NOTHING."""
+    if use.t > row.t:
+        _pass_time(row, pop, use, p)
+    if use.t < row.known_at:
+        _get_to_know(row, use, p)
+        return NOTHING
+    row.events += np.float32(1.0)
+    if level_of(row, use) == 0:
+        if _at_home(row, pop, use):
+            note_agent(memory.agents, memory.agent_rows, agent, _print(key), use.t)
+        return NOTHING
+    if not holds(row, AGENT, use.agent) and is_release(memory.agents, memory.agent_rows, agent, use.t):
+        keep(row, AGENT, use.agent, 1.0)
+    return _away(row, pop, use, p)
 
 
 @kernel
@@ -144,15 +131,15 @@ def _get_to_know(row: Any, use: Use, p: Params) -> None:
 
 
 @kernel
-def _pass_time(row: Any, pop: Any, use: Use, p: Params) -> bool:
-    """Bring the row to a later time; whether a probation ended by it."""
+def _pass_time(row: Any, pop: Any, use: Use, p: Params) -> None:
+    """Bring the row to a later time, at which a probation may end."""
     gap = use.t - row.t
     in_use = advance(row, use.t)
     if use.t >= row.known_at:
         pop.days += in_use
         pop.alive += in_use
     if row.level == 0:
-        return False
+        return
     fade = np.float32(math.exp(-gap / WINDOW_S))
     row.place_now *= fade
     row.switches *= fade
@@ -163,7 +150,6 @@ def _pass_time(row: Any, pop: Any, use: Use, p: Params) -> bool:
         _accept(row, pop, counts=False)
     elif row.accused == 0 and age >= p.probation_s:
         _accept(row, pop, counts=True)
-    return bool(row.level == 0)
 
 
 @kernel
@@ -234,10 +220,10 @@ def _mark(row: Any, pop: Any, use: Use, p: Params) -> None:
     at = row.level - 1
     if row.mark[WITH_AGENT] == 0 and not holds(row, AGENT, use.agent):
         own = daily_rate(row, AGENT, pop.daily[AGENT])
-        _set(row, WITH_AGENT, max(own, pop.share[at, WITH_AGENT]))
+        _set(row, WITH_AGENT, max(min(1.0, own), pop.share[at, WITH_AGENT]))
     if row.mark[WITH_MODEL] == 0 and not holds(row, MODEL, use.model):
         own = daily_rate(row, MODEL, pop.daily[MODEL])
-        _set(row, WITH_MODEL, max(own, pop.share[at, WITH_MODEL]))
+        _set(row, WITH_MODEL, max(min(1.0, own), pop.share[at, WITH_MODEL]))
     if use.agent == U32(0) or use.agent != row.home_agent:
         row.second = 1
     if row.mark[WITH_CONCURRENT] == 0 and row.second == 1 and row.switches >= LEAST_SWITCHES:
@@ -317,7 +303,7 @@ def _close(row: Any) -> None:
 def _write(hit: Any, reason: int, row: Any, pop: Any, use: Use) -> None:
     """Fill one finding. What ``detail`` holds is in ``Reason.columns``."""
     level = int(row.level)
-    hit.row, hit.scope, hit.reason = use.i, use.scope, reason
+    hit.row, hit.reason = use.i, reason
     hit.nats, hit.threshold = total(row), pop.threshold
     hit.observed, hit.expected = row.place_n, 0.0
     hit.since = row.place_since

@@ -23,8 +23,8 @@ ROW = np.dtype(
         ("events", "f4"),  # decayed over 7 days, and the seconds that they took
         ("seconds", "f4"),
         ("days", "f4"),  # days in use since it was known, decayed over 28 days,
-        ("novel", "f4", (KINDS,)),  # and on how many of them a new value of each kind came
-        ("novel_day", "u2", (KINDS,)),  # the last of those days
+        ("novel", "f4", (KINDS,)),  # and how many new values of each kind came, decayed as well
+        ("novel_day", "u2", (KINDS,)),  # the last day with one
         ("home_agent", "u4"),  # agent of the newest row from a known place
         ("home_at", "f8"),
         # The place on probation
@@ -47,10 +47,10 @@ ROW = np.dtype(
     align=True,
 )
 
-# A user agent that some key began to use at home
+# A user agent that keys began to use at home; the last two of them are not counted twice
 AGENT_ROW = np.dtype([("keys", "f4"), ("t", "f8"), ("who", "u4", (2,))], align=True)
 
-# What is normal for the keys of a scope
+# What is normal for the keys of one scope
 POP = np.dtype(
     [
         ("now", "f8"),  # event time, and the last tick
@@ -73,7 +73,6 @@ POP = np.dtype(
 FOUND = np.dtype(
     [
         ("row", "i4"),
-        ("scope", "i1"),
         ("reason", "i1"),
         *((name, "f8") for name in ("nats", "threshold", "observed", "expected", "window_s", "since")),
         ("detail", "f8", (8,)),
@@ -95,28 +94,26 @@ class Params(NamedTuple):
     alarms_per_day: float  # of one scope
 
 
-class Tables(NamedTuple):
-    """Heads (gatewatch.sdk.Head) and rows of the key tables."""
+class Memory(NamedTuple):
+    """What one scope remembers: heads (gatewatch.sdk.Head) and rows of its tables, and what its keys have in common."""
 
-    credentials: Any
-    principals: Any
+    keys: Any
+    rows: npt.NDArray[np.void]  # (keys,) ROW
     agents: Any
-    credential_rows: npt.NDArray[np.void]
-    principal_rows: npt.NDArray[np.void]
-    agent_rows: npt.NDArray[np.void]
+    agent_rows: npt.NDArray[np.void]  # (agents,) AGENT_ROW
+    pop: npt.NDArray[np.void]  # (1,) POP
 
 
 class Columns(NamedTuple):
-    """The columns of a batch that matter."""
+    """The columns of a batch that matter to one scope."""
 
     ts: npt.NDArray[Any]
+    key: npt.NDArray[Any]  # of this scope, 0 where the row is another's
     role: npt.NDArray[Any]
     status: npt.NDArray[Any]
     auth: npt.NDArray[Any]
     denied: npt.NDArray[Any]
     blocked: npt.NDArray[Any]
-    credential: npt.NDArray[Any]
-    principal: npt.NDArray[Any]
     network: npt.NDArray[Any]
     asn: npt.NDArray[Any]
     country: npt.NDArray[Any]
@@ -128,7 +125,6 @@ class Use(NamedTuple):
     """One use of a key: scalars only, which Numba passes for nothing. A value that is absent is 0."""
 
     i: int  # row of the batch
-    scope: int
     t: float
     network: np.uint32
     asn: np.uint32

@@ -38,10 +38,10 @@ def holds(row: Any, kind: int, value: np.uint32) -> bool:
     """Whether the key is known by this value; what is absent is nothing new."""
     if value == U32(0):
         return True
+    n = 0
     for j in range(SLOTS):
-        if row.seen[kind, j] == value:
-            return True
-    return False
+        n += row.seen[kind, j] == value
+    return n > 0
 
 
 @kernel
@@ -92,19 +92,19 @@ def level_of(row: Any, use: Use) -> int:
 
 @kernel
 def note_novel(row: Any, kind: int, t: float) -> bool:
-    """A new value of that kind; whether it is the first on that day. Only days count, not values."""
+    """A new value of that kind; whether it is the first on that day: only such days count for all keys."""
+    row.novel[kind] += np.float32(1.0)
     day = np.uint16(int(t / DAY_S) & 0xFFFF)
     if row.novel_day[kind] == day:
         return False
     row.novel_day[kind] = day
-    row.novel[kind] += np.float32(1.0)
     return True
 
 
 @kernel
 def advance(row: Any, t: float) -> float:
     """Bring the row to ``t``, a later time; returns by how many days in use the key is older."""
-    gap = t - row.t
+    gap = float(t - row.t)
     row.t = t
     row.seconds += np.float32(gap)
     in_use = min(gap, DAY_S) / DAY_S  # an idle week brings one day on which something new could have come
@@ -124,9 +124,9 @@ def advance(row: Any, t: float) -> float:
 
 @kernel
 def daily_rate(row: Any, kind: int, others: float) -> float:
-    """Chance that a day brings this key a new value of that kind: its own history, and the other keys' before it.
+    """New values of that kind that a day brings this key: its own history, and the other keys' before it.
 
     Rates over keys are taken to be gamma distributed (posterior mean): a key that never moved is soon trusted not to,
     and one that moves every day is soon known for it.
     """
-    return float(min(1.0, (row.novel[kind] + SHAPE) / (row.days + SHAPE / others)))
+    return float((row.novel[kind] + SHAPE) / (row.days + SHAPE / others))

@@ -1,10 +1,9 @@
-"""Codes of scopes, outcomes and reasons, and the numbers of the test, each with its source."""
+"""Codes of outcomes and reasons, and the numbers of the test, each with its source."""
 
 from __future__ import annotations
 
 import math
 
-PRINCIPAL, IP = 0, 1
 UNTOLD, SERVED, REFUSED, MISSING = 0, 1, 2, 3  # how a request ended; UNTOLD teaches nothing (429, 5xx, client gone)
 LISTED = 4  # kind of a remembered resource: refused, and on the ``restricted`` list
 NOTHING, PROBE, ENUMERATION, COVERAGE, CANARY, MANY, NEVER_SERVED = range(7)

@@ -23,6 +23,7 @@ from gatewatch.sdk import (
     Opinion,
     RawFinding,
     Reason,
+    Role,
     Scope,
     Severity,
     StateError,
@@ -34,7 +35,7 @@ from . import constants as k
 from . import pairs
 from .explain import explain
 from .kernel import scan
-from .layout import COMMON, FOUND, NAMES, ROW, SHARED, Columns, Params, Tables
+from .layout import COMMON, FOUND, NAMES, ROW, SHARED, Columns, Memory, Params
 from .names import FeatureHashes, table
 
 REFRESH_S = 300.0  # what goes on is told again after so long
@@ -148,7 +149,7 @@ class RestrictedProbe(Detector):
     name = "restricted_probe"
     version = 1
     Config: ClassVar[type[DetectorConfig]] = Config
-    scopes = (Scope.PRINCIPAL, Scope.IP)  # in the order of constants.PRINCIPAL, IP
+    scopes = (Scope.PRINCIPAL, Scope.IP)
     reasons = REASONS
     needs = (
         Need(Scope.PRINCIPAL, ("principal",), "log the authenticated consumer, user or API key id"),
@@ -163,39 +164,36 @@ class RestrictedProbe(Detector):
         super().__init__(config, context)
         assert isinstance(config, Config)
         rows = max(8, config.keys_total // context.partitions)
-        self._tables = {scope: KeyTable(rows, ROW) for scope in self.scopes}
-        self._shared = KeyTable(max(8, rows // 8), SHARED)
-        self._pairs = pairs.room(max(8, config.pairs_total // context.partitions))
-        self._common = np.zeros(1, COMMON)
-        self._common["now"] = self._common["since"] = -np.inf
+        n_pairs = max(8, config.pairs_total // context.partitions)
+        self._sides = {scope: _Side(rows, n_pairs, _params(config, context, scope)) for scope in self.scopes}
         self._looked_at = np.zeros(1, np.int64)
         self._names = table(config.restricted, config.canaries, context.seed)
         self._features = FeatureHashes(context.seed)
-        self._params = _params(config, context)
-        who, where = self._tables.values()
-        self._kernel_tables = Tables(
-            who.head, where.head, self._shared.head, who.rows, where.rows, self._shared.rows
-        )
         self._hits = Hits.empty(0)
         self._found = np.zeros(0, FOUND)
 
     def process(self, batch: Batch) -> Hits:
-        """Score each row, then learn from it."""
-        room = batch.n * len(self.scopes)
-        self._hits = self._hits.fitting(room)
+        """Score each row, then learn from it. The two scopes share nothing, so one goes after the other."""
+        self._hits = self._hits.fitting(batch.n * len(self.scopes))
         self._looked_at[0] += batch.n
-        if len(self._found) < room:
-            self._found = np.zeros(2 * room, FOUND)
         columns = _columns(batch, *self._features.of(batch))
-        n = self._scan(columns)
-        if n:
-            _hand_over(self._found[:n], self._hits)
+        n = 0
+        for index, (scope, side) in enumerate(self._sides.items()):
+            keys = batch.column(f"k_{scope.value}")
+            if not keys.any():
+                continue  # to look costs less than to hand all arrays to the kernel
+            found = self._scan(side, columns._replace(key=_frozen(keys)), _ROLES[scope])
+            _hand_over(found, index, self._hits, n)
+            n += len(found)
+        _in_row_order(self._hits, n)
         return self._hits
 
-    def _scan(self, columns: Columns) -> int:
-        return scan(
-            columns, self._kernel_tables, self._pairs, self._common[0], self._names, self._params, self._found
-        )
+    def _scan(self, side: _Side, columns: Columns, role: Role) -> npt.NDArray[np.void]:
+        """The findings of one scope, in a buffer that the next call fills again."""
+        if len(self._found) < len(columns.ts):
+            self._found = np.zeros(2 * len(columns.ts), FOUND)
+        n = scan(columns, int(role), side.memory, self._names, side.params, self._found)
+        return self._found[:n]
 
     def explain(self, finding: RawFinding) -> Explanation:
         """See :mod:`.explain`."""
@@ -203,23 +201,23 @@ class RestrictedProbe(Detector):
 
     def opinion(self, scope: Scope, key: int) -> Opinion:
         """Blind where rows came, but none with such a key, an outcome and something that was asked for."""
-        if scope not in self.scopes:
+        side = self._sides.get(scope)
+        if side is None:
             return Opinion.BLIND
-        if self._common[0]["rows"][self.scopes.index(scope)] == 0:
+        common = side.memory.common[0]
+        if common["rows"] == 0:
             return Opinion.BLIND if self._looked_at[0] else Opinion.WARMING
-        at = self._tables[scope].row_of(key)
+        at = side.keys.row_of(key)
         if at < 0:
             return Opinion.WARMING
-        row = self._tables[scope].rows[at]
-        now = self._common[0]["now"]
-        recent = now - max(row["told_at"], row["canary_at"]) < REFRESH_S
-        over = row["refused"] + row["missing"] - row["credit"] >= self._params.threshold
+        row = side.keys.rows[at]
+        recent = common["now"] - max(row["told_at"], row["canary_at"]) < REFRESH_S
+        over = row["refused"] + row["missing"] - row["credit"] >= side.params.threshold
         return Opinion.FINDING if recent or over else Opinion.QUIET
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Both tables of keys, the shared resources, the pairs and the clock."""
-        arrays = {f"{name}/{field}": a for name, t in self._all_tables().items() for field, a in t.snapshot().items()}
-        return {**arrays, **{name: a.copy() for name, a in self._own_arrays().items()}}
+        """Of each scope: keys, shared resources, pairs and clock."""
+        return {**self._snapshots_of_tables(), **{name: a.copy() for name, a in self._own_arrays().items()}}
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Become what :meth:`snapshot` saved.
@@ -238,40 +236,64 @@ class RestrictedProbe(Detector):
             mine[...] = arrays[name]
 
     def tables(self) -> dict[str, TableStats]:
-        """Keys of both scopes, resources refused to several, and the current generation of pairs."""
+        """Of each scope: keys, resources refused to several, and the current generation of pairs."""
         found = {
             name: TableStats(t.used, t.capacity, int(t.head.stats[0]), int(t.head.stats[1]), t.nbytes)
             for name, t in self._all_tables().items()
         }
-        common = self._common[0]
-        found["pairs"] = TableStats(
-            int(common["added"]), 4 * self._pairs.shape[1], int(common["turns"]), 0, self._pairs.nbytes
-        )
+        for scope, side in self._sides.items():
+            common, pairs = side.memory.common[0], side.memory.pairs
+            added, turns = int(common["added"]), int(common["turns"])
+            found[f"{scope.value}_pairs"] = TableStats(added, 4 * pairs.shape[1], turns, 0, pairs.nbytes)
         return found
 
+    def _snapshots_of_tables(self) -> dict[str, npt.NDArray[Any]]:
+        return {f"{name}/{field}": a for name, t in self._all_tables().items() for field, a in t.snapshot().items()}
+
     def _all_tables(self) -> dict[str, KeyTable]:
-        return {**{scope.value: t for scope, t in self._tables.items()}, "shared": self._shared}
+        keys = {scope.value: side.keys for scope, side in self._sides.items()}
+        return {**keys, **{f"{scope.value}_shared": side.shared for scope, side in self._sides.items()}}
 
     def _own_arrays(self) -> dict[str, npt.NDArray[Any]]:
-        return {"pairs": self._pairs, "common": self._common, "looked_at": self._looked_at}
+        pairs = {f"{scope.value}_pairs": side.memory.pairs for scope, side in self._sides.items()}
+        clocks = {f"{scope.value}_common": side.memory.common for scope, side in self._sides.items()}
+        return {**pairs, **clocks, "looked_at": self._looked_at}
 
     @classmethod
     def warm_up(cls) -> None:
         """Compile by running over no rows. Cost: about 10 s once, then 50 ms from the cache on disk."""
         detector = cls(Config(keys_total=8, pairs_total=96), Context(HashSeed(0, 0), partitions=1, alarms_per_day=1.0))
-        detector._scan(Columns(*(_frozen(np.zeros(0, dtype)) for dtype in _DTYPES)))
+        nothing = Columns(*(_frozen(np.zeros(0, dtype)) for dtype in _DTYPES))
+        detector._scan(detector._sides[Scope.PRINCIPAL], nothing, Role.WHO)
 
 
+class _Side:
+    """All that one scope keeps."""
+
+    def __init__(self, rows: int, n_pairs: int, params: Params) -> None:
+        self.keys = KeyTable(rows, ROW)
+        self.shared = KeyTable(max(8, rows // 8), SHARED)
+        self.params = params
+        common = np.zeros(1, COMMON)
+        common["now"] = common["since"] = -np.inf
+        self.memory = Memory(
+            self.keys.head, self.keys.rows, self.shared.head, self.shared.rows, pairs.room(n_pairs), common
+        )
+
+
+_ROLES = {Scope.PRINCIPAL: Role.WHO, Scope.IP: Role.WHERE}
+_NUMBERS = (
+    "role", "status", "auth", "denied", "blocked_by_us", "k_principal", "k_endpoint", "k_path", "k_model",
+)  # of Columns after ``key``, in order  # fmt: skip
 _DTYPES = (
-    np.float64, np.uint8, np.int32, np.int8, np.int8, np.int8, *(np.uint64,) * 6, np.int64,
+    np.float64, np.uint64, np.uint8, np.int32, np.int8, np.int8, np.int8, *(np.uint64,) * 5, np.int64,
 )  # of Columns, in order  # fmt: skip
-_CODES = ("status", "auth", "denied", "blocked_by_us")
-_KEYS = ("k_principal", "k_ip", "k_endpoint", "k_path", "k_model")
 
 
 def _columns(batch: Batch, feature: npt.NDArray[np.uint64], feature_from: npt.NDArray[np.int64]) -> Columns:
-    numbers = (batch.column(name) for name in (*_CODES, *_KEYS))
-    return Columns(*(_frozen(a) for a in (batch.ts, batch.role, *numbers, feature, feature_from)))
+    """What both scopes read; ``key`` is to be replaced by theirs."""
+    numbers: list[npt.NDArray[Any]] = [batch.column(name) for name in _NUMBERS]
+    return Columns(*(_frozen(a) for a in (batch.ts, feature, *numbers, feature, feature_from)))
 
 
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -281,33 +303,42 @@ def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
-def _hand_over(found: npt.NDArray[np.void], hits: Hits) -> None:
-    """Findings of the kernel into :class:`Hits`."""
-    n = len(found)
+_FIELDS = ("row", "reason", "nats", "observed", "expected", "window_s", "since", "detail")
+
+
+def _hand_over(found: npt.NDArray[np.void], scope: int, hits: Hits, start: int) -> None:
+    """Findings of the kernel into :class:`Hits`, from ``start`` on."""
+    stop = start + len(found)
+    for name in _FIELDS:
+        getattr(hits, name)[start:stop] = found[name]
+    hits.threshold_nats[start:stop] = found["threshold"]
+    hits.scope[start:stop] = scope
+    hits.warm[start:stop] = 1  # nothing is learned
+
+
+def _in_row_order(hits: Hits, n: int) -> None:
+    """Merge the findings of the scopes; within a row they stand in the order of the scopes."""
+    order = np.argsort(hits.row[:n], kind="stable")
+    for name in (*_FIELDS, "threshold_nats", "scope"):
+        array = getattr(hits, name)
+        array[:n] = array[:n][order]
     hits.count[0] = n
-    for name in ("row", "scope", "reason", "nats", "observed", "expected", "window_s", "since", "detail"):
-        getattr(hits, name)[:n] = found[name]
-    hits.threshold_nats[:n] = found["threshold"]
-    hits.warm[:n] = 1  # nothing is learned
 
 
-def _params(config: Config, context: Context) -> Params:
-    def salt(scope: Scope) -> np.uint64:
-        return np.uint64(hash_text(f"restricted_probe/{scope.value}", context.seed))
-
+def _params(config: Config, context: Context, scope: Scope) -> Params:
     listed = len(config.restricted)
+    named = scope is Scope.PRINCIPAL  # behind an address may stand many people: plain counts say nothing there
     return Params(
         threshold=math.log(0.99 / config.alpha),
         up=math.log((1.0 - config.theta1) / (1.0 - config.theta0)),
         missing_weight=config.missing_weight,
         down=math.log(config.theta0 / config.theta1),
         expected_share=1.0 - config.theta0,
-        decay_s=(config.decay_days * k.DAY_S, min(config.decay_days, k.IP_DECAY_DAYS) * k.DAY_S),
-        refused_per_hour=float(config.refused_per_hour),
-        refused_per_week=float(config.refused_per_week),
-        never_served=math.inf if config.never_served is None else float(config.never_served),
+        decay_s=(config.decay_days if named else min(config.decay_days, k.IP_DECAY_DAYS)) * k.DAY_S,
+        refused_per_hour=float(config.refused_per_hour) if named else math.inf,
+        refused_per_week=float(config.refused_per_week) if named else math.inf,
+        never_served=float(config.never_served) if named and config.never_served is not None else math.inf,
         covered=max(float(k.LEAST_COVERED), math.ceil(config.coverage * listed)) if listed else math.inf,
         refresh_s=REFRESH_S,
-        salts=(salt(Scope.PRINCIPAL), salt(Scope.IP)),
-        no_features=np.uint64(hash_text("restricted_probe/features", context.seed)),
+        salt=np.uint64(hash_text("restricted_probe/features", context.seed)),
     )

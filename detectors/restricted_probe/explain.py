@@ -82,7 +82,11 @@ def _many(finding: RawFinding) -> Explanation:
 def _never_served(finding: RawFinding) -> Explanation:
     limit = finding.detail["limit"]
     return Explanation(
-        (Contribution("refused", finding.nats, f"{finding.observed:.0f} refusals, repeats included, and never served"),),
+        (
+            Contribution(
+                "refused", finding.nats, f"{finding.observed:.0f} refusals, repeats included, and never served"
+            ),
+        ),
         f"a plain limit of {limit:g} refusals; a new service without its permission looks the same",
         f"would not have fired below {limit:g} refusals, or after one request that was served",
     )

@@ -40,6 +40,7 @@ ROW = np.dtype(
 # A resource that was refused: which customers it was refused to within the hour
 SHARED = np.dtype([("who", "u4", (4,)), ("minute", "u2", (4,))], align=True)
 
+# One scope's clock
 COMMON = np.dtype(
     [
         ("now", "f8"),  # the largest event time
@@ -47,7 +48,7 @@ COMMON = np.dtype(
         ("added", "i8"),
         ("turns", "i8"),
         ("since", "f8"),
-        ("rows", "i8", (2,)),  # rows that counted, a scope
+        ("rows", "i8"),  # rows that counted
     ]
 )
 
@@ -55,7 +56,6 @@ COMMON = np.dtype(
 FOUND = np.dtype(
     [
         ("row", "i4"),
-        ("scope", "i1"),
         ("reason", "i1"),
         *((name, "f8") for name in ("nats", "threshold", "observed", "expected", "window_s", "since")),
         ("detail", "f8", (8,)),
@@ -72,14 +72,13 @@ class Params(NamedTuple):
     missing_weight: float  # of a name that does not exist, against a refusal
     down: float  # nats of one served first contact
     expected_share: float  # of first contacts of who knows what it may use, not served
-    decay_s: tuple[float, float]  # for each scope
-    refused_per_hour: float
+    decay_s: float
+    refused_per_hour: float  # inf for addresses
     refused_per_week: float
-    never_served: float
+    never_served: float  # inf for addresses
     covered: float  # names on the list
     refresh_s: float
-    salts: tuple[Any, Any]  # uint64: keeps the pairs of the two scopes apart
-    no_features: Any  # uint64
+    salt: Any  # uint64: a feature is not a model of the same name
 
 
 class Names(NamedTuple):
@@ -87,32 +86,32 @@ class Names(NamedTuple):
 
     key: npt.NDArray[np.uint64]  # (slots,) 0 is free
     weight: npt.NDArray[np.float64]  # (slots,) 0: not restricted
-    index: npt.NDArray[np.int16]  # (slots,) bit of a restricted name, -1 for none
+    bit: npt.NDArray[np.int16]  # (slots,) of a restricted name in ``touched``, -1 for none
     canary: npt.NDArray[np.uint8]  # (slots,)
 
 
-class Tables(NamedTuple):
-    """Heads (gatewatch.sdk.Head) and rows of the key tables."""
+class Memory(NamedTuple):
+    """What one scope remembers: heads (gatewatch.sdk.Head) and rows of its tables, pairs, clock."""
 
-    principals: Any
-    ips: Any
+    keys: Any
+    rows: npt.NDArray[np.void]  # (keys,) ROW
     shared: Any
-    principal_rows: npt.NDArray[np.void]
-    ip_rows: npt.NDArray[np.void]
-    shared_rows: npt.NDArray[np.void]
+    shared_rows: npt.NDArray[np.void]  # (resources,) SHARED
+    pairs: npt.NDArray[np.uint64]  # (2, words)
+    common: npt.NDArray[np.void]  # (1,) COMMON
 
 
 class Columns(NamedTuple):
-    """The columns of a batch that matter, and the hashes of the features asked for."""
+    """The columns of a batch that matter to one scope, and the hashes of the features asked for."""
 
     ts: npt.NDArray[Any]
+    key: npt.NDArray[Any]  # of this scope
     role: npt.NDArray[Any]
     status: npt.NDArray[Any]
     auth: npt.NDArray[Any]
     denied: npt.NDArray[Any]
     blocked: npt.NDArray[Any]
     principal: npt.NDArray[Any]
-    ip: npt.NDArray[Any]
     endpoint: npt.NDArray[Any]
     path: npt.NDArray[Any]
     model: npt.NDArray[Any]
@@ -124,13 +123,12 @@ class Contact(NamedTuple):
     """One row as one scope sees it: scalars only, which Numba passes for nothing."""
 
     i: int  # row of the batch
-    scope: int
     t: float  # event time
     outcome: int
     key: np.uint64
     known: bool  # the key was served before
     resource: np.uint64
     weight: float  # of the resource: 0 where it is not on the list
-    index: int  # its bit among the names on the list, -1 where it is not on it
+    bit: int  # of its name on the list, -1 where it is not on it
     canary: bool
     first: bool  # the pair of key and resource was not met before

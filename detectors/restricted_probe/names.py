@@ -21,9 +21,7 @@ def table(restricted: Mapping[str, float], canaries: Sequence[str], seed: HashSe
     slots = 0
     while slots < 2 * len(listed):
         slots = max(8, 2 * slots)
-    names = Names(
-        np.zeros(slots, np.uint64), np.zeros(slots), np.full(slots, -1, np.int16), np.zeros(slots, np.uint8)
-    )
+    names = Names(np.zeros(slots, np.uint64), np.zeros(slots), np.full(slots, -1, np.int16), np.zeros(slots, np.uint8))
     order = {name: i for i, name in enumerate(restricted)}
     for name in listed:
         key = hash_text(name, seed)
@@ -32,7 +30,7 @@ def table(restricted: Mapping[str, float], canaries: Sequence[str], seed: HashSe
             at = (at + 1) & (slots - 1)
         names.key[at] = key
         names.weight[at] = restricted.get(name, 0.0)
-        names.index[at] = order.get(name, -1)
+        names.bit[at] = order.get(name, -1)
         names.canary[at] = name in canaries
     return names
 
@@ -43,7 +41,7 @@ def slot_of(names: Names, key: np.uint64) -> int:
     slots = names.key.shape[0]
     if slots == 0 or key == U64(0):
         return -1
-    at = np.int64(key & U64(slots - 1))
+    at = int(np.int64(key & U64(slots - 1)))  # signed: Numba adds unsigned to signed as floats
     while names.key[at] != U64(0):
         if names.key[at] == key:
             return at

@@ -24,7 +24,7 @@ def fingerprint(key: np.uint64) -> np.uint32:
 @kernel
 def minute_of(t: float) -> np.uint16:
     """Minutes modulo 2^16."""
-    return U16(int(math.floor(t / MINUTE_S)) & 0xFFFF)
+    return U16(math.floor(t / MINUTE_S) & 0xFFFF)
 
 
 @kernel
@@ -61,11 +61,11 @@ def evidence(row: Any) -> float:
 
 
 @kernel
-def age(row: Any, t: float, scope: int, p: Params) -> float:
+def age(row: Any, t: float, p: Params) -> float:
     """Bring the row to ``t``; returns what an event at ``t`` weighs in it: less than 1 if it comes late."""
     gap = t - row.t
     if gap <= 0.0:
-        return 1.0 if gap == 0.0 else float(math.exp(gap / p.decay_s[scope]))
+        return 1.0 if gap == 0.0 else float(math.exp(gap / p.decay_s))
     row.t = t
     w = evidence(row)
     rested = gap > PAUSE_S and row.told_rank > 0
@@ -74,7 +74,7 @@ def age(row: Any, t: float, scope: int, p: Params) -> float:
         row.told_n = 0.0
     if w <= 0.0:
         return 1.0
-    keep = math.exp(-gap / p.decay_s[scope])
+    keep = math.exp(-gap / p.decay_s)
     if rested:
         keep = min(keep, TOLD_SHARE * p.threshold / w)
     row.refused *= keep
@@ -133,10 +133,10 @@ def step_back(row: Any, at: int, p: Params) -> None:
 @kernel
 def holds(row: Any, resource: np.uint32) -> bool:
     """Whether the row has this resource among those refused or missing."""
+    n = 0
     for j in range(KEPT):
-        if row.kind[j] != 0 and row.resource[j] == resource:
-            return True
-    return False
+        n += row.kind[j] != 0 and row.resource[j] == resource
+    return n > 0
 
 
 @kernel
@@ -151,12 +151,12 @@ def refused_within(row: Any, t: float, minutes: int) -> int:
 
 
 @kernel
-def touch_name(row: Any, index: int, t: float) -> None:
+def touch_name(row: Any, bit: int, t: float) -> None:
     """A name on the list was refused; names refused more than a week before count no more."""
     if (t - row.listed_at) / MINUTE_S > WEEK_MIN:
         row.touched[:] = U64(0)
     row.listed_at = max(row.listed_at, t)
-    row.touched[index // 64] |= U64(1) << U64(index % 64)
+    row.touched[bit // 64] |= U64(1) << U64(bit % 64)
 
 
 @kernel

@@ -24,7 +24,7 @@ _WHO = 4  # voices kept: three others are needed
 @kernel
 def refused_to_many(head: Head, rows: npt.NDArray[np.void], row: Any, contact: Contact, p: Params) -> bool:
     """Raise the key's voice, if it has one, and say whether more than three customers were refused within the hour."""
-    name = mix(U64(fingerprint(contact.resource)), p.salts[contact.scope])
+    name = mix(U64(fingerprint(contact.resource)), p.salt)
     who = fingerprint(contact.key)
     now = minute_of(contact.t)
     if not contact.known or evidence(row) >= 0.5 * p.threshold:
@@ -47,7 +47,7 @@ def forgive(head: Head, rows: npt.NDArray[np.void], row: Any, contact: Contact, 
     for j in range(KEPT):
         if row.kind[j] == 0 or row.kind[j] == LISTED:
             continue
-        at = find(head, mix(U64(row.resource[j]), p.salts[contact.scope]))
+        at = find(head, mix(U64(row.resource[j]), p.salt))
         if at >= 0 and _others(rows[at], who, now) >= VOTERS:
             step_back(row, j, p)
 
