@@ -52,7 +52,10 @@ def hash_column(strings: pa.StringArray, seed: HashSeed) -> npt.NDArray[np.uint6
         return np.zeros(n, np.uint64)
     _, offsets_buffer, data_buffer = strings.buffers()
     offsets = _view(offsets_buffer, np.int32)[strings.offset : strings.offset + n + 1]
-    return siphash13_many(_view(data_buffer, np.uint8), offsets, U64(seed.k0), U64(seed.k1))
+    hashes = siphash13_many(_view(data_buffer, np.uint8), offsets, U64(seed.k0), U64(seed.k1))
+    if strings.null_count:  # Arrow allows bytes under a null
+        hashes[strings.is_null().to_numpy(zero_copy_only=False)] = 0
+    return hashes
 
 
 def _view(buffer: pa.Buffer | None, dtype: Any) -> npt.NDArray[Any]:

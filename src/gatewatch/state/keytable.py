@@ -104,11 +104,13 @@ class KeyTable:
         Raises:
             StateError: another capacity or another row layout.
         """
-        for name, mine in (*self.head._asdict().items(), ("rows", self.rows)):
+        own = {**self.head._asdict(), "rows": self.rows}
+        for name, mine in own.items():
             theirs = arrays.get(name)
             if theirs is None or theirs.shape != mine.shape or theirs.dtype != mine.dtype:
                 raise StateError(f"key table: {name!r} in the snapshot does not fit (other capacity or version)")
-            mine[...] = theirs
+        for name, mine in own.items():  # only now: a refused snapshot must not leave half of itself behind
+            mine[...] = arrays[name]
 
 
 @kernel

@@ -1,0 +1,260 @@
+"""The bounded table of keys: who gets a row, who keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gatewatch.errors import StateError
+from gatewatch.state.keytable import (
+    EVICTED,
+    HELD_WAYS,
+    REFUSED,
+    SUCCESS_KEEP_S,
+    WAYS,
+    WEIGHT_TAU_S,
+    KeyTable,
+    find_or_admit,
+    hold,
+    touch,
+    used_rows,
+    weight_at,
+)
+
+ROW = np.dtype([("count", np.float64)])
+NOW = 1_770_000_000.0
+
+
+def _table(rows: int = WAYS, *, authenticated_only: bool = False) -> KeyTable:
+    return KeyTable(rows, ROW, authenticated_only=authenticated_only)
+
+
+def _admit(table: KeyTable, key: int, now: float = NOW, *, success: bool = False) -> tuple[int, bool]:
+    row, new = find_or_admit(table.head, np.uint64(key), now, success, table.authenticated_only)
+    return int(row), bool(new)
+
+
+def _keys(start: int = 1) -> Iterator[int]:
+    """Any number of different keys; in a table of one set they all meet."""
+    return iter(range(start, 10**9))
+
+
+def test_a_key_keeps_its_row() -> None:
+    """A key that changed its row would lose its baseline."""
+    table = _table(64)
+    row, new = _admit(table, 5)
+
+    assert new
+    assert _admit(table, 5) == (row, False)
+    assert table.row_of(5) == row
+    assert table.row_of(6) == -1
+
+
+def test_no_key_gets_no_row() -> None:
+    """Hash 0 is "absent": all rows without a principal would share one baseline."""
+    table = _table()
+
+    assert _admit(table, 0, success=True) == (-1, False)
+    assert table.row_of(0) == -1
+    assert table.used == 0
+
+
+@pytest.mark.parametrize(("asked", "given_"), [(1, 8), (8, 8), (9, 16), (1000, 1024), (100_000, 131_072)])
+def test_capacity_is_the_next_power_of_two(asked: int, given_: int) -> None:
+    """A table smaller than configured would forget customers; one much larger would not fit the memory planned."""
+    assert _table(asked).capacity == given_
+
+
+def test_the_lightest_row_goes() -> None:
+    """A new customer must not push out one who is busy."""
+    table = _table()
+    for key in range(1, WAYS + 1):
+        for _ in range(3 if key != 4 else 1):
+            _admit(table, key)
+
+    _, new = _admit(table, 99)
+
+    assert new
+    assert table.row_of(4) == -1
+    assert all(table.row_of(key) >= 0 for key in (1, 2, 3, 5, 6, 7, 8, 99))
+    assert table.head.stats[EVICTED] == 1
+
+
+def test_weight_is_forgotten_over_an_hour() -> None:
+    """A key that was busy yesterday would hold its row against one that is busy now."""
+    table = _table()
+    for key in range(1, WAYS + 1):
+        for _ in range(100 if key == 1 else 2):
+            _admit(table, key)
+    later = NOW + 10 * WEIGHT_TAU_S
+    for key in range(2, WAYS + 1):
+        _admit(table, key, later)
+
+    _admit(table, 99, later)
+
+    assert table.row_of(1) == -1
+
+
+def test_weight_does_not_rise_where_time_goes_back() -> None:
+    """A backlog's late rows would make a key heavier than any other, exp(+age)."""
+    table = _table()
+    row, _ = _admit(table, 1)
+    touch(table.head, row, NOW - 5 * WEIGHT_TAU_S, success=False)
+
+    assert weight_at(table.head, row, NOW - 5 * WEIGHT_TAU_S) == 2.0
+    assert table.head.last[row] == NOW
+
+
+def test_strangers_cannot_push_out_customers() -> None:
+    """Who sprays keys without a success would make the detectors forget everybody they know."""
+    table = _table()
+    for key in range(1, WAYS + 1):
+        _admit(table, key, success=True)
+    for key in range(100, 10_000):
+        for _ in range(5):
+            assert _admit(table, key, NOW + 60.0) == (-1, False)
+
+    assert all(table.row_of(key) >= 0 for key in range(1, WAYS + 1))
+    assert table.head.stats[REFUSED] == 5 * 9_900
+
+
+def test_a_success_counts_for_seven_days() -> None:
+    """A customer of last year would keep a row for ever, and the table would be full of them."""
+    table = _table()
+    for key in range(1, WAYS + 1):
+        _admit(table, key, success=True)
+
+    assert _admit(table, 99, NOW + SUCCESS_KEEP_S - 1.0) == (-1, False)
+    assert _admit(table, 99, NOW + SUCCESS_KEEP_S + 1.0)[1]
+
+
+def test_a_new_customer_gets_in_among_customers() -> None:
+    """A site with more customers than rows must watch the busy ones, whenever they came."""
+    table = _table()
+    for key in range(1, WAYS + 1):
+        _admit(table, key, success=True)
+
+    assert _admit(table, 99, success=True)[1]
+
+
+def test_suspicion_holds_two_rows_of_a_set_and_no_more() -> None:
+    """Ten million keys, each just suspicious enough to be kept, would fill the table."""
+    table = _table()
+    for key in range(1, WAYS + 1):
+        for _ in range(20 - key):  # the first are the heaviest
+            row, _ = _admit(table, key)
+        hold(table.head, row, held=True)
+    for key in range(100, 200):
+        for _ in range(50):  # heavier than any of them, but not suspicious
+            _admit(table, key)
+
+    kept = [key for key in range(1, WAYS + 1) if table.row_of(key) >= 0]
+    assert kept == [1, 2]
+    assert len(kept) == HELD_WAYS
+
+
+def test_a_released_row_is_plain_again() -> None:
+    """What was suspicious once would hold its row for ever."""
+    table = _table()
+    for key in range(1, WAYS + 1):
+        row, _ = _admit(table, key)
+        hold(table.head, row, key == 1)
+    hold(table.head, table.row_of(1), held=False)
+    for key in range(2, WAYS + 1):
+        _admit(table, key)
+
+    _admit(table, 99)
+
+    assert table.row_of(1) == -1
+
+
+def test_an_evicted_row_hands_nothing_on() -> None:
+    """A newcomer would inherit the suspicion, the success or the weight of whoever had the row before."""
+    table = _table()
+    for key in range(1, WAYS + 1):
+        row, _ = _admit(table, key, success=True)
+        hold(table.head, row, held=True)
+    later = NOW + SUCCESS_KEEP_S + 3600.0
+
+    row, new = _admit(table, 99, later, success=True)
+
+    assert new
+    assert (table.head.held[row], table.head.weight[row], table.head.last[row]) == (0, 1.0, later)
+    assert table.head.success[row] == later
+
+
+def test_only_who_authenticated_gets_a_row() -> None:
+    """Names that anybody can write would fill the tables of principals."""
+    table = _table(authenticated_only=True)
+
+    assert _admit(table, 1) == (-1, False)
+    assert _admit(table, 1, success=True)[1]
+    assert not _admit(table, 1)[1]
+    assert table.used == 1
+
+
+_ops = st.lists(
+    st.tuples(st.integers(0, 40), st.floats(-1e4, 1e6), st.booleans(), st.booleans()), min_size=1, max_size=200
+)
+
+
+@given(_ops, st.booleans())
+def test_invariants_of_any_history(ops: list[tuple[int, float, bool, bool]], authenticated_only: bool) -> None:
+    """A key in two rows would be counted twice; a count of rows that is off moves every threshold."""
+    table = _table(16, authenticated_only=authenticated_only)
+    nbytes = table.nbytes
+    for key, age, success, held in ops:
+        row, new = _admit(table, key, NOW + age, success=success)
+        if row >= 0:
+            assert table.head.keys[row] == key
+            hold(table.head, row, held)
+        if new and authenticated_only:
+            assert success
+
+    keys = table.head.keys[table.head.keys != 0]
+    assert len(set(keys.tolist())) == len(keys)
+    assert used_rows(table.head) == table.used == len(keys)
+    assert table.nbytes == nbytes
+    assert (table.head.weight >= 0).all()
+
+
+def test_snapshot_is_a_copy_and_comes_back_whole() -> None:
+    """A snapshot that goes on changing while it is written would restore a state that never was."""
+    table = _table(64)
+    for key in _keys():
+        row, _ = _admit(table, key, success=key % 2 == 0)
+        table.rows["count"][row] = key
+        if key == 40:
+            break
+    saved = table.snapshot()
+    _admit(table, 1000)
+    other = _table(64)
+    other.restore(saved)
+
+    assert other.row_of(1000) == -1
+    assert {int(other.rows["count"][other.row_of(k)]) for k in range(1, 41) if other.row_of(k) >= 0} <= set(
+        range(1, 41)
+    )
+    for name, array in other.snapshot().items():
+        np.testing.assert_array_equal(saved[name], array)
+
+
+def test_a_foreign_snapshot_is_refused_and_changes_nothing() -> None:
+    """Half of another table's state is worse than none."""
+    table = _table(64)
+    _admit(table, 5)
+    before = table.snapshot()
+    larger = _table(128)
+    for key in range(1, 30):
+        _admit(larger, key)
+    broken = {**_table(64).snapshot(), "rows": np.zeros(64, [("other", np.int8)])}
+
+    for foreign in (larger.snapshot(), broken, {}):
+        with pytest.raises(StateError, match="does not fit"):
+            table.restore(foreign)
+    for name, array in table.snapshot().items():
+        np.testing.assert_array_equal(before[name], array)
