@@ -26,8 +26,8 @@ pytestmark = [
 
 @pytest.fixture(params=["kafka-python", "librdkafka"])
 def rig(request: pytest.FixtureRequest, own_broker: Broker) -> Iterator[KafkaRig]:
-    """A log on the broker that may be killed."""
-    settings = KafkaSettings(bootstrap=(own_broker.bootstrap,), client=request.param, session_timeout=6.0)
+    """A log on the broker that may be killed; its sessions outlast a slow start of the broker."""
+    settings = KafkaSettings(bootstrap=(own_broker.bootstrap,), client=request.param, session_timeout=45.0)
     made = KafkaRig(KafkaLog(settings))
     yield made
     made.log.close()

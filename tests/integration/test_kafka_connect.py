@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gatewatch.errors import BrokerError, ConfigError
+from gatewatch.log import kafka_connect
 from gatewatch.log.base import TopicSpec
 from gatewatch.log.kafka import KafkaLog
 from gatewatch.settings import KafkaSecurity, KafkaSettings
@@ -25,6 +26,12 @@ pytestmark = [
 ]
 
 Make = Callable[..., KafkaSettings]
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker of a test is near: what is wrong with it shows sooner."""
+    monkeypatch.setattr(kafka_connect, "FIRST_TRY_S", 0.7)
 
 
 @pytest.fixture

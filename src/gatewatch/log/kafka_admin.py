@@ -48,6 +48,8 @@ class KafkaAdmin:
             elif topic["error_code"] != TopicAlreadyExistsError.errno:
                 why = topic["error_message"] or for_code(topic["error_code"]).__name__
                 raise LogError(f"topic {topic['name']!r} cannot be created: {why}")
+        if made:  # who is told that a topic exists may use it at once
+            self._ask(lambda: self._client.wait_for_topics(made))
         return made
 
     def describe(self, names: Sequence[str]) -> dict[str, TopicInfo]:

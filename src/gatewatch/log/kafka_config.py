@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from gatewatch.errors import BrokerError
@@ -97,21 +100,44 @@ def _why(error: OSError) -> str:
     return error.reason if isinstance(error, ssl.SSLError) and error.reason else str(error.strerror or error)
 
 
-class _ToRoot(logging.Handler):
+class ToRoot(logging.Handler):
     """Hands records on to the root logger's handlers: a filter on a logger does not see its children's records."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._muted = 0  # how often
+
     def emit(self, record: logging.LogRecord) -> None:
-        logging.getLogger().handle(record)
+        """Hand on, unless muted."""
+        if not self._muted:
+            logging.getLogger().handle(record)
+
+    @contextmanager
+    def muted(self) -> Iterator[None]:
+        """Say nothing meanwhile; several threads may ask for it at once."""
+        with _lock:
+            self._muted += 1
+        try:
+            yield
+        finally:
+            with _lock:
+                self._muted -= 1
 
 
-def quiet_client_logs() -> None:
+_lock = threading.Lock()
+
+
+def quiet_client_logs() -> ToRoot:
     """Throttle what the Kafka clients log, once a process; without a level of its own they say warnings only."""
     logger = logging.getLogger("kafka")
-    if any(isinstance(handler, _ToRoot) for handler in logger.handlers):
-        return
-    handler = _ToRoot()
-    handler.addFilter(Throttle(LOG_LINES_A_MINUTE))
-    logger.addHandler(handler)
-    logger.propagate = False
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.WARNING)
+    with _lock:
+        for handler in logger.handlers:
+            if isinstance(handler, ToRoot):
+                return handler
+        handler = ToRoot()
+        handler.addFilter(Throttle(LOG_LINES_A_MINUTE))
+        logger.addHandler(handler)
+        logger.propagate = False
+        if logger.level == logging.NOTSET:
+            logger.setLevel(logging.WARNING)
+        return handler

@@ -47,7 +47,6 @@ def connect(make: Callable[..., T], settings: KafkaSettings, config: dict[str, A
     Raises:
         BrokerError: no broker within ``kafka.bootstrap_timeout``, or one that refuses us: why, and which key to change.
     """
-    quiet_client_logs()
     lines: deque[str] = deque(maxlen=_LINES)
     clock = SystemClock()
     deadline = clock.monotonic() + settings.bootstrap_timeout
@@ -86,12 +85,13 @@ def _construct(make: Callable[..., T], config: dict[str, Any]) -> T:
 def _captured(lines: deque[str]) -> Iterator[None]:
     """Collect what the Kafka client logs, and show none of it: the error will say it better."""
     logger = logging.getLogger("kafka")
-    handler = _Collect(lines)
-    before, logger.handlers = logger.handlers, [handler]
+    handler, shown = _Collect(lines), quiet_client_logs()
+    logger.addHandler(handler)
     try:
-        yield
+        with shown.muted():
+            yield
     finally:
-        logger.handlers = before
+        logger.removeHandler(handler)
 
 
 class _Collect(logging.Handler):

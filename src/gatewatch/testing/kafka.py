@@ -175,8 +175,15 @@ class _JavaRunner:
 
     def start(self) -> None:
         if not Path(self.data).exists():
+            # As one argument: one in 64 ids begins with a dash.
             cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            tool = ["kafka.tools.StorageTool", "format", "-t", cluster, "-c", f"{self._root}/server.properties"]
+            tool = [
+                "kafka.tools.StorageTool",
+                "format",
+                f"--cluster-id={cluster}",
+                "-c",
+                f"{self._root}/server.properties",
+            ]
             _run(*self._command(), *tool)
         with self._out().open("ab") as out:
             self._process = subprocess.Popen(  # noqa: S603 - as in _run
