@@ -267,7 +267,7 @@ def test_false_memories_of_pairs_are_rare() -> None:
 
 @given(st.integers(1, 400))
 def test_runs_are_scored_by_their_probability(k: int) -> None:
-    """Nats of a run would not be -ln of anything. Here the product over single failures, against the kernel's gammas."""
+    """Nats of a run would not be -ln of anything. Here it is the product over single failures."""
     product = sum(math.log((8.0 + 2.0 + i) / (2.0 + i)) for i in range(k))
     assert ROW.run_nats(float(k)) == pytest.approx(product, rel=1e-9)
 
