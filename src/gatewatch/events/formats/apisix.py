@@ -11,7 +11,8 @@ from gatewatch.events.formats.base import Format
 from gatewatch.events.formats.bodies import shape_from
 from gatewatch.events.formats.elements import json_elements
 from gatewatch.events.formats.headers import credential_of, lowered
-from gatewatch.events.formats.values import json_object, number, path_of, status, text, truth, within
+from gatewatch.events.formats.targets import path_of
+from gatewatch.events.formats.values import json_object, number, status, text, truth, within
 
 _ORIGIN = (b"GET ", b"POST ", b"PUT ", b"HEAD ", b"DELETE ", b"PATCH ", b"OPTIONS ")
 
@@ -49,7 +50,7 @@ class Apisix(Format):
         return AccessEvent(
             ts=(start_ms + (latency_ms or 0.0)) / 1000.0,
             method=text(request.get("method")),
-            path=path_of(request.get("uri")) or path_of(request.get("url")),
+            path=path_of(text(request.get("uri"))) or path_of(text(request.get("url"))),
             endpoint=text(row.get("route_id")),
             status=status(response.get("status")),
             latency_ms=latency_ms,

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 import msgspec
 
@@ -17,6 +18,7 @@ from gatewatch.errors import BadReason, DecodeError
 from gatewatch.events.event import AccessEvent
 from gatewatch.events.formats.elements import json_elements
 from gatewatch.events.formats.mend import mended
+from gatewatch.events.formats.values import json_object
 
 # An event without its body has some kilobytes; a body of a megabyte is beyond what any gateway logs by default.
 ELEMENT_BYTES = 1 << 20
@@ -118,6 +120,22 @@ class Format(ABC):
         if event is not None:
             check_ts(event.ts)
         return event
+
+
+class JsonFormat(Format):
+    """A format whose elements are JSON objects."""
+
+    def element(self, raw: bytes) -> AccessEvent | None:
+        """One object as an event."""
+        return self.event(json_object(raw))
+
+    @abstractmethod
+    def event(self, row: dict[str, Any]) -> AccessEvent | None:
+        """One object as an event, or ``None`` where it is no request.
+
+        Raises:
+            DecodeError: it cannot be read.
+        """
 
 
 def check_ts(ts: float) -> None:

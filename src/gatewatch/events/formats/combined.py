@@ -9,7 +9,6 @@ from gatewatch.errors import BadReason, DecodeError
 from gatewatch.events.address import canonical_ip
 from gatewatch.events.event import AccessEvent
 from gatewatch.events.formats.base import Format
-from gatewatch.events.formats.values import path_of
 from gatewatch.events.formats.targets import request_line
 from gatewatch.events.formats.values import epoch_s
 

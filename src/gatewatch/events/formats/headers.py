@@ -10,8 +10,8 @@ from gatewatch.events.formats.values import text
 from gatewatch.events.secrets import hash_secret
 
 # In the order in which a gateway would look; cookies last, because they change
-_CREDENTIALS = (
-    "credential", "authorization", "x-api-key", "apikey", "api-key", "x-goog-api-key", "proxy-authorization", "cookie",
+SECRET_HEADERS = (
+    "authorization", "x-api-key", "apikey", "api-key", "x-goog-api-key", "proxy-authorization", "cookie",
 )  # fmt: skip
 _REDACTED = re.compile(r"(?:\w+ )?(?:\[?redacted\]?|\*+|<masked>)", re.IGNORECASE)
 
@@ -22,7 +22,7 @@ def credential_of(headers: Mapping[str, Any]) -> str | None:
     ``credential`` is not a header but a key of ours, for gateways that know an id; it is hashed like the others, since
     nobody can tell an id from a secret for certain, and the hash tells two of them apart as well.
     """
-    for name in _CREDENTIALS:
+    for name in ("credential", *SECRET_HEADERS):
         value = text(headers.get(name))
         if value is not None and not _REDACTED.fullmatch(value):
             return hash_secret(value)

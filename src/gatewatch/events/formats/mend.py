@@ -20,10 +20,10 @@ _DIGITS = 300  # a double ends at 1.8e308
 
 
 def mended(raw: bytes) -> bytes:
-    """The same JSON with what cannot be read replaced: U+FFFD within strings, null for values.
+    r"""The same JSON with what cannot be read replaced: U+FFFD within strings, null for values.
 
-    >>> mended(b'{"urt":,"n":NaN,"ua":"NaN \\\\udcff"}')
-    b'{"urt":null,"n":null,"ua":"NaN \\\\ufffd"}'
+    >>> mended(b'{"urt":,"n":NaN,"ua":"NaN \\udcff"}')
+    b'{"urt":null,"n":null,"ua":"NaN \\ufffd"}'
     """
     try:
         raw.decode()

@@ -90,8 +90,8 @@ class Mapped(Format):
 
     name = "native"
 
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        self._mapper = Mapper(fields)
+    def __init__(self, fields: Mapping[str, Any], trusted_hops: int = 0) -> None:
+        self._mapper = Mapper(fields, trusted_hops)
         self.fields = frozenset(self._mapper.fields)
 
     def element(self, raw: bytes) -> AccessEvent:

@@ -9,7 +9,8 @@ from gatewatch.events.address import client_of
 from gatewatch.events.event import AccessEvent
 from gatewatch.events.formats.base import Format
 from gatewatch.events.formats.headers import credential_of
-from gatewatch.events.formats.values import epoch_s, first, json_object, number, path_of, status, text, times
+from gatewatch.events.formats.targets import path_of, request_line
+from gatewatch.events.formats.values import epoch_s, first, json_object, number, status, text, times
 
 
 class Nginx(Format):
@@ -32,13 +33,13 @@ class Nginx(Format):
             raise DecodeError(BadReason.MISSING, 'no time: log "ts":$msec')
         code = status(first(row, "st", "status"))
         user = text(first(row, "user", "remote_user"))
-        request = (text(row.get("request")) or "").split(" ")
+        asked_method, asked_path = request_line(text(row.get("request")))
         failed = code == 401
         return AccessEvent(
             ts=epoch_s(end),
             request_id=text(first(row, "rid", "request_id")),
-            method=text(first(row, "m", "method", "request_method")) or text(request[0]),
-            path=path_of(first(row, "uri", "request_uri", "path") or (request[1] if len(request) > 1 else None)),
+            method=text(first(row, "m", "method", "request_method")) or asked_method,
+            path=path_of(text(first(row, "uri", "request_uri", "path"))) or asked_path,
             endpoint=text(first(row, "endpoint", "route")),
             status=code,
             latency_ms=times(number(first(row, "rt", "request_time")), 1000.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -14,8 +15,10 @@ from gatewatch.errors import BadReason, DecodeError
 
 _ABSENT = frozenset({"", "-", "null", "None"})
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
+_CLF = re.compile(r"\d+/\w+/\d+:")
+_NANOS = re.compile(r"(\.\d{6})\d+")
+_NO_TIME = "the time is neither a number, nor ISO 8601, nor as in 17/May/2015:10:05:03 +0000"
 _SPLIT = re.compile(r"\s*[,:]\s*")
-_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")  # scheme, user, password, host, port
 
 
 def json_object(raw: bytes) -> dict[str, Any]:
@@ -56,20 +59,6 @@ def text(value: Any) -> str | None:
     if not isinstance(value, str):
         value = str(value)
     return None if value in _ABSENT else value
-
-
-def path_of(uri: Any) -> str | None:
-    """The path of a request's target, without query, fragment, or the origin of an absolute one.
-
-    >>> [path_of(u) for u in ("/v1/models?key=AIza", "https://u:p@api.example.test/v1", "-")]
-    ['/v1/models', '/v1', None]
-    """
-    found = text(uri)
-    if found is None:
-        return None
-    if "://" in found:
-        found = _ORIGIN.sub("", found, count=1) if _ORIGIN.match(found) else found
-    return found.partition("?")[0].partition("#")[0] or "/"
 
 
 def number(value: Any) -> float | None:
@@ -116,27 +105,38 @@ def times(value: float | None, factor: float) -> float | None:
     return value * factor if value is not None else None
 
 
-def epoch_s(value: Any) -> float:
-    """Epoch seconds of an ISO 8601 time, with or without a zone (UTC then), or of a number of seconds in text.
+def epoch_s(value: Any, unit_s: float = 1.0) -> float:
+    """Epoch seconds of a number in ``unit_s`` (also in text), or of a time in ISO 8601 or as in access logs.
+
+    Without a zone it is UTC.
+
+    >>> epoch_s("17/May/2015:10:05:03 +0000") == epoch_s("2015-05-17T10:05:03Z") == epoch_s(1431857103000, 1e-3)
+    True
 
     Raises:
-        DecodeError: it is neither.
+        DecodeError: it is none of these.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        return float(value) * unit_s
     found = text(value)
     if found is None:
-        raise DecodeError(BadReason.TIME, "the time is neither a number nor ISO 8601")
+        raise DecodeError(BadReason.TIME, _NO_TIME)
     try:
-        return float(found)
+        return float(found) * unit_s
     except ValueError:
-        pass
+        return _calendar_s(found.strip()[:64])
+
+
+@lru_cache(maxsize=4096)  # lines of one second share theirs, and reading one costs 8 us
+def _calendar_s(found: str) -> float:
     try:
+        if _CLF.match(found):
+            return datetime.strptime(found, "%d/%b/%Y:%H:%M:%S %z").timestamp()
         # Nanoseconds are more than Python's time holds
-        at = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", found.strip()[:64]))
+        at = datetime.fromisoformat(_NANOS.sub(r"\1", found))
         return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError) as error:
-        raise DecodeError(BadReason.TIME, "the time is neither a number nor ISO 8601") from error
+        raise DecodeError(BadReason.TIME, _NO_TIME) from error
 
 
 def maybe_epoch_s(value: Any) -> float | None:
