@@ -12,7 +12,7 @@ from gatewatch.events.formats.base import JsonFormat
 from gatewatch.events.formats.bodies import shape_from
 from gatewatch.events.formats.targets import path_of
 from gatewatch.events.formats.values import epoch_s, first, maybe_epoch_s, number, status, text, truth, within
-from gatewatch.events.secrets import hash_secret
+from gatewatch.events.secrets import hashed_id
 
 # Asked-for options that say something about intent
 _FEATURES = ("logprobs", "top_logprobs", "logit_bias", "tools", "functions", "response_format", "n", "seed")
@@ -101,7 +101,7 @@ def _outcome(row: dict[str, Any], meta: dict[str, Any]) -> tuple[int | None, Aut
 
 
 def _key(hashed: str | None) -> str | None:
-    return hashed if hashed is None or hashed == _MASTER else hash_secret(hashed)
+    return hashed if hashed is None or hashed == _MASTER else hashed_id(hashed)
 
 
 def _span_ms(start_s: float | None, end_s: float | None) -> float | None:

@@ -22,10 +22,10 @@ FIELDS = frozenset(AccessEvent.__struct_fields__)
 
 
 class NativeInput(AccessEvent, kw_only=True, omit_defaults=True, gc=False):
-    """What a producer may send: an event, and bodies only to take their shape."""
+    """What a producer may send: an event, and bodies only to take their shape. (In a union Raw would take nothing.)"""
 
-    body: msgspec.Raw | None = None
-    response_body: msgspec.Raw | None = None
+    body: msgspec.Raw = msgspec.Raw()
+    response_body: msgspec.Raw = msgspec.Raw()
 
 
 _ONE = msgspec.json.Decoder(AccessEvent)
@@ -34,6 +34,7 @@ _MANY = msgspec.json.Decoder(list[AccessEvent])
 _LAX = msgspec.json.Decoder(AccessEvent, strict=False)
 _BODY = msgspec.json.Decoder(NativeInput, strict=False)
 _BODY_MARK = b'body"'
+_NOTHING = frozenset({b"", b"null", b'""', b'"-"'})
 # No smaller value can break a limit: the shortest event is {"ts":1} and a comma
 _FAST_BYTES = min(ELEMENT_BYTES, 9 * ELEMENTS)
 
@@ -104,10 +105,11 @@ def _event(raw: bytes) -> AccessEvent:
         return _LAX.decode(raw)
     given = _BODY.decode(raw)
     event = AccessEvent(**{name: getattr(given, name) for name in AccessEvent.__struct_fields__})
-    if given.body is not None and event.shape is None:
-        event.shape = shape_of(bytes(given.body))
-    if given.response_body is not None:
-        event.shape = add_output(event.shape, bytes(given.response_body))
+    body, response = bytes(given.body), bytes(given.response_body)
+    if body not in _NOTHING and event.shape is None:
+        event.shape = shape_of(body)
+    if response not in _NOTHING:
+        event.shape = add_output(event.shape, response)
     return event
 
 
