@@ -9,6 +9,7 @@ those of RFC 2606.
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
+from uuid import UUID
 
 import numpy as np
 
@@ -73,5 +74,6 @@ def account_names(rng: Rng, n: int) -> list[str]:
 
 
 def key_ids(rng: Rng, n: int) -> list[str]:
-    """Ids of API keys as a gateway logs them: 16 hex digits."""
-    return [f"key_{int(x):016x}" for x in rng.integers(0, 1 << 63, n)]
+    """Ids of API keys as gateways log them: UUIDs, never the key itself."""
+    text = rng.bytes(16 * n).hex()
+    return [str(UUID(text[i : i + 32], version=4)) for i in range(0, 32 * n, 32)]

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from gatewatch.events.event import AccessEvent
+from gatewatch.events.secrets import looks_secret
 from gatewatch.simulate.scenario import Simulation
 
 # Who and where an attack comes from is its own; everything else it shares with benign traffic.
@@ -114,4 +115,11 @@ def test_accounts_and_keys_are_named_alike() -> None:
     _, hostile = _events()
     for event in hostile:
         assert re.fullmatch(r"[a-z]+\.[a-z]+\d+@example\.(com|org|net)", event.get("account", "a.b1@example.com"))
-        assert re.fullmatch(r"key_[0-9a-f]{16}", event.get("credential", "key_" + 16 * "0"))
+        assert re.fullmatch("[0-9a-f-]{36}", event.get("credential", 36 * "0"))
+
+
+def test_no_identifier_looks_like_a_secret() -> None:
+    """Ingest would hash it, and alerts would name another key than the labels do."""
+    benign, hostile = _events()
+    for event in (*benign[::20], *hostile[::20]):
+        assert not any(looks_secret(event.get(name, "")) for name in ("principal", "credential", "account", "session"))
