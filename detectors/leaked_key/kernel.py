@@ -97,7 +97,6 @@ def _use(row: Any, pop: Any, use: Use, key: np.uint64, agent: np.uint64, memory:
     if use.t < row.known_at:
         _get_to_know(row, use, p)
         return NOTHING
-    row.events += np.float32(1.0)
     if level_of(row, use) == 0:
         if _at_home(row, pop, use):
             note_agent(memory.agents, memory.agent_rows, agent, _print(key), use.t)
@@ -159,6 +158,7 @@ def _at_home(row: Any, pop: Any, use: Use) -> bool:
     if row.level != 0 and row.away == 1 and abs(use.t - row.place_last) < WINDOW_S:
         row.switches += np.float32(_weight(row, use.t, WINDOW_S))
     row.away = 0
+    row.events += np.float32(1.0)
     row.home_at = max(row.home_at, use.t)
     row.home_agent = use.agent
     keep_place(row, use, weight)
@@ -277,6 +277,7 @@ def _accept(row: Any, pop: Any, counts: bool) -> None:
     """The key is known by the place from now on; if it counts, all keys learn what benign moves are like."""
     level, t = int(row.level), row.place_since
     weight = row.place_n
+    row.events += row.place_n
     for kind in range(PLACES):
         keep(row, kind, row.place[kind], weight)
     if counts:

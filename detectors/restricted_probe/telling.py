@@ -30,6 +30,7 @@ def is_news(row: Any, reason: int, t: float, p: Params) -> bool:
         if row.run < GROWTH * row.run_told:
             return False
         row.run_told = row.run
+        row.told_at = max(t, row.told_at)
         return True
     rank = 2 if reason == COVERAGE else 1
     n = row.n_refused + row.n_missing
