@@ -161,15 +161,20 @@ def _as_decode_error(error: Exception) -> DecodeError:
     if isinstance(error, RecursionError):
         return DecodeError(BadReason.DEPTH, "nested too deeply")
     if isinstance(error, msgspec.ValidationError):
-        message = without_values(str(error))
-        if "missing required" in message:
-            return DecodeError(BadReason.MISSING, message)
-        return DecodeError(BadReason.RANGE if "out of range" in message else BadReason.TYPE, message)
+        return _invalid(without_values(str(error)))
     if isinstance(error, msgspec.DecodeError):
         return DecodeError(BadReason.JSON, str(error))
     if isinstance(error, OverflowError):
         return DecodeError(BadReason.RANGE, "a number is too large")
     return DecodeError(BadReason.TYPE, f"{type(error).__name__} while reading")
+
+
+def _invalid(message: str) -> DecodeError:
+    if "missing required" in message:
+        return DecodeError(BadReason.MISSING, message)
+    if message.endswith("`$.ts`"):
+        return DecodeError(BadReason.TIME, message)
+    return DecodeError(BadReason.RANGE if "out of range" in message else BadReason.TYPE, message)
 
 
 def without_values(message: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+_BOM = b"\xef\xbb\xbf"  # Windows begins files with it
 _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 # Strings as a whole (an unfinished one reaches to the end), and what opens, closes or parts. Possessive: linear time.
@@ -19,6 +20,7 @@ def json_elements(value: bytes) -> Iterator[bytes]:
     >>> list(json_elements(b'[{"a":1},{"b":]},{"c"'))
     [b'{"a":1}', b'{"b":]}', b'{"c"']
     """
+    value = value.removeprefix(_BOM)
     head = value.lstrip()[:1]
     if not head:
         return
