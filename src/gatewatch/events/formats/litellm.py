@@ -16,7 +16,7 @@ from gatewatch.events.secrets import hashed_id
 
 # Asked-for options that say something about intent
 _FEATURES = ("logprobs", "top_logprobs", "logit_bias", "tools", "functions", "response_format", "n", "seed")
-_USUAL: tuple[object, ...] = (None, False, 0, 1, "", [], {})
+_USUAL: tuple[object, ...] = (None, 0, 1, "", [], {})  # what stands there when nobody asked: "n" is 1
 _MASTER = "litellm_proxy_master_key"
 # What a caller who is known by more than the key that was shown has
 _IDENTITY = tuple(f"user_api_key_{part}" for part in ("alias", "user_id", "team_id", "team_alias", "org_id"))
@@ -111,4 +111,9 @@ def _span_ms(start_s: float | None, end_s: float | None) -> float | None:
 def _features(parameters: Any) -> list[str] | None:
     if not isinstance(parameters, dict):
         return None
-    return [name for name in _FEATURES if parameters.get(name) not in _USUAL] or None
+    return [name for name in _FEATURES if _asked_for(parameters.get(name))] or None
+
+
+def _asked_for(value: Any) -> bool:
+    """Whether an option was set to something; ``True`` equals 1, but is."""
+    return value is True or value not in _USUAL

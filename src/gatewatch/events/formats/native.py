@@ -22,7 +22,7 @@ FIELDS = frozenset(AccessEvent.__struct_fields__)
 
 
 class NativeInput(AccessEvent, kw_only=True, omit_defaults=True, gc=False):
-    """What a producer may send: an event, and bodies only to take their shape. (In a union Raw would take nothing.)"""
+    """What a producer may send: an event, and bodies only to take their shape. In a union Raw would take nothing."""
 
     body: msgspec.Raw = msgspec.Raw()
     response_body: msgspec.Raw = msgspec.Raw()
@@ -63,10 +63,12 @@ class Native(Format):
         try:
             return _event(raw)
         except msgspec.ValidationError:
-            plain = _plain(raw)
-            if plain is None:
+            try:
+                return _event(_plain(raw))
+            except msgspec.ValidationError as error:
+                if str(error).endswith("`$.ts`"):
+                    raise DecodeError(BadReason.TIME, "ts is neither epoch seconds nor ISO 8601") from error
                 raise
-            return _event(plain)
 
     @staticmethod
     def _fast(values: Sequence[bytes]) -> Decoded:
@@ -113,10 +115,10 @@ def _event(raw: bytes) -> AccessEvent:
     return event
 
 
-def _plain(raw: bytes) -> bytes | None:
-    """What a gateway's habits left in our fields taken out: "" and "-" for absent, ISO 8601 for ``ts``. Or ``None``."""
+def _plain(raw: bytes) -> bytes:
+    """What a gateway's habits left in our fields taken out: "" and "-" for absent, ISO 8601 for ``ts``."""
     row = json_object(raw)
     plain = {name: value for name, value in row.items() if value not in ("", "-")}
     if isinstance(plain.get("ts"), str):
         plain["ts"] = epoch_s(plain["ts"])
-    return msgspec.json.encode(plain) if plain != row else None
+    return msgspec.json.encode(plain)
