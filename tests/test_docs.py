@@ -208,7 +208,7 @@ def test_commands_that_are_named_exist() -> None:
 @pytest.mark.parametrize("call", sorted(ALL_COMMANDS))
 def test_every_command_and_option_is_documented(call: str) -> None:
     """Otherwise a command or an option is found only by those who know it, or one is looked for that has gone."""
-    command = load(call.split()[0])
+    command = load(call.split(maxsplit=1)[0])
     for name in call.split()[1:]:
         command = command.commands[name]
     options = {o for p in command.params for o in p.opts if o.startswith("--") and o != "--help"}
