@@ -17,7 +17,7 @@ from tests.contract.format_cases import BODY_TEXT, JSON_CASES, NATIVE, PLANTED, 
 from gatewatch.errors import BadReason, ConfigError
 from gatewatch.events import formats
 from gatewatch.events.event import AccessEvent
-from gatewatch.events.formats.base import ELEMENT_BYTES, ELEMENTS, Decoded
+from gatewatch.events.formats.base import ELEMENT_BYTES, ELEMENTS, VALUE_BYTES, Decoded
 from gatewatch.ingest.columns import Cleaner, Columns
 from gatewatch.settings import Source
 from gatewatch.state.hashing import HashSeed
@@ -130,6 +130,14 @@ def test_an_array_ends_at_its_limit() -> None:
     decoded = NATIVE.make().decode([b"[" + b'{"ts":1},' * ELEMENTS + b'{"ts":1}]'])
     assert len(decoded.events) == ELEMENTS
     assert [(b.element_index, b.reason) for b in decoded.bad] == [(ELEMENTS, BadReason.SIZE)]
+
+
+@EVERY
+def test_a_value_has_a_limit(case: Case) -> None:
+    """If this fails, one message of a gigabyte is taken apart before anybody asks how large it is."""
+    decoded = case.make().decode([b"[" + case.raw + b" " * VALUE_BYTES + b"]", case.raw])
+    assert [(b.value_index, b.reason) for b in decoded.bad] == [(0, BadReason.SIZE)]
+    assert _places(decoded) == [(1, 0)]
 
 
 @EVERY

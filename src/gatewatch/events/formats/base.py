@@ -20,6 +20,8 @@ from gatewatch.events.formats.elements import json_elements
 from gatewatch.events.formats.mend import mended
 from gatewatch.events.formats.values import json_object
 
+# Kafka's own limit is 1 MiB unless somebody raises it; 16 times that still fits into memory when taken apart.
+VALUE_BYTES = 16 << 20
 # An event without its body has some kilobytes; a body of a megabyte is beyond what any gateway logs by default.
 ELEMENT_BYTES = 1 << 20
 # APISIX batches 1,000, LiteLLM 512; a hundred times that is no log any more.
@@ -90,6 +92,9 @@ class Format(ABC):
         return json_elements(value)
 
     def _value(self, value: bytes, at: int, out: Decoded) -> None:
+        if len(value) > VALUE_BYTES:
+            out.bad.append(BadElement(at, 0, BadReason.SIZE, _too_large(len(value), VALUE_BYTES), value))
+            return
         for index, raw in enumerate(islice(self.elements(value), ELEMENTS + 1)):
             try:
                 event = self._read(raw) if index < ELEMENTS else _too_many()
@@ -106,7 +111,7 @@ class Format(ABC):
             DecodeError: it cannot be read even so. Nothing else.
         """
         if len(raw) > ELEMENT_BYTES:
-            raise DecodeError(BadReason.SIZE, f"{len(raw):,} bytes, the limit is {ELEMENT_BYTES:,}")
+            raise DecodeError(BadReason.SIZE, _too_large(len(raw), ELEMENT_BYTES))
         try:
             try:
                 event = self.element(raw)
@@ -150,6 +155,10 @@ def check_ts(ts: float) -> None:
         )
     if not ts >= 0:
         raise DecodeError(BadReason.TIME, "ts is before 1970, or not a number")
+
+
+def _too_large(size: int, limit: int) -> str:
+    return f"{size:,} bytes, the limit is {limit:,}"
 
 
 def _too_many() -> AccessEvent:
