@@ -142,12 +142,9 @@ def _pass_time(row: Any, pop: Any, use: Use, p: Params) -> None:
     fade = np.float32(math.exp(-gap / WINDOW_S))
     row.place_now *= fade
     row.switches *= fade
-    age = use.t - row.place_since
     if row.accused == 1 and use.t - row.place_last >= p.release_s:
         _close(row)  # silent since: it was never learned
-    elif row.accused == 1 and age >= p.release_s:
-        _accept(row, pop, counts=False)
-    elif row.accused == 0 and age >= p.probation_s:
+    elif row.accused == 0 and use.t - row.place_since >= p.probation_s:
         _accept(row, pop, counts=True)
 
 
@@ -175,6 +172,8 @@ def _away(row: Any, pop: Any, use: Use, p: Params) -> int:
     """A use from a place where the key never was: the reason to tell of it, or NOTHING."""
     if row.level != 0 and row.accused == 0 and not _is_there(row, use):
         _accept(row, pop, counts=True)  # the key moves on: one place at a time is on probation
+    elif row.accused == 1 and use.t - row.place_since >= p.release_s:
+        _accept(row, pop, counts=False)  # nobody has said anything for a day
     level = level_of(row, use)
     if level == 0:  # it lies within what was just accepted
         _at_home(row, pop, use)

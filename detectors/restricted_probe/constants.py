@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 
 UNTOLD, SERVED, REFUSED, MISSING = 0, 1, 2, 3  # how a request ended; UNTOLD teaches nothing (429, 5xx, client gone)
-LISTED = 4  # kind of a remembered resource: refused, and on the ``restricted`` list
+LISTED, TOLD = 4, 5  # more kinds of a remembered resource: refused and on the ``restricted`` list; told of before
 NOTHING, PROBE, ENUMERATION, COVERAGE, CANARY, MANY, NEVER_SERVED = range(7)
 
 CANARY_NATS = 12.0 * math.log(10.0)  # p = 1e-12: nobody was ever told of it (algorithms D)
 LEAST_COVERED = 3  # names of a short list, before a share of it is a pattern
-MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
-HOUR_MIN, WEEK_MIN = 60, 7 * 1440
+HOUR_S, DAY_S, WEEK_S = 3600.0, 86400.0, 7 * 86400.0
 SEEN_S = 7 * DAY_S  # a pair is remembered for 7 to 14 days, like a customer's row in the key table
 IP_DECAY_DAYS = 1.0  # behind one address stand many people: their few mistakes must not add up over a week
-PAUSE_S = 3600.0  # after such a pause what was told counts as half the threshold: it takes news to tell of it again
+PAUSE_S = 3600.0  # after such a pause what was told counts half the threshold at most: it takes news to tell again
 TOLD_SHARE = 0.5
 GROWTH = 1.5  # news: half as many resources again as last told
 VOTERS = 3  # others refused the same within the hour: more than three in all (algorithms D)

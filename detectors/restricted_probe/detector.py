@@ -84,8 +84,8 @@ class Config(DetectorConfig):
     never_served: int | None = Field(5, ge=2)
     coverage: float = Field(0.2, gt=0, le=1)
     decay_days: float = Field(7.0, gt=0)
-    keys_total: int = Field(50_000, ge=8)
-    pairs_total: int = Field(2_000_000, ge=96)
+    keys_total: int = Field(49_152, ge=8)
+    pairs_total: int = Field(1_500_000, ge=96)
 
     @model_validator(mode="after")
     def _in_order(self) -> Config:
@@ -136,11 +136,11 @@ class RestrictedProbe(Detector):
         coverage: share of the ``restricted`` list.
         decay_days: how fast a principal's evidence fades.
         keys_total: rows of each of the two tables, over all partitions.
-        pairs_total: (key, resource) pairs remembered a generation, over all partitions.
+        pairs_total: (key, resource) pairs remembered a generation, for each scope, over all partitions.
 
     No baseline is learned, so it works from the first row. The threshold is Wald's bound ln(.99 / alpha) = 11.5 nats.
 
-    Cost: about 0.1 us a row for each of the two scopes. Memory: 369 bytes a key, 8 bytes a pair, fixed at the start.
+    Cost: about 0.1 us a row for each of the two scopes. Memory: 449 bytes a key, 8 bytes a pair, fixed at the start.
 
     Sources: Jung, Paxson, Berger and Balakrishnan 2004 (Threshold Random Walk); Lorden 1971 (false alarms of CUSUM);
     Prowler's share of a known catalogue and Elastic's "denied models" rule for the scale of the plain numbers.

@@ -19,7 +19,7 @@ from .constants import (
     CANARY,
     COVERAGE,
     ENUMERATION,
-    HOUR_MIN,
+    HOUR_S,
     LISTED,
     MANY,
     MISSING,
@@ -29,7 +29,7 @@ from .constants import (
     REFUSED,
     SERVED,
     UNTOLD,
-    WEEK_MIN,
+    WEEK_S,
 )
 from .layout import Columns, Contact, Memory, Names, Params
 from .names import slot_of
@@ -185,9 +185,6 @@ def _judge(row: Any, first: bool, p: Params) -> int:
             return COVERAGE
         if evidence(row) >= p.threshold:
             return ENUMERATION if row.missing > row.refused else PROBE
-        if (
-            refused_within(row, row.t, HOUR_MIN) >= p.refused_per_hour
-            or refused_within(row, row.t, WEEK_MIN) >= p.refused_per_week
-        ):
+        if refused_within(row, HOUR_S) >= p.refused_per_hour or refused_within(row, WEEK_S) >= p.refused_per_week:
             return MANY
     return NEVER_SERVED if row.run >= p.never_served else NOTHING

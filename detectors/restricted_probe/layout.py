@@ -11,7 +11,7 @@ KEPT = 32  # resources a row keeps exactly: the largest count asked for is 12, a
 NAMES = 256  # names on the ``restricted`` list: one bit each in a row
 WORDS = NAMES // 64
 
-# One key: a principal or an address. 336 bytes, and 33 of the key table.
+# One key: a principal or an address. 416 bytes, and 33 of the key table.
 ROW = np.dtype(
     [
         ("t", "f8"),  # event time of the newest row
@@ -30,15 +30,15 @@ ROW = np.dtype(
         ("canary_at", "f8"),  # when a canary was last told of
         ("touched", "u8", (WORDS,)),  # which names on the list were refused, a bit each
         ("resource", "u4", (KEPT,)),  # fingerprints of the resources refused or missing
-        ("minute", "u2", (KEPT,)),  # when, in minutes modulo 2^16 (45 days)
-        ("kind", "u1", (KEPT,)),  # REFUSED, MISSING or LISTED; 0 is free
+        ("when", "u4", (KEPT,)),  # epoch seconds
+        ("kind", "u1", (KEPT,)),  # REFUSED, MISSING, LISTED or TOLD; 0 is free
         ("told_rank", "u1"),
     ],
     align=True,
 )
 
 # A resource that was refused: which customers it was refused to within the hour
-SHARED = np.dtype([("who", "u4", (4,)), ("minute", "u2", (4,))], align=True)
+SHARED = np.dtype([("who", "u4", (4,)), ("when", "u4", (4,))], align=True)
 
 # One scope's clock
 COMMON = np.dtype(

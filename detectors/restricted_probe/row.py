@@ -9,10 +9,10 @@ import numpy as np
 
 from gatewatch.sdk import kernel
 
-from .constants import LISTED, MINUTE_S, MISSING, PAUSE_S, TOLD_SHARE, WEEK_MIN
+from .constants import LISTED, MISSING, PAUSE_S, REFUSED, TOLD, TOLD_SHARE, WEEK_S
 from .layout import KEPT, WORDS, Params
 
-U64, U32, U16 = np.uint64, np.uint32, np.uint16
+U64, U32 = np.uint64, np.uint32
 
 
 @kernel
@@ -22,16 +22,9 @@ def fingerprint(key: np.uint64) -> np.uint32:
 
 
 @kernel
-def minute_of(t: float) -> np.uint16:
-    """Minutes modulo 2^16."""
-    return U16(math.floor(t / MINUTE_S) & 0xFFFF)
-
-
-@kernel
-def minutes_ago(now: np.uint16, then: np.uint16) -> int:
-    """How long ago, from 0 to 65,535; what is from after ``now`` (a late row asks) is from now."""
-    gap = (int(now) - int(then)) & 0xFFFF
-    return 0 if gap >= 0x8000 else gap
+def second_of(t: float) -> np.uint32:
+    """Whole epoch seconds, within what 32 bits hold (to 2106)."""
+    return U32(min(max(t, 0.0), 4294967295.0))
 
 
 @kernel
@@ -72,6 +65,8 @@ def age(row: Any, t: float, p: Params) -> float:
     if rested:
         row.told_rank = 0
         row.told_n = 0.0
+        for j in range(KEPT):
+            row.kind[j] = TOLD if row.kind[j] != 0 else 0
     if w <= 0.0:
         return 1.0
     keep = math.exp(-gap / p.decay_s)
@@ -110,9 +105,9 @@ def step_up(row: Any, kind: int, resource: np.uint32, weight: float, t: float, p
     else:
         row.refused += weight * p.up
         row.n_refused += 1.0
-    at = _slot_for(row, minute_of(row.t))
+    at = _slot_for(row)
     row.resource[at] = resource
-    row.minute[at] = minute_of(t)
+    row.when[at] = second_of(t)
     row.kind[at] = kind
 
 
@@ -140,20 +135,19 @@ def holds(row: Any, resource: np.uint32) -> bool:
 
 
 @kernel
-def refused_within(row: Any, t: float, minutes: int) -> int:
-    """Distinct resources refused (not: missing) in that time before ``t``."""
-    now = minute_of(t)
+def refused_within(row: Any, seconds: float) -> int:
+    """Distinct resources refused (not: missing, nor told of before) in the last time of the row."""
     n = 0
     for j in range(KEPT):
-        if row.kind[j] != 0 and row.kind[j] != MISSING and minutes_ago(now, row.minute[j]) < minutes:
-            n += 1
+        counts = row.kind[j] in (REFUSED, LISTED)
+        n += counts and row.t - row.when[j] < seconds
     return n
 
 
 @kernel
 def touch_name(row: Any, bit: int, t: float) -> None:
     """A name on the list was refused; names refused more than a week before count no more."""
-    if (t - row.listed_at) / MINUTE_S > WEEK_MIN:
+    if t - row.listed_at > WEEK_S:
         row.touched[:] = U64(0)
     row.listed_at = max(row.listed_at, t)
     row.touched[bit // 64] |= U64(1) << U64(bit % 64)
@@ -172,13 +166,12 @@ def touched(row: Any) -> int:
 
 
 @kernel
-def _slot_for(row: Any, now: np.uint16) -> int:
-    """A free slot, else the oldest one. What is listed goes last."""
-    best, oldest = 0, -1
+def _slot_for(row: Any) -> int:
+    """A free slot, else the oldest one."""
+    oldest = 0
     for j in range(KEPT):
         if row.kind[j] == 0:
             return j
-        gap = minutes_ago(now, row.minute[j]) + (0 if row.kind[j] == LISTED else 1)
-        if gap > oldest:
-            best, oldest = j, gap
-    return best
+        if row.when[j] < row.when[oldest]:
+            oldest = j
+    return oldest

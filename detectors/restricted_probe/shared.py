@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from gatewatch.sdk import Head, find, find_or_admit, kernel, mix
 
-from .constants import HOUR_MIN, LISTED, VOTERS
+from .constants import HOUR_S, MISSING, REFUSED, VOTERS
 from .layout import KEPT, Contact, Params
-from .row import evidence, fingerprint, minute_of, minutes_ago, step_back
+from .row import evidence, fingerprint, second_of, step_back
 
 U64 = np.uint64
 _WHO = 4  # voices kept: three others are needed
@@ -26,7 +26,7 @@ def refused_to_many(head: Head, rows: npt.NDArray[np.void], row: Any, contact: C
     """Raise the key's voice, if it has one, and say whether more than three customers were refused within the hour."""
     name = mix(U64(fingerprint(contact.resource)), p.salt)
     who = fingerprint(contact.key)
-    now = minute_of(contact.t)
+    now = second_of(contact.t)
     if not contact.known or evidence(row) >= 0.5 * p.threshold:
         at = find(head, name)
         return at >= 0 and _others(rows[at], who, now) >= VOTERS
@@ -43,9 +43,9 @@ def refused_to_many(head: Head, rows: npt.NDArray[np.void], row: Any, contact: C
 def forgive(head: Head, rows: npt.NDArray[np.void], row: Any, contact: Contact, p: Params) -> None:
     """Before a key is accused: take back what has been refused to many since. What is on the list stays."""
     who = fingerprint(contact.key)
-    now = minute_of(contact.t)
+    now = second_of(contact.t)
     for j in range(KEPT):
-        if row.kind[j] == 0 or row.kind[j] == LISTED:
+        if row.kind[j] not in (REFUSED, MISSING):
             continue
         at = find(head, mix(U64(row.resource[j]), p.salt))
         if at >= 0 and _others(rows[at], who, now) >= VOTERS:
@@ -53,23 +53,24 @@ def forgive(head: Head, rows: npt.NDArray[np.void], row: Any, contact: Contact, 
 
 
 @kernel
-def _note(row: Any, who: np.uint32, now: np.uint16) -> None:
-    oldest, at = -1, 0
+def _note(row: Any, who: np.uint32, now: np.uint32) -> None:
+    """Count a voice; the oldest one makes room."""
+    oldest = 0
     for j in range(_WHO):
         if row.who[j] == who:
-            row.minute[j] = now
+            row.when[j] = max(now, row.when[j])
             return
-        gap = 0x10000 if row.who[j] == 0 else minutes_ago(now, row.minute[j])
-        if gap > oldest:
-            oldest, at = gap, j
-    row.who[at] = who
-    row.minute[at] = now
+        if row.who[j] == 0 or (row.who[oldest] != 0 and row.when[j] < row.when[oldest]):
+            oldest = j
+    row.who[oldest] = who
+    row.when[oldest] = now
 
 
 @kernel
-def _others(row: Any, who: np.uint32, now: np.uint16) -> int:
+def _others(row: Any, who: np.uint32, now: np.uint32) -> int:
+    """Voices but the key's own within an hour; a late row asks for those of its own time."""
     n = 0
     for j in range(_WHO):
-        if row.who[j] != 0 and row.who[j] != who and minutes_ago(now, row.minute[j]) < HOUR_MIN:
-            n += 1
+        near = abs(float(now) - float(row.when[j])) < HOUR_S
+        n += row.who[j] != 0 and row.who[j] != who and near
     return n

@@ -12,12 +12,11 @@ from .constants import (
     COVERAGE,
     ENUMERATION,
     GROWTH,
-    HOUR_MIN,
     HOUR_S,
     MANY,
     NEVER_SERVED,
     PROBE,
-    WEEK_MIN,
+    WEEK_S,
 )
 from .layout import Contact, Params
 from .row import evidence, refused_within, touched
@@ -55,11 +54,11 @@ def write(hit: Any, reason: int, row: Any, contact: Contact, p: Params) -> None:
         hit.observed, hit.expected = touched(row), 0.0
         hit.nats, hit.threshold = p.up * touched(row), p.up * p.covered
     elif reason == MANY:
-        hour = refused_within(row, row.t, HOUR_MIN)
+        hour = refused_within(row, HOUR_S)
         short = hour >= p.refused_per_hour
-        hit.observed = hour if short else refused_within(row, row.t, WEEK_MIN)
+        hit.observed = hour if short else refused_within(row, WEEK_S)
         hit.expected = p.refused_per_hour if short else p.refused_per_week
-        hit.since = row.t - (HOUR_S if short else 60.0 * WEEK_MIN)
+        hit.since = row.t - (HOUR_S if short else WEEK_S)
     elif reason == NEVER_SERVED:
         hit.observed, hit.expected = row.run, 0.0
         hit.detail[0] = p.never_served
