@@ -18,7 +18,7 @@ KEY_HASH = hashlib.sha256(PLANTED.encode()).hexdigest()
 CREDENTIAL = f"sha256:{KEY_HASH}"
 
 Json = dict[str, Any]
-Path = tuple[str, ...]
+Path = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Case:
     def with_value(self, path: Path, value: Any) -> Json:
         """The good entry with another value at one place."""
         copy: Json = json.loads(json.dumps(self.entry))
-        at = copy
+        at: Any = copy
         for step in path[:-1]:
             at = at[step]
         at[path[-1]] = value
@@ -65,7 +65,7 @@ class Case:
     def without(self, path: Path) -> Json:
         """The good entry without one key."""
         copy = self.with_value(path, None)
-        at = copy
+        at: Any = copy
         for step in path[:-1]:
             at = at[step]
         del at[path[-1]]

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.contract.format_cases import BODY_TEXT, JSON_CASES, NATIVE, PLANTED, Case, Json, Path, encoded
+from tests.contract.format_cases_more import MORE_CASES
 
 from gatewatch.errors import BadReason, ConfigError
 from gatewatch.events import formats
@@ -22,7 +23,7 @@ from gatewatch.ingest.columns import Cleaner, Columns
 from gatewatch.settings import Source
 from gatewatch.state.hashing import HashSeed
 
-EVERY = pytest.mark.parametrize("case", JSON_CASES, ids=lambda case: case.name)
+EVERY = pytest.mark.parametrize("case", [*JSON_CASES, *MORE_CASES], ids=lambda case: case.name)
 SURROGATE = "\ud83d"  # half of a pair, as Python escapes what it could not decode
 
 
@@ -201,7 +202,7 @@ def test_secrets_and_content_never_come_out(case: Case) -> None:
 @EVERY
 def test_bodies_leave_their_shape(case: Case) -> None:
     """If this fails, payload drift is blind on a gateway that does send bodies."""
-    bodies = {"apisix", "litellm", "native", "native with a map"}
+    bodies = {"apisix", "litellm", "native", "native with a map", "kong", "cloudevents"}
     shape = _one(case, case.secret).shape
     assert (shape is not None) == (case.name in bodies)
     if shape is not None:

@@ -8,10 +8,15 @@ from collections.abc import Callable
 from gatewatch.errors import ConfigError
 from gatewatch.events.formats.apisix import Apisix
 from gatewatch.events.formats.base import Format
+from gatewatch.events.formats.cloudevents import CloudEvents
 from gatewatch.events.formats.combined import Combined
+from gatewatch.events.formats.envoy import Envoy
+from gatewatch.events.formats.kong import Kong
 from gatewatch.events.formats.litellm import LiteLLM
 from gatewatch.events.formats.native import Mapped, Native
 from gatewatch.events.formats.nginx import Nginx
+from gatewatch.events.formats.ocsf import Ocsf
+from gatewatch.events.formats.otlp import Otlp
 from gatewatch.settings import Source
 
 _FORMATS: dict[str, Callable[[int], Format]] = {
@@ -20,6 +25,11 @@ _FORMATS: dict[str, Callable[[int], Format]] = {
     "nginx": Nginx,
     "combined": lambda _hops: Combined(),
     "litellm": LiteLLM,
+    "kong": Kong,
+    "envoy": Envoy,
+    "otlp": Otlp,
+    "ocsf": Ocsf,
+    "cloudevents": CloudEvents,
 }
 
 
