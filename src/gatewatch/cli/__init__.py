@@ -19,7 +19,7 @@ from gatewatch.cli.errors import reported
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Simulated traffic and attacks through the whole flow, then a scoreboard."),
     "replay": ("replay", "Run files through ingest, detect and decide at full speed, with the data's own time."),
-    "worker": ("worker", "Read events from Kafka, detect, decide."),
+    "worker": ("worker", "Read events from Kafka, detect, decide, notify, enforce."),
     "topics": ("topics", "Create and check the topics that Gatewatch needs."),
     "check": ("check", "Check a settings file before anything starts with it."),
     "detectors": ("detectors", "What detectors there are, and what each one does."),
