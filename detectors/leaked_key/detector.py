@@ -100,7 +100,7 @@ class LeakedKey(Detector):
     benign move is learned over all keys. The threshold is ln(keys in use a day / false alarms allowed a day), within
     ``min_nats`` and 16. An agent that three keys began to use at home within a day is a release, and not new.
 
-    Cost: about 0.1 us a use. Memory: 529 bytes a key, fixed at the start.
+    Cost: about 0.15 us a use. Memory: 529 bytes a key, fixed at the start.
 
     Sources: Freeman, Jain, Duermuth, Biggio and Giacinto 2016 (likelihood ratio with back-off network, operator,
     country); Wiefling, Joergensen, Thunem and Lo Iacono 2022 (what attacks teach is left out); Elastic's concurrent
@@ -139,9 +139,11 @@ class LeakedKey(Detector):
             if not keys.any():
                 continue  # to look costs less than to hand all arrays to the kernel
             found = self._scan(side, columns._replace(key=_frozen(keys)))
-            _hand_over(found, index, self._hits, n)
-            n += len(found)
-        _in_row_order(self._hits, n)
+            if len(found):
+                _hand_over(found, index, self._hits, n)
+                n += len(found)
+        if n:
+            _in_row_order(self._hits, n)
         return self._hits
 
     def _scan(self, side: _Side, columns: Columns) -> npt.NDArray[np.void]:

@@ -183,9 +183,11 @@ class RestrictedProbe(Detector):
             if not keys.any():
                 continue  # to look costs less than to hand all arrays to the kernel
             found = self._scan(side, columns._replace(key=_frozen(keys)), _ROLES[scope])
-            _hand_over(found, index, self._hits, n)
-            n += len(found)
-        _in_row_order(self._hits, n)
+            if len(found):
+                _hand_over(found, index, self._hits, n)
+                n += len(found)
+        if n:
+            _in_row_order(self._hits, n)
         return self._hits
 
     def _scan(self, side: _Side, columns: Columns, role: Role) -> npt.NDArray[np.void]:

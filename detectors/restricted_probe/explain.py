@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-
 from gatewatch.sdk import Contribution, Explanation, RawFinding
 
-from .constants import CANARY, COVERAGE, MANY, NEVER_SERVED
+from .constants import CANARY, COVERAGE, HOUR_S, MANY, NEVER_SERVED
 
 
 def explain(finding: RawFinding) -> Explanation:
     """The explanation of any finding of this detector: a pure function of it."""
-    match finding.reason.code:
-        case k if k == CANARY:
-            return _canary(finding)
-        case k if k == COVERAGE:
-            return _coverage(finding)
-        case k if k == MANY:
-            return _many(finding)
-        case k if k == NEVER_SERVED:
-            return _never_served(finding)
-        case _:
-            return _first_contacts(finding, finding.detail)
+    special = {CANARY: _canary, COVERAGE: _coverage, MANY: _many, NEVER_SERVED: _never_served}
+    return special.get(finding.reason.code, _first_contacts)(finding)
 
 
-def _first_contacts(finding: RawFinding, d: Mapping[str, float]) -> Explanation:
+def _first_contacts(finding: RawFinding) -> Explanation:
+    d = finding.detail
     parts = [
         Contribution(name, d[nats], f"{text}: {_count(d[n], 'resources')}, each at the first try")
         for name, nats, n, text in (
@@ -68,14 +58,11 @@ def _canary(finding: RawFinding) -> Explanation:
 
 
 def _many(finding: RawFinding) -> Explanation:
-    within = "hour" if finding.expected < finding.observed + 1 and finding.window_s <= 7200.0 else "7 days"
-    text = "what the first-contact test says, for the order of alerts"
+    within = "an hour" if finding.window_s <= HOUR_S else "7 days"
     return Explanation(
-        (Contribution("refused", finding.nats, text),),
-        f"a plain limit of {finding.expected:g} different resources refused in an {within}"
-        if within == "hour"
-        else f"a plain limit of {finding.expected:g} different resources refused in {within}",
-        f"would not have fired below {finding.expected:g} resources",
+        (Contribution("refused", finding.nats, "what the first-contact test says, for the order of alerts"),),
+        f"a plain limit of {finding.expected:g} different resources refused in {within}",
+        f"would not have fired below {finding.expected:g} resources in {within}",
     )
 
 

@@ -58,7 +58,7 @@ def write(hit: Any, reason: int, row: Any, contact: Contact, p: Params) -> None:
         short = hour >= p.refused_per_hour
         hit.observed = hour if short else refused_within(row, WEEK_S)
         hit.expected = p.refused_per_hour if short else p.refused_per_week
-        hit.since = row.t - (HOUR_S if short else WEEK_S)
+        hit.since = t - (HOUR_S if short else WEEK_S)
     elif reason == NEVER_SERVED:
         hit.observed, hit.expected = row.run, 0.0
         hit.detail[0] = p.never_served

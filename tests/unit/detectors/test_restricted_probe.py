@@ -137,7 +137,22 @@ def test_five_an_hour_are_too_many_whatever_was_served() -> None:
         events += asks("bot", routes(9, f"open{i}-"), start=T + 100 * i) + refused(
             "bot", [f"/x{i}"], start=T + 100 * i + 50
         )
-    assert told(detector(), events) == [("principal", "bot", "many_refusals")]
+    d = detector()
+    out = found(d, events)
+    assert [(f.key, f.reason.name) for f in out] == [("bot", "many_refusals")]
+    assert d.explain(out[0]).counterfactual == "would not have fired below 5 resources in an hour"
+
+
+def test_twelve_a_week_are_too_many_whatever_was_served() -> None:
+    """The same, at two a day, would go unseen for ever."""
+    events: list[Event] = []
+    for i in range(12):
+        events += asks("bot", routes(9, f"open{i}-"), start=T + 12 * 3600 * i)
+        events += refused("bot", [f"/x{i}"], start=T + 12 * 3600 * i + 50)
+    d = detector()
+    out = found(d, events)
+    assert [(f.key, f.reason.name, f.observed) for f in out] == [("bot", "many_refusals", 12.0)]
+    assert d.explain(out[0]).counterfactual == "would not have fired below 12 resources in 7 days"
 
 
 def test_names_that_do_not_exist_count_half() -> None:
