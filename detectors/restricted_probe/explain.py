@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+
 from gatewatch.sdk import Contribution, Explanation, RawFinding
 
 from .constants import CANARY, COVERAGE, HOUR_S, MANY, NEVER_SERVED
