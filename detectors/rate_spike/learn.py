@@ -19,6 +19,7 @@ PRIOR_EVENTS = 0.5  # a0: half an event at the peers' rate stands before a key's
 KNOWN_EVENTS = 5.0  # a baseline of fewer is no baseline (algorithms A)
 CUSUM_RATIO = 3.0  # rho: tuned for a tripling, and still rising at a factor 1.7 (algorithms A)
 CUSUM_DAMPING = 16.0  # r / 16: counts of neighbouring minutes are alike, so each is worth less (algorithms A)
+SAMPLE_AGE_S = 900.0  # spreads are needed when the first keys become known; a poor mean only widens them
 CUSUM_AGE_S = DAY_S  # before a whole day was seen, its daily cycle would be the evidence
 SEASON_AGE_S = DAY_S  # the same: its mean would be that of a few hours
 EXCURSION_S = 600.0  # a finding this recent (two refreshes) means that the key is in an excursion
@@ -100,15 +101,18 @@ def _learn(
     raw = float(key.bucket[m])
     unit = per_count(key, pool, m)
     age = end - key.born
-    if unit <= 0.0 or age <= p.young_s:
+    if unit <= 0.0:
         return raw
     rate, events = own_rate(key, pool, m, unit), key.a_base[m] / unit
+    if events >= KNOWN_EVENTS and age >= SAMPLE_AGE_S:
+        _sample(key, pool, m, end, gap, gap_season, rate, unit, p)
+    if age <= p.young_s:
+        return raw
     lump = pool.lump[m, MINUTE]
     if events < KNOWN_EVENTS:
         mean = max(rate, pool.peer_high[m] / unit) * seconds
         most = unit * lump * winsor_cap(max(mean, pool.session) / lump, pool.spread[m, MINUTE])
         return min(raw, most) if pool.peer_high[m] > 0.0 else raw
-    _sample(key, pool, m, end, gap, gap_season, rate, unit, p)
     # From here on in lumps of events
     x, mean, empty = raw / unit / lump, rate * seconds / lump, rate * gap_season * p.bucket_s / lump
     r = min(pool.spread[m, MINUTE], events + PRIOR_EVENTS)
