@@ -21,6 +21,7 @@ _NS = 1e-9
 _SERVER = frozenset({2, "2", "SPAN_KIND_SERVER"})
 _NO_KIND = frozenset({None, 0, "0", "SPAN_KIND_UNSPECIFIED"})
 _PROTOBUF = b"\n"  # field 1 of an export request, as bytes with a length
+_EXPORTED = b'"resourceSpans"'
 _HEADER = "http.request.header."
 _REQUEST = ("http.request.method", "http.method", "http.response.status_code", "http.status_code", "client.address")
 _MODEL = ("gen_ai.request.model", "gen_ai.response.model", "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
@@ -116,6 +117,8 @@ _ADDRESSES = ("client.address", "http.client_ip", "network.peer.address", "net.p
 
 def _spans(part: bytes) -> Iterator[bytes] | None:
     """The spans of one export request, or ``None`` where it is none."""
+    if _EXPORTED not in part:
+        return None
     try:
         export = _EXPORT.decode(part)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
