@@ -65,7 +65,7 @@ _REASON = Label("reason", "reasons of the detector")
 _GUARD = Label("guard", "names of the guards")
 _SCOPE = _one_of("scope", Scope)
 _MODE = _one_of("mode", _SENT_MODES)
-_ROLE = _one_of("role", ("ingest", "detect", "decide"))
+_ROLE = _one_of("role", ("ingest", "detect", "decide", "notify", "enforce"))
 
 SPECS = (
     Spec(
