@@ -85,6 +85,7 @@ class Config(DetectorConfig):
     min_peers: int = Field(5, ge=1)
     warm_rows: int = Field(1000, ge=0)
     warm_s: float = Field(1800.0, ge=0)
+    warm_days: float = Field(7.0, ge=0)
     repeat_s: float = Field(60.0, ge=1)
     refresh_s: float = Field(300.0, ge=1)
 
@@ -128,6 +129,8 @@ class RateSpike(Detector):
             and how many known keys it takes to speak of peers.
         warm_rows, warm_s: what the scope must have seen before a learned finding counts as warm. (The key itself or
             its peers must be known for there to be one at all.)
+        warm_days: from this age on a key is warm at its threshold. Before, from three hours on, only what is three
+            times over its threshold is; the rest is written down in shadow.
         repeat_s, refresh_s: an excursion is told again after refresh_s, or after repeat_s if it grew by half: at most
             13 findings an hour, measure and key, and growth.
 
@@ -277,7 +280,7 @@ def _params(config: Config, context: Context) -> npt.NDArray[np.void]:
     p = np.zeros(1, PARAMS)
     same = (
         "bucket_s", "ramp_ratio", "freeze_nats", "handicap_nats", "young_s", "min_events", "min_nats", "warm_rows",
-        "warm_s", "min_peers", "repeat_s", "refresh_s",
+        "warm_s", "warm_days", "min_peers", "repeat_s", "refresh_s",
     )  # fmt: skip
     for name in same:
         p[name] = getattr(config, name)

@@ -123,7 +123,8 @@ def _clear(key: Any, pool: Any, t: float) -> None:
     key.e_day = key.e_base = key.e_anchor = 0.0
     key.known_at = 0
     for j in range(SCALES):
-        key.exposure[j] = 0.0
+        key.exposure[j] = key.peak[j] = key.habit[j, 0] = key.habit[j, 1] = 0.0
+        key.peak_at[j] = key.habit_at[j] = 0
     for m in range(MEASURES):
         for j in range(SCALES):
             key.count[m, j] = 0.0

@@ -40,6 +40,10 @@ KEY = np.dtype(
         ("a_base", _F4, _M),
         ("a_anchor", _F4, _M),
         ("cusum", _F4, _M),  # nats
+        ("peak", _F4, (SCALES,)),  # largest count / mean of the excursion under way, and when it was seen last
+        ("peak_at", _U4, (SCALES,)),
+        ("habit", _F4, (SCALES, 2)),  # the two largest peaks of earlier excursions, decayed to ``habit_at``
+        ("habit_at", _U4, (SCALES,)),
         ("told_nats", _F4, _M),  # of the last learned finding, and of the last limit
         ("limit_nats", _F4, _M),
         ("known_at", _U4),
@@ -100,7 +104,8 @@ PARAMS = np.dtype(
         (name, _F8)
         for name in (
             "bucket_s", "base_s", "anchor_s", "ramp_ratio", "freeze_nats", "release_per_day", "release_after_s",
-            "handicap_nats", "young_s", "min_events", "min_nats", "warm_rows", "warm_s", "min_peers", "repeat_s",
+            "handicap_nats", "young_s", "min_events", "min_nats", "warm_rows", "warm_s", "warm_days", "min_peers",
+            "repeat_s",
             "refresh_s", "alarms_per_day",
         )
     ]

@@ -22,6 +22,9 @@ CUSUM_DAMPING = 16.0  # r / 16: counts of neighbouring minutes are alike, so eac
 SAMPLE_AGE_S = 900.0  # spreads are needed when the first keys become known; a poor mean only widens them
 CUSUM_AGE_S = DAY_S  # before a whole day was seen, its daily cycle would be the evidence
 SEASON_AGE_S = DAY_S  # the same: its mean would be that of a few hours
+# A key's first day is believed as it is: people are told of next to nothing then, and a job that makes most of its
+# calls in bursts would else be measured for ever against the calls between them.
+TRUST_AGE_S = DAY_S
 EXCURSION_S = 600.0  # a finding this recent (two refreshes) means that the key is in an excursion
 FILLED = 0.9  # a window filled less says little about spread
 
@@ -128,6 +131,9 @@ def _learn(
 @kernel
 def _gate(key: Any, pool: Any, m: int, x: float, mean: float, r: float, end: float, p: Any) -> float:
     """How much of the bucket may be learned, in counts."""
+    if end - key.born < TRUST_AGE_S:
+        key.frozen_since[m] = 0
+        return x
     slow = key.cusum[m] > pool.slow_threshold
     if not (slow or in_excursion(key, m, end) or chernoff(x, mean, r) > p.freeze_nats):
         key.frozen_since[m] = 0

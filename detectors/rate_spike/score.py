@@ -12,7 +12,8 @@ from typing import Any
 
 from gatewatch.sdk import kernel
 
-from .layout import COST, DAY, DAY_S, HOUR, MEASURES, MINUTE, SCALES, TAU_S
+from .habit import is_habit
+from .layout import COST, DAY, DAY_S, HOUR, MEASURES, MINUTE, REQUESTS, SCALES, TAU_S
 from .learn import CUSUM_DAMPING, EXCURSION_S, KNOWN_EVENTS, PRIOR_EVENTS, own_rate, per_count
 from .tail import GATE_NATS, chernoff, tail_nats
 
@@ -20,6 +21,9 @@ from .tail import GATE_NATS, chernoff, tail_nats
 BURST, SUSTAINED, RAMP, NEW_KEY, LIMIT = 0, 1, 2, 3, 4
 LIMIT_NATS = 12.0  # of a plain limit just reached, growing with the excess: as surprising as what freezes
 KNOWN, YOUNG = True, False
+# Three tops of the hour have passed: an hourly job has shown itself twice.
+WARM_AGE_S, WARM_RATIO = 3 * 3600.0, 3.0
+MIN_CALLS = 5.0  # one huge call, or a few, are no burst of tokens or cost
 RAMP_AGE_S = 7 * DAY_S  # an anchor younger than this is the baseline itself
 FIRST_DAY_R = 20.0  # before a whole day was seen, a daily cycle of a factor 3 must not be a burst (it has 8.6 nats)
 REPEAT_RATIO = 1.5  # an excursion that grew by so much is told again after repeat_s
@@ -87,7 +91,7 @@ def _against_windows(
     for j in range(SCALES):
         # A young key is held to what its peers do in a whole window, however short its life is
         exposure = key.exposure[j] if known else season * TAU_S[j]
-        if key.count[m, j] < max(least, raw_rate * exposure):
+        if key.count[m, j] < max(least, raw_rate * exposure) or key.count[REQUESTS, j] < MIN_CALLS:
             continue
         factor, lump = 1.0, 1.0
         if known:
@@ -103,7 +107,11 @@ def _against_windows(
         if (y - mean) * (y - mean) < 2.0 * gate * (mean + mean * mean / r):
             continue
         bound = chernoff(y, mean, r)
-        if bound < gate or quiet(key.last, key.told_at[m], bound, key.told_nats[m], p):
+        if bound < gate:
+            continue
+        if known and is_habit(key, j, y / mean):
+            continue
+        if quiet(key.last, key.told_at[m], bound, key.told_nats[m], p):
             continue
         nats = tail_nats(y, mean, r) - handicap
         if nats / pool.threshold[j] > best.ratio:
@@ -211,4 +219,19 @@ def tell(key: Any, pool: Any, p: Any, best: Any) -> None:
         key.told_at[m] = max(1.0, now)
         key.told_nats[m] = best.nats
         best.since = float(key.told_since[m])
-    best.warm = 1 if pool.seen >= p.warm_rows and pool.now - pool.start >= p.warm_s else 0
+    best.warm = 1 if _is_warm(key, pool, p, best) else 0
+
+
+@kernel
+def _is_warm(key: Any, pool: Any, p: Any, best: Any) -> bool:
+    """Whether enough has been seen to tell people: of the scope, and for its own baseline of the key.
+
+    A key's weekly rhythm and its jobs are known after a week. Before that only what is far beyond its threshold is
+    told, and nothing at all in its first hours.
+    """
+    if pool.seen < p.warm_rows or pool.now - pool.start < p.warm_s:
+        return False
+    age = key.last - key.born
+    if best.reason // MEASURES == NEW_KEY or age >= p.warm_days * DAY_S:
+        return True
+    return bool(age >= WARM_AGE_S and best.nats >= WARM_RATIO * best.threshold)
