@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -255,6 +257,26 @@ def test_reading_twice_gives_the_same(case: Case) -> None:
     values = [encoded(case.entry), encoded(case.secret), b"[1," + case.raw + b"]"]
     form = case.make()
     assert form.decode(values) == form.decode(values) == case.make().decode(values)
+
+
+SLOW = [" ", " [", "\\", '"', ",", "-", "0", "a@", "a.b-", "invalid ", "aB1", "1.2.3.4,", SURROGATE]
+REPEATS = 10_000
+
+
+@EVERY
+def test_no_text_takes_quadratic_time(case: Case) -> None:
+    """If this fails, one request with a long header stalls its partition for minutes: a denial of service."""
+    form = case.make()
+    for text in SLOW:
+        entry = case.entry
+        for path in _leaves(case.entry):
+            if path != case.time:
+                entry = dataclasses.replace(case, entry=entry).with_value(path, f"1{text * REPEATS}x,")
+        raw = encoded(entry)
+        for value in (raw, b"[" + raw[:-20]):
+            began = time.thread_time()
+            form.decode([value[:ELEMENT_BYTES]])
+            assert time.thread_time() - began < 0.5, text  # linear: some 50 ms; quadratic: seconds
 
 
 JSON = st.recursive(

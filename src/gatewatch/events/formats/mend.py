@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 
-# Strings as a whole, so that nothing within one is taken for a token; possessive, so that no input takes quadratic time
+# Strings as a whole, so that nothing within one is taken for a token. Possessive, and an unfinished one reaches to the
+# end instead of being tried again from each escaped quote in it: so that no input takes quadratic time.
 _TOKEN = re.compile(
-    rb'"(?:[^"\\]|\\.)*+"|:(?=\s*+[,}])|-?\b(?:NaN|Infinity)\b|-?\b\d++(?:\.\d++)?(?:[eE][+-]?\d++)?', re.DOTALL
+    rb'"(?:[^"\\]|\\.)*+"?|:(?=\s*+[,}])|-?\b(?:NaN|Infinity)\b|-?\b\d++(?:\.\d++)?(?:[eE][+-]?\d++)?', re.DOTALL
 )
 # An escaped backslash, a pair of surrogates (both stay), or half a pair
 _ESCAPE = re.compile(rb"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|\\u[dD][89a-fA-F]\w\w")
