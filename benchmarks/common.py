@@ -10,6 +10,8 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -58,7 +60,7 @@ def events(n: int, *, keys: int = 2000, seed: int = 1) -> list[bytes]:
     for i in range(n):
         who = min(int(rng.paretovariate(0.9)), keys)
         login = rng.random() < 0.02
-        event = {
+        event: dict[str, Any] = {
             "ts": 1_790_000_000.0 + i * 0.0005,
             "request_id": f"{rng.getrandbits(128):032x}",
             "method": "POST",
@@ -90,8 +92,8 @@ def arrays(values: list[bytes], size: int) -> list[bytes]:
 
 def rss_mb() -> float:
     """Resident memory of this process now, MB."""
-    with open("/proc/self/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def peak_mb() -> float:
@@ -103,8 +105,8 @@ def machine() -> str:
     """What this ran on."""
     model = platform.processor() or platform.machine()
     try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as cpuinfo:
-            model = next((line.split(":", 1)[1].strip() for line in cpuinfo if line.startswith("model name")), model)
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
     except OSError:
         pass
     return f"{os.cpu_count()} cores, {model}, Python {platform.python_version()}, {platform.system()}"

@@ -7,11 +7,12 @@ from collections import defaultdict
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from common import Figure, Results, events, repeat, rss_mb
 
+from gatewatch.detect.compile import warm_up
 from gatewatch.detect.task import DetectTask
-from gatewatch.detect.worker import warm_up
 from gatewatch.events.batch import ROUTED, encode, schema_id
 from gatewatch.events.formats import get
 from gatewatch.ingest.columns import Cleaner
@@ -42,7 +43,7 @@ def routed(values: list[bytes]) -> pa.RecordBatch:
 
 def records(batch: pa.RecordBatch, rows: int) -> list[tuple[bytes, tuple[tuple[str, bytes], ...]]]:
     """The batch as routed records of that many rows."""
-    out = []
+    out: list[tuple[bytes, tuple[tuple[str, bytes], ...]]] = []
     for low in range(0, batch.num_rows, rows):
         part = batch.slice(low, rows)
         ranges = [SourceRange("id", 0, low, low + part.num_rows, 0.0, topic="bench")]
@@ -120,7 +121,7 @@ def _by_keys(results: Results, batch: pa.RecordBatch) -> None:
         )
 
 
-def _with_keys(base: pa.RecordBatch, ids: np.ndarray, turn: int) -> pa.RecordBatch:
+def _with_keys(base: pa.RecordBatch, ids: npt.NDArray[np.uint64], turn: int) -> pa.RecordBatch:
     mixed = ids * np.uint64(0x9E3779B97F4A7C15) + np.uint64(1)
     changed = {name: pa.array(mixed) for name in ("k_principal", "k_credential", "k_account", "k_ip", "k_network")}
     changed["ts"] = pa.array(base.column("ts").to_numpy() + turn * 5.0)

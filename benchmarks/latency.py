@@ -17,11 +17,12 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import yaml
 from common import Figure, Results
 
 from gatewatch.log import open_log
-from gatewatch.log.base import TopicPartition, TopicSpec
+from gatewatch.log.base import Log, Producer, TopicPartition, TopicSpec
 from gatewatch.settings import KafkaSettings
 
 LIMIT = 20  # requests a minute
@@ -35,11 +36,12 @@ def run(results: Results, bootstrap: str) -> None:
         delays, loaded = _measure(bootstrap, rate)
         p50, p99 = np.percentile(delays, [50, 99]) * 1e3
         note = f"{len(delays)} of {PROBES} probes decided, load reached {loaded:,.0f}/s"
-        results.add(Figure(f"append to decision, {rate:,}/s, p50", p50, "ms", (0, 0), 50 if rate == 5000 else None, note=note))
-        results.add(Figure(f"append to decision, {rate:,}/s, p99", p99, "ms", (0, 0), 150 if rate == 5000 else None))
+        half, most = (50, 150) if rate == 5000 else (None, None)
+        results.add(Figure(f"append to decision, {rate:,}/s, p50", p50, "ms", (0, 0), half, note=note))
+        results.add(Figure(f"append to decision, {rate:,}/s, p99", p99, "ms", (0, 0), most))
 
 
-def _measure(bootstrap: str, rate: int) -> tuple[np.ndarray, float]:
+def _measure(bootstrap: str, rate: int) -> tuple[npt.NDArray[np.float64], float]:
     """Delays of the probes in seconds, and the load that was really sent, events a second."""
     prefix = f"bench-{rate}-{os.getpid()}"
     topic = f"{prefix}-events"
@@ -70,7 +72,7 @@ def _measure(bootstrap: str, rate: int) -> tuple[np.ndarray, float]:
             log.close()
 
 
-def _load_and_probe(log, prefix: str, topic: str, rate: int) -> tuple[np.ndarray, float]:
+def _load_and_probe(log: Log, prefix: str, topic: str, rate: int) -> tuple[npt.NDArray[np.float64], float]:
     decided: dict[str, float] = {}
     appended: dict[str, float] = {}
     stop = threading.Event()
@@ -99,7 +101,7 @@ def _load_and_probe(log, prefix: str, topic: str, rate: int) -> tuple[np.ndarray
     return np.array([decided[k] - appended[k] for k in appended if k in decided]), loaded
 
 
-def _probe(producer, topic: str, name: str, appended: dict[str, float]) -> None:
+def _probe(producer: Producer, topic: str, name: str, appended: dict[str, float]) -> None:
     for i in range(LIMIT + 2):
         last = i == LIMIT + 1
         on_ack = (lambda _offset: appended.__setitem__(name, time.monotonic())) if last else None
@@ -127,7 +129,7 @@ def _event(principal: str, i: int) -> bytes:
     )
 
 
-def _read_decisions(log, prefix: str, decided: dict[str, float], stop: threading.Event) -> None:
+def _read_decisions(log: Log, prefix: str, decided: dict[str, float], stop: threading.Event) -> None:
     consumer = log.consumer([f"{prefix}.decisions"], group=f"{prefix}.bench", member="bench")
     while not stop.is_set():
         polled = consumer.poll(0.1)

@@ -9,13 +9,14 @@ import argparse
 import datetime as dt
 from pathlib import Path
 
+import decode
 import detect
 import ingest
 import latency
 import replay
 from common import Figure, Results, machine
 
-from gatewatch.testing.kafka import broker
+from gatewatch.testing.kafka import running_broker
 
 HERE = Path(__file__).parent
 
@@ -30,14 +31,15 @@ def main() -> None:
     results = Results()
     if "detect" in wanted:
         detect.run(results)
+        decode.run(results)
     if "replay" in wanted:
         replay.run(results)
     if wanted & {"ingest", "latency"}:
-        with broker() as bootstrap:
+        with running_broker() as broker:
             if "ingest" in wanted:
-                ingest.run(results, bootstrap)
+                ingest.run(results, broker.bootstrap)
             if "latency" in wanted:
-                latency.run(results, bootstrap)
+                latency.run(results, broker.bootstrap)
     if not args.no_write:
         (HERE / "RESULTS.md").write_text(render(results), encoding="utf-8")
 
@@ -47,10 +49,11 @@ def render(results: Results) -> str:
     lines = [
         "# Benchmark results",
         "",
-        f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}, {machine()}. Written by `make bench`; a shared machine, so look at the ratios.",
+        f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}, {machine()}. Written by `make bench` on a shared machine: the ratios",
+        "say more than the figures.",
         "",
-        "Limit: confluent-kafka and msgspec decode, nothing else. Lean: kafka-python (or none), msgspec and dictionaries of",
-        "counters, as one would write it by hand. Both in the same run.",
+        "Limit: confluent-kafka and msgspec decode, nothing else. Lean: kafka-python (or none), msgspec and",
+        "dictionaries of counters, as one would write it by hand. Both in the same run.",
         "",
         "| what | median | min - max | target | of the limit | of the lean loop | note |",
         "|---|---|---|---|---|---|---|",

@@ -16,6 +16,7 @@ from functools import partial
 import msgspec
 
 from gatewatch.clock import Clock
+from gatewatch.detect.compile import warm_up
 from gatewatch.detect.task import Counts, DetectTask
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
@@ -201,9 +202,3 @@ class DetectWorker:
         for tp, offset in safe.items():
             self._consumer.mark(tp, offset)
         self._consumer.commit()
-
-
-def warm_up(entries: Mapping[str, Entry]) -> None:
-    """Compile every kernel, so that a worker does not sit in its group compiling."""
-    for entry in entries.values():
-        entry.detector.warm_up()

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -30,6 +32,24 @@ def _cache_dir(folder: Path) -> str:
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return str(Path(base) / "gatewatch" / f"kernels-{digest}")
+
+
+def is_compiled(detector: type) -> bool:
+    """Whether a detector's kernels are in the disk cache, as far as :func:`mark_compiled` was told."""
+    return _mark(detector).is_file()
+
+
+def mark_compiled(detector: type) -> None:
+    """A detector's kernels are in the disk cache now."""
+    mark = _mark(detector)
+    with suppress(OSError):  # a read-only cache is still a cache, only slower to find out about
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+
+
+def _mark(detector: type) -> Path:
+    folder = Path(sys.modules[detector.__module__].__file__ or "").parent
+    return Path(_chosen or _cache_dir(folder)) / f"compiled-{detector.__name__}-{Path(_cache_dir(folder)).name}"
 
 
 def kernel(function: F) -> F:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from gatewatch.events.secrets import hash_secret
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
@@ -14,6 +13,7 @@ from gatewatch.clock import ManualClock
 from gatewatch.enforce.authz import Authz
 from gatewatch.enforce.ledger import Ledger
 from gatewatch.enforce.nginx import MapFiles, render
+from gatewatch.events.secrets import hash_secret
 from gatewatch.records import Action, Scope
 from gatewatch.settings import Identify
 from gatewatch.testing.decisions import NOW, decision, ledger

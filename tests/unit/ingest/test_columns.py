@@ -17,6 +17,12 @@ def _columns(*events: AccessEvent) -> Columns:
     return Cleaner(SEED).columns(events)
 
 
+def _named(field: str, value: str) -> AccessEvent:
+    event = AccessEvent(ts=1.0)
+    setattr(event, field, value)
+    return event
+
+
 def test_outcome_is_inferred_only_where_the_gateway_did_not_say() -> None:
     """If this fails, logins by status code are invisible, or a gateway's own word is overruled."""
     columns = _columns(
@@ -55,7 +61,7 @@ def test_addresses_are_canonical_and_have_a_network() -> None:
 def test_bare_secrets_never_become_columns(field: str) -> None:
     """If this fails, customers' API keys stand in a Kafka topic, in alerts and in Slack."""
     secret = "sk-proj-Zx81kLmQ9vT2rB7nYc4dW6eH3aJ5"
-    columns = _columns(AccessEvent(ts=1.0, **{field: secret}), AccessEvent(ts=1.0, **{field: "customer-7"}))
+    columns = _columns(_named(field, secret), _named(field, "customer-7"))
     hashed, plain = columns[field].to_pylist()
     assert hashed.startswith("sha256:")
     assert plain == "customer-7"

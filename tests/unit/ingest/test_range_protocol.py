@@ -76,6 +76,7 @@ ACTIONS = st.one_of(
 
 
 def run(actions: list[tuple[str, int, int]], end: int) -> World:
+    """Play the actions, then let a healthy worker finish."""
     world = World(end)
     world.start()
     for what, who, n in actions:
