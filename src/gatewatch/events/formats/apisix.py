@@ -32,11 +32,11 @@ class Apisix(Format):
 
     def elements(self, value: bytes) -> Iterator[bytes]:
         """As in JSON; a raw request (``meta_format: origin``) is one element, however many lines it has."""
-        return iter([value]) if value.lstrip().startswith(_ORIGIN) else json_elements(value)
+        return iter([value]) if _is_raw_request(value) else json_elements(value)
 
     def element(self, raw: bytes) -> AccessEvent:
         """One entry."""
-        if raw.lstrip().startswith(_ORIGIN):
+        if _is_raw_request(raw):
             raise DecodeError(
                 BadReason.UNSUPPORTED, "meta_format origin holds no time, address or response: use meta_format default"
             )
@@ -68,3 +68,8 @@ class Apisix(Format):
             tokens_out=number(llm.get("completion_tokens")),
             shape=shape_from(request.get("body"), response.get("body")),
         )
+
+
+def _is_raw_request(raw: bytes) -> bool:
+    """A request as text; in a batch it is a JSON string."""
+    return raw.lstrip().removeprefix(b'"').startswith(_ORIGIN)
