@@ -87,6 +87,7 @@ def _options(
     ] = False,
 ) -> None:
     """Gatewatch watches the access events of model endpoints, tells people and gateways about abuse."""
+    del version, debug  # read by their callbacks and by LazyGroup.invoke
     # Standard output is for results; a worker sets its own log up, by its settings.
     from gatewatch.observe.logs import configure  # noqa: PLC0415 - `gatewatch --help` need not read the settings
     from gatewatch.settings import LogSettings  # noqa: PLC0415
