@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 import xxhash
 
 from gatewatch.events.event import NAME_CAP, NAMES_CAP, Shape
+from gatewatch.events.secrets import looks_secret
 
 NODES = 256  # a chat request has some 30; beyond this more nodes tell nothing new (algorithms.md C)
 DEPTH = 16
@@ -107,7 +109,12 @@ def name_of(key: str) -> str:
     >>> [name_of(k) for k in ("model", "user_8841", "tell me a secret", "0f8fad5b-d9cb-469f-a165-70867728950e")]
     ['model', 'user_*', '?', '*']
     """
-    if not _NAME.fullmatch(key):
+    return _name(key) if len(key) <= NAME_CAP else "?"
+
+
+@lru_cache(maxsize=4096)  # clients use the same few; of strangers' keys it holds some 300 KB at most
+def _name(key: str) -> str:
+    if not _NAME.fullmatch(key) or looks_secret(key):
         return "?"
     return _VARIABLE.sub("*", key)
 

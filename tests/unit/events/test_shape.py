@@ -66,9 +66,11 @@ def test_keys_that_vary_are_one_key() -> None:
     assert shape_of(first).fields == [":obj", "users.*:num", "users.u_*:num", "users:obj"]
 
 
-@pytest.mark.parametrize("key", ["tell me a secret", "x" * 65, "name\nwith break", "", "a{b}", "what's up?"])
+@pytest.mark.parametrize(
+    "key", ["tell me a secret", "x" * 65, "name\nwith break", "", "a{b}", "what's up?", "sk-proj-abcdefghijklmnop"]
+)
 def test_a_key_that_is_content_is_replaced(key: str) -> None:
-    """If this fails, a prompt that was sent as a key stands in a topic."""
+    """If this fails, a prompt or a secret that was sent as a key stands in a topic."""
     assert name_of(key) == "?"
     assert key == "" or key not in json.dumps(shape_of({key: 1}).fields)
 
