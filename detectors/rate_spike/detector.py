@@ -140,7 +140,11 @@ class RateSpike(Detector):
     Warm-up costs nothing but honesty: in the first hour nothing learned is said, on a key's first day its counts are
     taken to spread by r = 20 at most, since nobody knows its daily cycle.
 
-    Cost: about 0.25 us a row with both roles, all measures. Memory: 337 bytes a key, fixed at the start.
+    Known false alarms: sessions (a dozen calls, a pause of ten minutes) in the first two hours of a scope, before their
+    size is known: 9 of 100 simulated teams of twelve had a finding, none of them warm.
+
+    Cost: 0.26 us (one busy key) to 0.43 us (2,000 keys) a row with both roles and all measures, at 1,000 rows a batch;
+    1.4 us where each row closes a bucket. Memory: 417 bytes a key, fixed at the start.
 
     Sources: Gamma-Poisson tails and the re-weighting of past outbreaks (here the freeze) as in Farrington-Flexible
     surveillance (Noufaily et al. 2013); CUSUM of negative binomial counts (Hoehle and Paul 2008); Chernoff 1952;

@@ -24,7 +24,7 @@ _F8, _F4, _U4 = np.float64, np.float32, np.uint32
 _M = (MEASURES,)
 _SPREADS = (MEASURES, SCALES + 1)
 
-# One key: 304 bytes. Times and decayed counts are float64 (a busy key's hour passes 2^24, where float32 stops
+# One key: 384 bytes. Times and decayed counts are float64 (a busy key's hour passes 2^24, where float32 stops
 # counting), baselines float32, moments of the past whole epoch seconds (0 is "never").
 KEY = np.dtype(
     [
