@@ -85,7 +85,7 @@ def sign(body: bytes, secret: SecretStr, ts: int) -> str:
     """The header's value.
 
     >>> sign(b"{}", SecretStr("s"), 1)[:8]
-    't=1,v1=5'
+    't=1,v1=b'
     """
     digest = hmac.new(secret.get_secret_value().encode(), f"{ts}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={ts},v1={digest}"
