@@ -26,6 +26,7 @@ from gatewatch.ingest.align import too_far_ahead
 from gatewatch.ingest.bounds import TimeBounds
 from gatewatch.ingest.columns import Cleaner
 from gatewatch.ingest.cut import pieces
+from gatewatch.ingest.places import locator
 from gatewatch.ingest.ranges import Ranges, Stream
 from gatewatch.ingest.routing import route
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
@@ -69,7 +70,7 @@ class IngestWorker:
         self._log, self._clock, self._metrics = log, clock, metrics
         self._settings, self._kafka = settings.ingest, settings.kafka
         self._formats = {source.topic: get_format(source.format, source=source) for source in settings.sources}
-        self._cleaner = Cleaner(seed, field_names=settings.ingest.field_names)
+        self._cleaner = Cleaner(seed, locator(settings.ingest), field_names=settings.ingest.field_names)
         self._bounds = TimeBounds(None if history else clock)
         self._history = history
         self._layout = f"{self._kafka.partitions}:{seed.id}".encode()
