@@ -41,6 +41,7 @@ class Server:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
+            listener.listen()  # who connects before the server runs waits, and is not refused
         except OSError as error:
             listener.close()
             raise ConfigError(setting, f"cannot listen on {host}:{port}: {error.strerror}") from error
