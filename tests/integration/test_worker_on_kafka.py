@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ from gatewatch.settings import KafkaSettings, Settings, Source
 from gatewatch.simulate.scenario import Simulation
 from gatewatch.tune.replay import replay
 
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 GATEWATCH = str(Path(sys.executable).with_name("gatewatch"))
@@ -136,6 +138,23 @@ def test_the_worker_alerts_as_a_replay_of_the_same_events_does(site: Site, tmp_p
     assert _identity(site.read("alerts")) == expected
     listed = json.loads(site.run("alerts", "list", "--json"))
     assert {(a["detector"], a["key"]) for a in listed} == {(d, k) for d, _s, k, _t in expected}
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the evaluation data is not beside this checkout")
+def test_an_old_log_on_kafka_alerts_as_in_a_replay(site: Site, tmp_path: Path) -> None:
+    """If this fails, a log of years ago that somebody produces to Kafka is squeezed into one burst, or is not seen."""
+    spec = importlib.util.spec_from_file_location("evaluation_data", DATA / "load.py")
+    assert spec is not None
+    assert spec.loader is not None
+    load = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(load)
+    values = [json.dumps(row).encode() for row in load.sshd()]
+    expected = _replayed(values, tmp_path)
+    assert {"183.62.140.253", "187.141.143.180"} <= {key for _d, _s, key, _t in expected}
+    site.write([b"[" + b",".join(values[i : i + 100]) + b"]" for i in range(0, len(values), 100)])
+    with site.worker():
+        _until(lambda: _identity(site.read("alerts")) >= expected, "the alerts of the replay")
+    assert _identity(site.read("alerts")) == expected
 
 
 def test_two_detect_processes_share_and_one_goes_on_alone(site: Site) -> None:
