@@ -129,8 +129,8 @@ class RateSpike(Detector):
             and how many known keys it takes to speak of peers.
         warm_rows, warm_s: what the scope must have seen before a learned finding counts as warm. (The key itself or
             its peers must be known for there to be one at all.)
-        warm_days: from this age on a key is warm at its threshold. Before, from three hours on, only what is three
-            times over its threshold is; the rest is written down in shadow.
+        warm_days: from this age on a key is warm at its threshold. Before, only what is three times over
+            its threshold is, in the first three hours six times; the rest is written down in shadow.
         repeat_s, refresh_s: an excursion is told again after refresh_s, or after repeat_s if it grew by half: at most
             13 findings an hour, measure and key, and growth.
 

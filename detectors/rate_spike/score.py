@@ -21,8 +21,9 @@ from .tail import GATE_NATS, chernoff, tail_nats
 BURST, SUSTAINED, RAMP, NEW_KEY, LIMIT = 0, 1, 2, 3, 4
 LIMIT_NATS = 12.0  # of a plain limit just reached, growing with the excess: as surprising as what freezes
 KNOWN, YOUNG = True, False
-# Three tops of the hour have passed: an hourly job has shown itself twice.
-WARM_AGE_S, WARM_RATIO = 3 * 3600.0, 3.0
+# Three tops of the hour have passed: an hourly job has shown itself twice. Before, only the unmistakable is told: a
+# first job's run was measured at up to 3 times its threshold, a hundredfold rate is beyond 10.
+WARM_AGE_S, WARM_RATIO, UNMISTAKABLE = 3 * 3600.0, 3.0, 6.0
 MIN_CALLS = 5.0  # one huge call, or a few, are no burst of tokens or cost
 RAMP_AGE_S = 7 * DAY_S  # an anchor younger than this is the baseline itself
 FIRST_DAY_R = 20.0  # before a whole day was seen, a daily cycle of a factor 3 must not be a burst (it has 8.6 nats)
@@ -227,11 +228,11 @@ def _is_warm(key: Any, pool: Any, p: Any, best: Any) -> bool:
     """Whether enough has been seen to tell people: of the scope, and for its own baseline of the key.
 
     A key's weekly rhythm and its jobs are known after a week. Before that only what is far beyond its threshold is
-    told, and nothing at all in its first hours.
+    told, and in its first hours only the unmistakable.
     """
     if pool.seen < p.warm_rows or pool.now - pool.start < p.warm_s:
         return False
     age = key.last - key.born
     if best.reason // MEASURES == NEW_KEY or age >= p.warm_days * DAY_S:
         return True
-    return bool(age >= WARM_AGE_S and best.nats >= WARM_RATIO * best.threshold)
+    return bool(best.nats >= (WARM_RATIO if age >= WARM_AGE_S else UNMISTAKABLE) * best.threshold)
