@@ -14,6 +14,8 @@ LOWEST_THETA0, HIGHEST_THETA0 = 0.7, 0.82  # attack or outage cannot teach lower
 NAT_ACCOUNTS = 3.0  # successes on so many accounts make a source a shared one, with a ratio of its own
 NAT_CONTACTS = 4.0  # first contacts' worth of the site in that ratio
 NAT_LOWEST = 0.5  # however forgetful its users
+# Evidence against a shared source lasts hours, not a day: its users' typing errors of a whole shift must not add up.
+NAT_TAU_S = 2 * 3600.0
 LEAST_NAMES = 5  # distinct names failed on, before a source attacks "many" (Elastic's single-source spray rule)
 ONE_NAME = 0.7  # share of the tries on one name, above which many names are only its by-catch
 LEAST_ADDRESSES = 3  # of a network: one address is reported as itself

@@ -24,6 +24,7 @@ from .constants import (
     NAT_ACCOUNTS,
     NAT_CONTACTS,
     NAT_LOWEST,
+    NAT_TAU_S,
     NETWORK,
     NOTHING,
     ONE_NAME,
@@ -72,7 +73,7 @@ def age(row: Any, t: float, threshold: float) -> float:
         return 1.0
     if gap > PAUSE_S:
         row.w = min(row.w, CAP * threshold)
-    row.w *= f
+    row.w *= f if row.ok_day < NAT_ACCOUNTS else math.exp(-gap / NAT_TAU_S)
     if 0.0 < row.w < FORGOTTEN:
         _fold(row)
     row.minute *= math.exp(-gap / MINUTE_S)
