@@ -239,10 +239,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 class SourceRange(msgspec.Struct, frozen=True, array_like=True):
     """Which offsets [start, stop) of one source partition a routed record covers for its routed partition.
 
-    ``watermark`` is the event time up to which that source partition has been read. ``opened`` marks the first range
-    of a worker that has just taken the partition over at its committed offset: everything before that offset was
-    acknowledged by every routed partition, so a jump to ``start`` is no reordering but somebody's doing (an operator
-    moved the offset). ``lost`` counts source offsets in the range that retention had removed before they were read.
+    ``watermark`` is the event time up to which that source partition has been read, -inf where the range was cut short
+    and says nothing of it. ``opened`` marks the first range of a worker that has just taken the partition over at its
+    committed offset: everything before that offset was acknowledged by every routed partition, so a jump to ``start``
+    is no reordering but somebody's doing (an operator moved the offset). ``lost`` counts source offsets in the range
+    that retention had removed before they were read.
     """
 
     topic_id: str

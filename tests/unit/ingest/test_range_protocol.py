@@ -177,3 +177,14 @@ def test_a_topic_made_again_is_another_stream() -> None:
     verdict = applied.accept([SourceRange("new", 0, 0, 5, 0.0, opened=True)])
     assert verdict.whole
     assert (verdict.low[0], verdict.high[0]) == (0, 5)
+
+
+def test_only_the_last_piece_of_a_round_tells_its_newest_time() -> None:
+    """If this fails, the rest of a round looks late to detect and decide, and a block starts minutes too late."""
+    ranges = Ranges(1)
+    ranges.open(TP, "id", 0, 0)
+    ranges.advance(TP, 10, 500.0)
+    first = ranges.take(0, {TP: 4})[0]
+    last = ranges.take(0)[0]
+    assert (first.stop, first.watermark) == (4, -np.inf)
+    assert (last.start, last.stop, last.watermark) == (4, 10, 500.0)
