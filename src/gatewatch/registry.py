@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -95,6 +96,11 @@ def load(name: str) -> Entry:
 def load_all() -> dict[str, Entry]:
     """Every detector on the search path."""
     return {name: load(name) for name in names()}
+
+
+def active(entries: Mapping[str, Entry], detectors: Mapping[str, DetectorSettings]) -> dict[str, Entry]:
+    """Those whose mode is not off."""
+    return {name: entry for name, entry in entries.items() if entry.mode(detectors.get(name)) is not Mode.OFF}
 
 
 def check_settings(entries: dict[str, Entry], detectors: dict[str, DetectorSettings]) -> None:

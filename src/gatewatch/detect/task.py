@@ -21,7 +21,7 @@ from gatewatch.events.batch import Batch, decode
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Finding, FindingBatch, SourceRange
-from gatewatch.registry import Entry
+from gatewatch.registry import Entry, active
 from gatewatch.sdk import Context, Detector
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
@@ -76,10 +76,13 @@ class DetectTask:
             ConfigError: an option of a detector is wrong.
         """
         n = settings.kafka.partitions
-        active = {name: entry for name, entry in entries.items() if entry.mode(settings.detectors.get(name)) != "off"}
-        budget = settings.budget.false_alarms_per_day / max(len(active), 1) / n
+        running_entries = active(entries, settings.detectors)
+        budget = settings.budget.false_alarms_per_day / max(len(running_entries), 1) / n
         context = Context(seed=seed, partitions=n, alarms_per_day=budget)
-        running = {name: _Running(entry.build(settings.detectors.get(name), context)) for name, entry in active.items()}
+        running = {
+            name: _Running(entry.build(settings.detectors.get(name), context))
+            for name, entry in running_entries.items()
+        }
         return cls(partition, f"{n}:{seed.id}".encode(), running, metrics)
 
     @property
@@ -145,5 +148,7 @@ class DetectTask:
         watermark = self.watermarks.now
         if not findings and not (isfinite(watermark) and watermark >= self._told + SIGN_OF_LIFE_S):
             return None
+        if not isfinite(watermark):  # the first piece of the first round: nothing but these findings is known of time
+            watermark = min(finding.ts for finding in findings)
         self._told = max(self._told, watermark)
         return FindingBatch(task=self.partition, routed_offset=offset, watermark=watermark, findings=tuple(findings))

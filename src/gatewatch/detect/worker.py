@@ -21,7 +21,7 @@ from gatewatch.detect.task import Counts, DetectTask
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_READ_AT, FindingBatch
-from gatewatch.registry import Entry
+from gatewatch.registry import Entry, active
 from gatewatch.sdk import TableStats
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
@@ -77,7 +77,7 @@ class DetectWorker:
         self._commit_at = clock.monotonic() + COMMIT_S
         self._stats_at = clock.monotonic()
         metrics.detectors({n: (e.detector.scopes, [r.name for r in e.detector.reasons]) for n, e in entries.items()})
-        warm_up({n: e for n, e in entries.items() if e.mode(settings.detectors.get(n)) != "off"})
+        warm_up(active(entries, settings.detectors))
         self._producer = log.producer()
         self._consumer = log.consumer(
             [settings.kafka.topic("routed")], group=f"{settings.kafka.prefix}.detect", member=member

@@ -159,3 +159,13 @@ def test_a_detector_whose_mode_is_off_does_not_run() -> None:
     """If this fails, switching a noisy detector off does not help."""
     off = Settings(kafka=KafkaSettings(partitions=1), detectors={"nth": DetectorSettings(mode="off")})
     assert _task(Nth, settings=off).detectors == {}
+
+
+def test_findings_before_any_watermark_can_be_written_and_read() -> None:
+    """If this fails, a worker's first records, where they are cut in pieces, end decide for good."""
+    value, headers = _record(0, 4)
+    unsaid = msgspec.msgpack.encode([SourceRange("id", 0, 0, 4, -np.inf, topic="access")])
+    said = _task(Nth).apply(0, value, tuple((k, unsaid if k == H_RANGES else v) for k, v in headers))
+    assert said is not None
+    assert msgspec.json.decode(msgspec.json.encode(said), type=FindingBatch) == said
+    assert said.watermark == said.findings[0].ts
