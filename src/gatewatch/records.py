@@ -7,7 +7,6 @@ few and read by people and other programs (pydantic, JSON).
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -255,8 +254,6 @@ class SourceRange(msgspec.Struct, frozen=True, array_like=True):
     lost: int = 0
     topic: str = ""
 
-
-Kind = Literal["batch", "tick"]
 
 # Header names of a routed record
 H_KIND = "gw-kind"

@@ -31,7 +31,6 @@ AUTH_CODES: dict[str | None, int] = {
 }
 _LONG = frozenset({"path", "endpoint", "user_agent"})  # cut at TEXT_CAP, the others at STRING_CAP
 _CACHE_CAP = 100_000  # distinct addresses or names remembered between batches: some 30 MB
-_NO_NAMES: list[list[str] | None] = []
 
 
 @dataclass(slots=True)

@@ -138,7 +138,3 @@ class Ranges:
                 if stream is not None and stream.topic_id == topic_id:
                     stream.acked[q] = max(stream.acked[q], stop)
         return {tp: int(stream.acked.min()) for tp, stream in self._streams.items()}
-
-    def behind(self, q: int) -> bool:
-        """Whether routed partition ``q`` has not been told of everything read."""
-        return any(stream.sent[q] < stream.read for stream in self._streams.values())

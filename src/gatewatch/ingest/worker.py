@@ -40,7 +40,7 @@ COMMIT_S = 1.0  # a restart re-sends at most this much; committing more often co
 ROUND_BYTES = 4 << 20  # undecoded bytes of one round: about 9,000 events of 450 B, some 60 MB while they are columns
 POLL_RECORDS = 5000  # at most, however small they are
 ALIGN_S = 0.5  # how often source partitions are compared
-_LARGEST_MEAN = 1.0
+_LEAST_MEAN_BYTES = 1.0  # of a value: empty ones must not divide by zero
 
 
 class IngestWorker:
@@ -79,7 +79,7 @@ class IngestWorker:
         self._pending: list[Chunk] = []
         self._pending_bytes = 0
         self._pending_since = 0.0
-        self._mean_bytes = _LARGEST_MEAN
+        self._mean_bytes = _LEAST_MEAN_BYTES
         self._next_offset: dict[TopicPartition, int] = {}
         self._paused: set[TopicPartition] = set()
         self.events_read = 0
@@ -177,7 +177,7 @@ class IngestWorker:
                 self._ranges.hole(tp, beginning)
         self._next_offset[tp] = chunk.offsets[-1] + 1
         size = sum(len(v) for v in chunk.values if v is not None)
-        self._mean_bytes = max(_LARGEST_MEAN, 0.8 * self._mean_bytes + 0.2 * size / len(chunk.values))
+        self._mean_bytes = max(_LEAST_MEAN_BYTES, 0.8 * self._mean_bytes + 0.2 * size / len(chunk.values))
         if not self._pending:
             self._pending_since = self._clock.monotonic()
         self._pending.append(chunk)
