@@ -211,8 +211,9 @@ def _login_problem(security: KafkaSecurity, lines: Sequence[str]) -> Problem:
 def _hang_up_text(security: KafkaSecurity) -> str:
     if security.protocol.startswith("SASL"):
         return (
-            f"the broker hangs up while user {security.username!r} logs in: check kafka.security.username, "
-            f"kafka.security.{_password_key(security)} and kafka.security.mechanism ({security.mechanism})"
+            f"the broker hangs up while user {security.username!r} logs in: check whether it takes "
+            f"kafka.security.mechanism {security.mechanism} at this port, then kafka.security.username and "
+            f"kafka.security.{_password_key(security)}"
         )
     return (
         "the broker hangs up: it may want a login (kafka.security.protocol SASL_SSL or SASL_PLAINTEXT, "
