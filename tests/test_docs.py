@@ -83,7 +83,8 @@ def test_documented_defaults_are_the_defaults() -> None:
     wrong = {}
     for key, default in keys(Settings):
         told = documented[key]
-        if key.endswith(("ttl", "timeout", "batch_time", "align")) and isinstance(default, float):
+        durations = ("ttl", "timeout", "batch_time", "align", "max_snooze", "max_expected", "max_silence")
+        if key.endswith(durations) and isinstance(default, float):
             value = parse({"ttl": told.strip("`")}, models_in(registry.Defaults.model_fields["block"].annotation)[0])
             same = value.model_dump()["ttl"] == default
         else:

@@ -12,7 +12,8 @@
     |   |-- SendError          a record was not acknowledged: the worker must end, without a flush
     |   `-- FencedError        another worker owns our partitions now
     |-- StateError             a snapshot or a log does not fit this worker (seed, partitions, schema)
-    `-- DetectorError          a detector folder is incomplete or broke its contract
+    |-- DetectorError          a detector folder is incomplete or broke its contract
+    `-- VerdictError           a person's verdict or silence is refused: says what is missing
 
 The message always says where (topic, partition, offset; file, line; config path) and what to do.
 """
@@ -94,3 +95,7 @@ class StateError(GatewatchError):
 
 class DetectorError(GatewatchError):
     """A detector folder is incomplete, or broke its contract."""
+
+
+class VerdictError(GatewatchError):
+    """A verdict or silence is refused: by whom, why or until when is missing, or the person may not."""

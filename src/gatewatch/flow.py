@@ -26,7 +26,7 @@ from gatewatch.state.hashing import HashSeed
 
 # Replays of one file give the same hashes everywhere; a live installation has a secret of its own.
 REPLAY_SEED = HashSeed.from_secret("replay")
-_OWN_TOPICS = ("findings", "alerts", "decisions", "actions", "dead-letters")
+_OWN_TOPICS = ("findings", "alerts", "decisions", "incidents", "verdicts", "actions", "dead-letters")
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ few and read by people and other programs (pydantic, JSON).
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
@@ -177,6 +178,63 @@ class Alert(_Model):
     playbook: str
     decision_ids: tuple[str, ...] = ()
     config_hash: str
+    catalog_hash: str = ""  # of the catalog that named the owner; empty where there is none
+    incident_id: str | None = None
+    acknowledged_by: str | None = None
+    verdict: str | None = None  # what a person said of it last, in words: "expected by ana until ...: load test"
+    held_until: float | None = None  # a person wants to hear nothing of it before that, unless it gets worse
+
+
+class IncidentMember(_Model):
+    """One key that belongs to an incident, and what was found about it."""
+
+    scope: Scope
+    key: str
+    detectors: tuple[str, ...]
+    severity: Severity
+    alert_id: str  # of its gravest alert
+    count: int  # findings
+
+
+class Incident(_Model):
+    """One revision of everything that belongs together: an attacker, or a campaign, across detectors and scopes.
+
+    Lists are bounded (the gravest are kept), their totals are not. Ids and revisions are as an alert's.
+    """
+
+    id: str
+    revision: int
+    status: Status
+    severity: Severity
+    mode: Mode  # the highest of its alerts
+    title: str
+    story: str  # one line: who, since when, how much, what was done about it
+    scope: Scope  # of its gravest member
+    key: str
+    detector: str
+    detectors: tuple[str, ...]
+    project: str | None = None
+    projects: tuple[str, ...] = ()
+    members: tuple[IncidentMember, ...]
+    members_total: int
+    alert_ids: tuple[str, ...]
+    alerts_total: int
+    decision_ids: tuple[str, ...] = ()
+    decisions_total: int = 0
+    first_ts: float
+    last_ts: float
+    valid_until: float
+    count: int  # findings
+    joined_by: tuple[str, ...] = ()  # the evidence: "principal alice", "ja4 t13d... in AS64500"
+    owner: str | None = None
+    escalation: str | None = None
+    acknowledged_by: str | None = None
+    verdict: str | None = None
+    held_until: float | None = None
+    merged_into: str | None = None  # resolved because it turned out to be part of that one
+    resolution: str | None = None  # why it is over, where it is
+    config_hash: str
+    catalog_hash: str = ""
 
 
 class Action(StrEnum):
@@ -218,6 +276,65 @@ class Refusal(_Model):
     guard: str
     reason: str
     alert_id: str
+
+
+class VerdictKind(StrEnum):
+    """What a person says about an alert or an incident."""
+
+    TRUE = "true"  # it is what it says
+    FALSE_ALARM = "false_alarm"  # it is not: nothing happened
+    EXPECTED = "expected"  # it happened, and may, until a time: a load test, a migration
+    SNOOZE = "snooze"  # not now: tell again after a time, or when it gets worse
+    ACKNOWLEDGE = "acknowledge"  # somebody is on it
+    APPROVE = "approve"  # the orders that wait for a second person may hold
+
+
+class Verdict(_Model):
+    """What one person said, once. Scope, key and the rest are copied, so that it means the same when the alert is gone.
+
+    About one alert (``alert_id``) or about a whole incident (``incident_id``, and ``alert_id`` is ``None``).
+    """
+
+    record: Literal["verdict"] = "verdict"
+    id: str
+    kind: VerdictKind
+    alert_id: str | None = None
+    incident_id: str | None = None
+    detector: str | None = None
+    scope: Scope
+    key: str
+    project: str | None = None
+    severity: Severity  # when it was said: a snooze holds no longer than nothing gets worse
+    actor: str  # a name on `verdicts.actors`
+    via: str  # cli, slack, webhook
+    reason: str
+    ts: float  # when it was said, epoch seconds
+    until: float | None = None  # expected and snooze always have one
+    findings_offset: int = -1  # from where on decide counts it; -1: it has not heard of it yet
+
+
+class Matchers(_Model):
+    """Which alerts a silence holds back: all that is named must hold; what is not named matches everything."""
+
+    detector: str | None = None
+    scope: Scope | None = None
+    key: str | None = None  # with scope network also the addresses in it
+    project: str | None = None
+    severity: Severity | None = None  # this one and lower: what gets worse is told
+
+
+class Silence(_Model):
+    """Alerts that are recorded and not sent, for a reason, until a time. A removed one is written again."""
+
+    record: Literal["silence"] = "silence"
+    id: str
+    matchers: Matchers
+    owner: str
+    reason: str
+    created: float
+    until: float
+    removed: float | None = None
+    removed_by: str | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):

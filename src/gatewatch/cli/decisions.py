@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterable
 from typing import Annotated
@@ -90,7 +89,7 @@ def add_command(
             start=now,
             until=now + seconds,
             mode=Mode.BLOCK,
-            actor=_actor(),
+            actor=own.actor(),
         )
         _write(log, settings, [decision])
     if as_json:
@@ -178,7 +177,7 @@ def _write(log: Log, settings: Settings, decisions: list[Decision]) -> None:
 def _removed(decision: Decision, now: float, reason: str) -> Decision:
     """The order to remove one. Without an offset: decide has not heard of it yet."""
     text = f"{decision.reason}; removed: {clean(reason, 256)}"
-    gone = {"removed": now, "removed_by": _actor(), "findings_offset": -1, "reason": text}
+    gone = {"removed": now, "removed_by": own.actor(), "findings_offset": -1, "reason": text}
     return decision.model_copy(update=gone)
 
 
@@ -206,10 +205,6 @@ def _canonical(scope: Scope, value: str) -> str:
 def _require(reason: str) -> None:
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
-
-
-def _actor() -> str:
-    return clean(os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown", 64)
 
 
 def _table(decisions: list[Decision], now: float) -> Table:

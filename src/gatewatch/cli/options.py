@@ -39,3 +39,15 @@ def moment(text: str) -> float:
     except ValueError:
         raise typer.BadParameter(f"{text!r} is no ISO date and time, such as 2026-03-03T06:00") from None
     return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+
+
+def ending(text: str, now: float) -> float:
+    """When something ends: so long from ``now`` (``8h``, ``7d``), or an ISO date and time.
+
+    >>> ending("10m", 1000.0), ending("2026-03-03T06:00", 1000.0)
+    (1600.0, 1772517600.0)
+    """
+    try:
+        return now + duration(text)
+    except typer.BadParameter:
+        return moment(text)

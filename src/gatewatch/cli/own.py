@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -90,6 +91,11 @@ def readable(values: Iterator[tuple[str, bytes]], read: Callable[[bytes, str], T
             last.append(error)
     if bad:
         typer.secho(f"{bad} records cannot be read; the last: {clean(str(last[0]), 500)}", fg="yellow", err=True)
+
+
+def actor() -> str:
+    """Who runs the command, as the system knows them."""
+    return clean(os.environ.get("USER") or os.environ.get("LOGNAME") or "unknown", 64)
 
 
 def nothing(text: str) -> typer.Exit:

@@ -9,7 +9,7 @@ import msgspec
 from pydantic import BaseModel, ValidationError
 
 from gatewatch.errors import StateError
-from gatewatch.records import Alert, DeadLetter, Decision, Finding, FindingBatch, Refusal
+from gatewatch.records import Alert, DeadLetter, Decision, Finding, FindingBatch, Incident, Refusal
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -75,6 +75,15 @@ def read_decision(value: bytes, place: str) -> Decision:
     return _parse(Decision, value, place)
 
 
+def read_incident(value: bytes, place: str) -> Incident:
+    """A record of ``incidents``.
+
+    Raises:
+        StateError: it is none that this version writes.
+    """
+    return _parse(Incident, value, place)
+
+
 def read_letter(value: bytes, place: str) -> DeadLetter:
     """A record of ``dead-letters``.
 
@@ -87,7 +96,7 @@ def read_letter(value: bytes, place: str) -> DeadLetter:
         raise StateError(f"{place}: not a dead letter that this version writes: {error}") from error
 
 
-def write(record: Alert | Decision) -> bytes:
+def write(record: Alert | Decision | Incident) -> bytes:
     """As it stands in its topic."""
     return record.model_dump_json().encode()
 

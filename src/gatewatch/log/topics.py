@@ -52,6 +52,8 @@ def specs(settings: Settings) -> list[TopicSpec]:
         ("findings", 1, _kept(FINDINGS_RETENTION_MS)),
         ("alerts", 1, _kept(RECORDS_RETENTION_MS)),
         ("decisions", 1, _COMPACTED),
+        ("incidents", 1, _COMPACTED),
+        ("verdicts", 1, _COMPACTED),
         ("actions", 1, _kept(RECORDS_RETENTION_MS)),
         ("state", n, _COMPACTED),  # a task's snapshots are in the partition of its own number
         ("dead-letters", 1, _kept(DEAD_LETTERS_RETENTION_MS)),

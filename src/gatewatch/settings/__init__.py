@@ -38,9 +38,11 @@ from gatewatch.settings.notify import (
     WebhookSettings,
 )
 from gatewatch.settings.observe import HttpSettings, LogSettings
+from gatewatch.settings.verdicts import Actor, VerdictSettings
 
 __all__ = [
     "PROTECTED_NETWORKS",
+    "Actor",
     "AlertmanagerSettings",
     "AllowEntry",
     "BlockSettings",
@@ -67,6 +69,7 @@ __all__ = [
     "Settings",
     "SlackSettings",
     "Source",
+    "VerdictSettings",
     "WebhookSettings",
     "check_listen",
     "check_network",
@@ -93,6 +96,7 @@ class Settings(Section):
     guards: Guards = Guards()
     notify: NotifySettings | None = None
     enforce: EnforceSettings | None = None
+    verdicts: VerdictSettings = VerdictSettings()
     metrics: HttpSettings = HttpSettings()
     logging: LogSettings = LogSettings()
 

@@ -27,14 +27,14 @@ def test_partitions_follow_the_design() -> None:
     partitions = {s.name.removeprefix("gw."): s.partitions for s in specs(SETTINGS)}
     assert {name for name, n in partitions.items() if n == 6} == {"routed", "rollups", "state"}
     assert {name for name, n in partitions.items() if n == 1} == {
-        "findings", "alerts", "decisions", "actions", "dead-letters",
+        "findings", "alerts", "decisions", "incidents", "verdicts", "actions", "dead-letters",
     }  # fmt: skip
 
 
 def test_compacted_topics_are_those_that_are_read_from_the_start() -> None:
     """Active blocks would expire with retention, or a replica would read years of them."""
     compacted = {s.name for s in specs(SETTINGS) if s.configs["cleanup.policy"] == "compact"}
-    assert compacted == {"gw.decisions", "gw.state"}
+    assert compacted == {"gw.decisions", "gw.incidents", "gw.verdicts", "gw.state"}
 
 
 def test_routed_takes_the_largest_batch_that_the_settings_allow() -> None:

@@ -1,0 +1,110 @@
+"""``gatewatch verdicts``: what people say about alerts and incidents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gatewatch import verdicts
+from gatewatch.cli import own
+from gatewatch.cli.options import Config, Json, duration, ending
+from gatewatch.clock import SystemClock
+from gatewatch.decide import records_io
+from gatewatch.decide.text import accused
+from gatewatch.log.base import Log
+from gatewatch.records import Alert, Incident, Verdict, VerdictKind
+from gatewatch.settings import Settings
+
+app = typer.Typer(help="Judge alerts and incidents.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+_clock = SystemClock()
+
+
+@app.command("add")
+def add_command(
+    about_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the alert or incident, or its beginning.")],
+    kind: Annotated[VerdictKind, typer.Option(help="What it is.")],
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is recorded with your name.")],
+    config: Config = None,
+    until: Annotated[
+        str | None, typer.Option(help="For expected and snooze: for how long (8h, 7d), or an ISO date and time.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what an alert or an incident is.
+
+    expected lets the key go until the end; snooze holds messages back; false_alarm closes the alert; approve lets
+    orders hold that wait for a second person. Your name must be on verdicts.actors.
+    """
+    with own.own_log(config) as (settings, log):
+        now = _clock.now()
+        verdict = verdicts.verdict_on(
+            _find(log, settings, about_id),
+            kind,
+            actor=own.actor(),
+            reason=reason,
+            now=now,
+            settings=settings.verdicts,
+            until=None if until is None else ending(until, now),
+        )
+        verdicts.send(log, settings, [verdict])
+    if as_json:
+        own.print_json(verdict.model_dump(mode="json"))
+        return
+    end = "" if verdict.until is None else f" until {own.when(verdict.until)} UTC"
+    typer.echo(f"{verdict.id}: {accused(verdict.scope, verdict.key)} is {kind.value}{end}")
+
+
+@app.command("list")
+def list_command(
+    config: Config = None,
+    since: Annotated[str | None, typer.Option(help="Only those of the last 90, 10m, 8h, 7d.")] = None,
+    kind: Annotated[VerdictKind | None, typer.Option(help="Only this kind.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what was said, the latest last."""
+    oldest = float("-inf") if since is None else _clock.now() - duration(since)
+    chosen = [v for v in _book(config).verdicts() if v.ts >= oldest and (kind is None or v.kind is kind)]
+    if as_json:
+        own.print_json([v.model_dump(mode="json") for v in chosen])
+    elif chosen:
+        Console().print(_table(chosen))
+    if not chosen:
+        raise own.nothing("nobody said anything")
+
+
+def _book(config: Path | None) -> verdicts.Book:
+    with own.own_log(config) as (settings, log):
+        book, bad = verdicts.Book.load(log, settings)
+    if bad:
+        typer.secho(f"{bad} verdicts cannot be read", fg="yellow", err=True)
+    return book
+
+
+def _find(log: Log, settings: Settings, about_id: str) -> Alert | Incident:
+    """The alert or incident whose id begins so, as it stands now."""
+    records: list[Alert | Incident] = []
+    records += own.readable(own.in_topic(log, settings.kafka.topic("alerts")), records_io.read_alert)
+    records += own.readable(own.in_topic(log, settings.kafka.topic("incidents")), records_io.read_incident)
+    found: dict[str, Alert | Incident] = {}
+    for record in records:
+        if record.id.startswith(about_id) and (record.id not in found or found[record.id].revision <= record.revision):
+            found[record.id] = record
+    if len(found) != 1:
+        many = f"{about_id} is the beginning of {len(found)} ids" if found else f"no alert or incident {about_id}"
+        raise own.nothing(f"{many}; `gatewatch alerts list --shadow` and `gatewatch incidents list` name them")
+    return next(iter(found.values()))
+
+
+def _table(chosen: list[Verdict]) -> Table:
+    table = Table("said (UTC)", "what", "about", "who", "until (UTC)", "by", "why", show_edge=False)
+    for v in chosen:
+        table.add_row(
+            own.when(v.ts), v.kind.value, v.alert_id or v.incident_id, own.shown(accused(v.scope, v.key)),
+            "" if v.until is None else own.when(v.until), own.shown(v.actor), own.shown(v.reason, 500),
+        )  # fmt: skip
+    return table
