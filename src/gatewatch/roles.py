@@ -6,11 +6,9 @@ that a restart may mend (broker gone, fenced), 2 after one that it cannot (confi
 
 from __future__ import annotations
 
-import signal
 import socket
 from contextlib import ExitStack, suppress
 from enum import StrEnum
-from types import FrameType
 from typing import Protocol
 
 import structlog
@@ -30,6 +28,7 @@ from gatewatch.observe.http import Server, serve
 from gatewatch.observe.logs import configure
 from gatewatch.registry import check_settings, load_all
 from gatewatch.settings import NotifySettings, Settings
+from gatewatch.signals import Stop
 from gatewatch.state.layout import check_layout
 
 POLL_S = 0.1  # kafka.md trap 1: shorter polls can hang a join
@@ -164,23 +163,3 @@ def _loop(worker: Worker, stop: Stop, state: _State) -> int:
         return 1
     _log.info("stopped")
     return 0
-
-
-class Stop:
-    """Whether SIGTERM or SIGINT has come.
-
-    A plain flag: a handler that set an Event could run while the main thread holds the Event's own lock, and wait for
-    ever.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def on_signals(self) -> Stop:
-        """Listen from now on."""
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, self._handle)
-        return self
-
-    def _handle(self, _signum: int, _frame: FrameType | None) -> None:
-        self.asked = True

@@ -15,8 +15,9 @@ from multiprocessing.process import BaseProcess
 import structlog
 
 from gatewatch.clock import Clock, SystemClock
-from gatewatch.roles import Role, Stop, run
+from gatewatch.roles import Role, run
 from gatewatch.settings import Settings
+from gatewatch.signals import Stop
 
 RESTART_S = 1.0  # wait before the first restart; doubled each time
 RESTART_MAX_S = 30.0  # a broker's restart takes 15 s (kafka.md 4); waiting longer than this helps nobody
