@@ -6,11 +6,13 @@ Nothing else imports a detector by name. The order of the search path is in :mod
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from types import ModuleType
 
 import yaml
 from pydantic import Field
@@ -18,8 +20,8 @@ from pydantic import Field
 import gatewatch.detectors
 from gatewatch.errors import ConfigError, DetectorError
 from gatewatch.records import Mode
-from gatewatch.sdk import Context, Detector, DetectorConfig
-from gatewatch.settings import BlockSettings, DetectorSettings, Section, parse
+from gatewatch.sdk import Context, Detector, DetectorConfig, Need, PopulationDetector, Reason, Scope
+from gatewatch.settings import BlockSettings, DetectorSettings, Section, Settings, parse
 
 
 class Defaults(Section):
@@ -38,21 +40,71 @@ class Defaults(Section):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One detector folder."""
+    """One detector folder: its class on keys, its class on populations, or both."""
 
     name: str
-    detector: type[Detector]
+    detector: type[Detector] | None
     defaults: Defaults
     playbook: str
     folder: Traversable
+    population: type[PopulationDetector] | None = None
+
+    @property
+    def parts(self) -> tuple[type[Detector | PopulationDetector], ...]:
+        """Its classes, the one on keys first; at least one."""
+        return tuple(part for part in (self.detector, self.population) if part is not None)
+
+    @property
+    def version(self) -> int:
+        """The same for both parts."""
+        return self.parts[0].version
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        """Of all parts."""
+        return tuple(reason for part in self.parts for reason in part.reasons)
+
+    @property
+    def scopes(self) -> tuple[Scope, ...]:
+        """Of all parts, each once."""
+        return tuple(dict.fromkeys(scope for part in self.parts for scope in part.scopes))
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Of all parts."""
+        return tuple(need for part in self.parts for need in part.needs)
+
+    @property
+    def doc(self) -> str:
+        """What its classes say of themselves."""
+        return "\n\n".join(inspect.getdoc(part) or "" for part in self.parts)
 
     def build(self, settings: DetectorSettings | None, context: Context) -> Detector:
-        """Make one detector for one partition.
+        """Make its part on keys for one partition.
 
         Raises:
             ConfigError: an option is wrong; the path names it.
+            DetectorError: it has none.
         """
+        if self.detector is None:
+            raise DetectorError(f"detectors/{self.name} has no part on keys")
         return self.detector(self.options(settings), context)
+
+    def build_population(self, settings: DetectorSettings | None, context: Context) -> PopulationDetector:
+        """Make its part on populations; there is one in an installation.
+
+        Raises:
+            ConfigError: an option is wrong; the path names it.
+            DetectorError: it has none.
+        """
+        if self.population is None:
+            raise DetectorError(f"detectors/{self.name} has no part on populations")
+        return self.population(self.options(settings), context)
+
+    def warm_up(self) -> None:
+        """Compile the kernels of its parts."""
+        for part in self.parts:
+            part.warm_up()
 
     def options(self, settings: DetectorSettings | None) -> DetectorConfig:
         """The detector's own config: its defaults, and over them what the settings say (one level deep)."""
@@ -60,7 +112,7 @@ class Entry:
         for key, value in (settings.options if settings else {}).items():
             old = merged.get(key)
             merged[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
-        return parse(merged, self.detector.Config, f"detectors.{self.name}")
+        return parse(merged, self.parts[0].Config, f"detectors.{self.name}")
 
     def mode(self, settings: DetectorSettings | None) -> Mode:
         """What the settings say, else the default."""
@@ -85,12 +137,18 @@ def load(name: str) -> Entry:
         if error.name != f"gatewatch.detectors.{name}":
             raise DetectorError(f"detectors/{name} cannot be imported: {error}") from error
         raise DetectorError(f"no detector {name!r}; there are: {', '.join(names())}") from error
-    detector = getattr(module, "DETECTOR", None)
-    if not (isinstance(detector, type) and issubclass(detector, Detector)):
-        raise DetectorError(f"detectors/{name}/__init__.py must set DETECTOR to a subclass of gatewatch.sdk.Detector")
+    detector = _detector(module)
+    population = _population(module)
+    if detector is None and population is None:
+        raise DetectorError(
+            f"detectors/{name}/__init__.py must set DETECTOR to a subclass of gatewatch.sdk.Detector, "
+            "or POPULATION to one of gatewatch.sdk.PopulationDetector"
+        )
+    if detector and population and (detector.Config, detector.version) != (population.Config, population.version):
+        raise DetectorError(f"detectors/{name}: DETECTOR and POPULATION must share Config and version")
     folder = files(module)
     defaults = parse(yaml.safe_load(_read(folder, name, "defaults.yaml")) or {}, Defaults, f"{name}/defaults.yaml")
-    return Entry(name, detector, defaults, _read(folder, name, "PLAYBOOK.md"), folder)
+    return Entry(name, detector, defaults, _read(folder, name, "PLAYBOOK.md"), folder, population)
 
 
 def load_all() -> dict[str, Entry]:
@@ -103,6 +161,12 @@ def active(entries: Mapping[str, Entry], detectors: Mapping[str, DetectorSetting
     return {name: entry for name, entry in entries.items() if entry.mode(detectors.get(name)) is not Mode.OFF}
 
 
+def budget_of_one(settings: Settings, entries: Mapping[str, Entry]) -> float:
+    """False alarms a day that one part of one detector may spend: the budget, divided by all that run."""
+    parts = sum(len(entry.parts) for entry in active(entries, settings.detectors).values())
+    return settings.budget.false_alarms_per_day / max(parts, 1)
+
+
 def check_settings(entries: dict[str, Entry], detectors: dict[str, DetectorSettings]) -> None:
     """Every configured detector exists and its options are right.
 
@@ -113,6 +177,20 @@ def check_settings(entries: dict[str, Entry], detectors: dict[str, DetectorSetti
         if name not in entries:
             raise ConfigError(f"detectors.{name}", f"no such detector; there are: {', '.join(sorted(entries))}")
         entries[name].options(settings)
+
+
+def _detector(module: ModuleType) -> type[Detector] | None:
+    part = getattr(module, "DETECTOR", None)
+    if part is None or (isinstance(part, type) and issubclass(part, Detector)):
+        return part
+    raise DetectorError(f"{module.__name__}: DETECTOR must be a subclass of gatewatch.sdk.Detector")
+
+
+def _population(module: ModuleType) -> type[PopulationDetector] | None:
+    part = getattr(module, "POPULATION", None)
+    if part is None or (isinstance(part, type) and issubclass(part, PopulationDetector)):
+        return part
+    raise DetectorError(f"{module.__name__}: POPULATION must be a subclass of gatewatch.sdk.PopulationDetector")
 
 
 def _read(folder: Traversable, name: str, file: str) -> str:

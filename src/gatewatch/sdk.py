@@ -8,8 +8,8 @@ Cut anyhow into batches, the same rows give the same findings; that, and more, i
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gatewatch.errors import StateError
 from gatewatch.events.batch import AuthCode, Batch, Flag, Role
+from gatewatch.events.rollup import Kind, Rollup, middle_of
 from gatewatch.records import Contribution, Explanation, Opinion, Scope, Severity
 from gatewatch.state.hashing import HashSeed, hash_text, mix
 from gatewatch.state.jit import kernel
@@ -36,11 +37,15 @@ __all__ = [
     "Head",
     "Hits",
     "KeyTable",
+    "Kind",
     "Need",
     "Opinion",
+    "PopulationDetector",
+    "PopulationHit",
     "RawFinding",
     "Reason",
     "Role",
+    "Rollup",
     "Scope",
     "Severity",
     "StateError",
@@ -50,6 +55,7 @@ __all__ = [
     "hash_text",
     "hold",
     "kernel",
+    "middle_of",
     "mix",
     "touch",
     "used_rows",
@@ -251,3 +257,72 @@ class Detector(ABC):
     @classmethod
     def warm_up(cls) -> None:
         """Compile the kernels, by running them on an empty batch. A worker does this before it joins its group."""
+
+
+@dataclass(frozen=True, slots=True)
+class PopulationHit:
+    """One finding of a population detector about one row of a :class:`Rollup`. ``detail`` as ``Reason.columns``."""
+
+    row: int
+    scope: Scope
+    reason: Reason
+    nats: float
+    threshold_nats: float
+    observed: float
+    expected: float
+    window_s: float
+    since: float  # event time at which the excursion began
+    warm: bool
+    detail: Mapping[str, float] = field(default_factory=dict)
+
+
+class PopulationDetector(ABC):
+    """Base of all detectors on what is coarser than a key: endpoints, projects, clients, everything.
+
+    It gets one closed bucket of ten seconds at a time, in order of time, with the sums over all partitions; buckets
+    in which nothing happened do not come. There is one of it in an installation, so plain numpy over a few hundred rows
+    is fast enough. It must be a pure function of the rollups, as a :class:`Detector` is of its rows.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    Config: ClassVar[type[DetectorConfig]]
+    scopes: ClassVar[tuple[Scope, ...]]
+    reasons: ClassVar[tuple[Reason, ...]]
+    needs: ClassVar[tuple[Need, ...]] = ()
+
+    def __init__(self, config: DetectorConfig, context: Context) -> None:
+        self.config = config
+        self.context = context
+
+    @abstractmethod
+    def process(self, rollup: Rollup) -> Sequence[PopulationHit]:
+        """Score the bucket, then learn from it. It must not be changed."""
+
+    @abstractmethod
+    def explain(self, finding: RawFinding) -> Explanation:
+        """As :meth:`Detector.explain`: a pure function of the finding."""
+
+    @abstractmethod
+    def opinion(self, scope: Scope, key: int) -> Opinion:
+        """What can be said now about the row with this hash."""
+
+    @abstractmethod
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything it knows, as copies. Never pickles."""
+
+    @abstractmethod
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Become what :meth:`snapshot` saved.
+
+        Raises:
+            StateError: another version.
+        """
+
+    @abstractmethod
+    def tables(self) -> dict[str, TableStats]:
+        """Sizes of its tables, for metrics."""
+
+    @classmethod
+    def warm_up(cls) -> None:
+        """Compile its kernels, if it has any."""

@@ -141,7 +141,7 @@ def _sources(settings: Settings, entries: dict[str, Entry]) -> Remarks:
 
 def _blind(path: str, source: Source, fields: frozenset[str], entry: Entry) -> Remarks:
     """Scopes that a detector cannot judge, because the format brings none of the fields it needs."""
-    for need in entry.detector.needs:
+    for need in entry.needs:
         if fields.isdisjoint(need.fields):
             how = f": {need.how}" if need.how else ""
             wanted = " or ".join(need.fields)

@@ -59,7 +59,7 @@ def show(name: Annotated[str, typer.Argument(help="Name of a detector.")], as_js
         }
         console.print_json(data=described)
         return
-    console.rule(f"{entry.name} {entry.detector.version}", align="left")
+    console.rule(f"{entry.name} {entry.version}", align="left")
     console.print(escape(_doc(entry)), highlight=False)
     console.print()
     console.print(_options_table(entry))
@@ -73,10 +73,10 @@ def summary(entry: Entry) -> dict[str, Any]:
     """The facts of one detector, as plain values."""
     return {
         "name": entry.name,
-        "version": entry.detector.version,
+        "version": entry.version,
         "mode": entry.defaults.mode.value,
-        "scopes": [scope.value for scope in entry.detector.scopes],
-        "reasons": [reason.name for reason in entry.detector.reasons],
+        "scopes": [scope.value for scope in entry.scopes],
+        "reasons": [reason.name for reason in entry.reasons],
         "tags": {taxonomy: list(ids) for taxonomy, ids in entry.defaults.tags.items()},
         "folder": str(entry.folder),
     }
@@ -97,7 +97,7 @@ def _flat(model: BaseModel, prefix: str) -> list[tuple[str, Any]]:
 
 
 def _doc(entry: Entry) -> str:
-    return inspect.getdoc(entry.detector) or ""
+    return entry.doc
 
 
 def _options_table(entry: Entry) -> Table:
@@ -112,7 +112,7 @@ def _reasons_table(entry: Entry) -> Table:
     table = Table(
         "reason", "in words", "severity", "tags", show_edge=False, title="What it reports", title_justify="left"
     )
-    for reason in entry.detector.reasons:
+    for reason in entry.reasons:
         own = entry.defaults.reason_tags.get(reason.name, {})
         tags = {**entry.defaults.tags, **own}
         text = " ".join(tag for ids in tags.values() for tag in ids)

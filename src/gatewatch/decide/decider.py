@@ -47,7 +47,7 @@ class Decider:
         self._settings, self._entries, self._catalog = settings, entries, catalog
         self._config_hash = settings.hash
         self._reasons: dict[tuple[str, str], Reason] = {
-            (name, reason.name): reason for name, entry in entries.items() for reason in entry.detector.reasons
+            (name, reason.name): reason for name, entry in entries.items() for reason in entry.reasons
         }
         self._tasks: dict[int, tuple[int, float]] = {}  # routed offset applied, watermark
         self._episodes = Episodes(open_max)

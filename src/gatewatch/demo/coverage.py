@@ -22,7 +22,7 @@ class Sees:
     def is_in(self, entries: Mapping[str, Entry]) -> bool:
         """Whether the detector is here and looks at one of the scopes."""
         entry = entries.get(self.detector)
-        return entry is not None and not self.scopes.isdisjoint(entry.detector.scopes)
+        return entry is not None and not self.scopes.isdisjoint(entry.scopes)
 
     def __str__(self) -> str:
         return f"detector {self.detector} on {' or '.join(scope.value for scope in Scope if scope in self.scopes)}"

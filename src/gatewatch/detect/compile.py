@@ -22,13 +22,14 @@ _log = structlog.get_logger("gatewatch.detect")
 
 def warm_up(entries: Mapping[str, Entry]) -> None:
     """Make every detector's kernels ready in this process."""
-    cold = [name for name, entry in entries.items() if not is_compiled(entry.detector)]
+    cold = [name for name, entry in entries.items() if not all(map(is_compiled, entry.parts))]
     if len(cold) > 1 and not multiprocessing.current_process().daemon:
         _log.info("compiling kernels for the first time", detectors=sorted(cold))
         _compile_apart(cold)
     for entry in entries.values():
-        entry.detector.warm_up()
-        mark_compiled(entry.detector)
+        entry.warm_up()
+        for part in entry.parts:
+            mark_compiled(part)
 
 
 def _compile_apart(names: list[str]) -> None:
@@ -42,4 +43,4 @@ def _compile_apart(names: list[str]) -> None:
 
 
 def _compile(name: str) -> None:
-    load(name).detector.warm_up()
+    load(name).warm_up()

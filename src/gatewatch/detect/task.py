@@ -9,19 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import Any
 
 import msgspec
+import numpy.typing as npt
 import structlog
 
 from gatewatch.clock import stopwatch
 from gatewatch.detect.applied import Applied
 from gatewatch.detect.findings import name_hits
+from gatewatch.detect.memory import Book, Memory, named
 from gatewatch.errors import StateError
 from gatewatch.events.batch import Batch, decode
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Finding, FindingBatch, SourceRange
-from gatewatch.registry import Entry, active
+from gatewatch.registry import Entry, active, budget_of_one
 from gatewatch.sdk import Context, Detector
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
@@ -37,6 +40,7 @@ _log = structlog.get_logger("gatewatch.detect")
 class _Running:
     detector: Detector
     raised: int = 0
+    knows_until: int = -1  # records before this offset are in its memory, from a snapshot
 
     @property
     def quarantined(self) -> bool:
@@ -65,6 +69,7 @@ class DetectTask:
     watermarks: Watermarks = field(default_factory=Watermarks)
     counts: Counts = field(default_factory=Counts)
     _told: float = float("-inf")
+    _resume: tuple[int, Book] | None = None  # from this offset on, go on as this book says
 
     @classmethod
     def build(
@@ -77,11 +82,11 @@ class DetectTask:
         """
         n = settings.kafka.partitions
         running_entries = active(entries, settings.detectors)
-        budget = settings.budget.false_alarms_per_day / max(len(running_entries), 1) / n
-        context = Context(seed=seed, partitions=n, alarms_per_day=budget)
+        context = Context(seed=seed, partitions=n, alarms_per_day=budget_of_one(settings, entries) / n)
         running = {
             name: _Running(entry.build(settings.detectors.get(name), context))
             for name, entry in running_entries.items()
+            if entry.detector is not None
         }
         return cls(partition, f"{n}:{seed.id}".encode(), running, metrics)
 
@@ -108,6 +113,8 @@ class DetectTask:
                 f"{head.get(H_LAYOUT, b'?').decode()} (partitions:seed), this worker has {self.layout.decode()}: "
                 "all workers of one installation need the same kafka.partitions and hash seed"
             )
+        if self._resume is not None and offset >= self._resume[0]:
+            self._continue(self._resume[1])
         ranges = _RANGES.decode(head[H_RANGES])
         verdict = self.applied.accept(ranges)
         self.counts.refused += verdict.refused
@@ -120,16 +127,75 @@ class DetectTask:
                 keep = self.applied.keep(verdict, batch.column("src"), batch.column("offset"))
                 batch = batch.take(keep)
             if batch.n:
-                findings = self._process(batch, ranges)
+                findings = self._process(offset, batch, ranges)
         for r in ranges:
             self.watermarks.tell(f"{r.topic_id}-{r.partition}", r.watermark)
         return self._say(offset, findings)
 
-    def _process(self, batch: Batch, ranges: Sequence[SourceRange]) -> list[Finding]:
+    def memory(self) -> Memory:
+        """Copies of all that the task knows. What is quarantined stays out: a restart gives it a new chance.
+
+        Cost: the loop waits for it; see ``benchmarks/RESULTS.md``.
+        """
+        kept = {name: running for name, running in self.running.items() if not running.quarantined}
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for name, running in kept.items():
+            arrays |= named(name, running.detector.snapshot())
+        book = Book(
+            applied=tuple((topic, partition, at) for (topic, partition), at in self.applied.offsets.items()),
+            streams=dict(self.watermarks.streams),
+            now=self.watermarks.now,
+            told=self._told,
+            versions={name: running.detector.version for name, running in kept.items()},
+            raised={name: running.raised for name, running in kept.items() if running.raised},
+        )
+        return Memory(book, arrays)
+
+    def become(self, memory: Memory, offset: int, beginning: int) -> int:
+        """Take over what :meth:`memory` gave when all records before ``offset`` had been applied.
+
+        A detector that the memory does not fit (new, of another version or capacity) begins empty and reads alone what
+        `routed` still holds, which begins at ``beginning``; the others keep what they know and wait.
+
+        Returns:
+            The offset to read from.
+        """
+        fit = {name for name, running in self.running.items() if self._fits(name, running, memory)}
+        for name in fit:
+            self.running[name].knows_until = offset
+            self.running[name].raised = memory.book.raised.get(name, 0)
+        if beginning > offset:  # retention took records that nobody applied: the source's offsets begin anew, too
+            self._continue(msgspec.structs.replace(memory.book, applied=()))
+        elif len(fit) < len(self.running):
+            self._resume = (offset, memory.book)
+        else:
+            self._continue(memory.book)
+            return offset
+        return beginning
+
+    def _fits(self, name: str, running: _Running, memory: Memory) -> bool:
+        why = "not in the snapshot, or of another version"
+        if memory.book.versions.get(name) == running.detector.version:
+            try:
+                running.detector.restore(memory.of(name))
+            except StateError as error:
+                why = str(error)
+            else:
+                return True
+        _log.warning("a detector begins empty", detector=name, partition=self.partition, why=why)
+        return False
+
+    def _continue(self, book: Book) -> None:
+        self.applied = Applied({(topic, partition): at for topic, partition, at in book.applied})
+        self.watermarks = Watermarks(dict(book.streams), book.now)
+        self._told = book.told
+        self._resume = None
+
+    def _process(self, offset: int, batch: Batch, ranges: Sequence[SourceRange]) -> list[Finding]:
         self.counts.rows += batch.n
         found: list[tuple[int, Finding]] = []
         for name, running in self.running.items():
-            if running.quarantined:
+            if running.quarantined or offset < running.knows_until:
                 continue
             began = stopwatch()
             try:

@@ -76,7 +76,7 @@ class DetectWorker:
         self._lock = threading.Lock()
         self._commit_at = clock.monotonic() + COMMIT_S
         self._stats_at = clock.monotonic()
-        metrics.detectors({n: (e.detector.scopes, [r.name for r in e.detector.reasons]) for n, e in entries.items()})
+        metrics.detectors({n: (e.scopes, [r.name for r in e.reasons]) for n, e in entries.items()})
         warm_up(active(entries, settings.detectors))
         self._producer = log.producer()
         self._consumer = log.consumer(

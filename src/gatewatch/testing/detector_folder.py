@@ -20,13 +20,13 @@ _TAG = {
 
 def names_agree(entry: Entry) -> None:
     """The folder's name is the detector's name; its version counts from 1; it has scopes and says what each needs."""
-    detector = entry.detector
-    assert detector.name == entry.name, f"{detector.name=} in folder {entry.name}"
-    assert detector.version >= 1
-    assert detector.scopes, "a detector without scopes"
-    needed = {need.scope for need in detector.needs}
-    assert needed == set(detector.scopes), f"`needs` must name every scope: {needed}"
-    assert all(need.fields and need.how for need in detector.needs), "each Need has fields, and how to get them"
+    for part in entry.parts:
+        assert part.name == entry.name, f"{part.name=} in folder {entry.name}"
+        assert part.version >= 1
+        assert part.scopes, "a detector without scopes"
+        needed = {need.scope for need in part.needs}
+        assert needed == set(part.scopes), f"`needs` must name every scope: {needed}"
+        assert all(need.fields and need.how for need in part.needs), "each Need has fields, and how to get them"
 
 
 def imports_only_the_sdk(entry: Entry) -> None:
@@ -48,14 +48,14 @@ def imports_only_the_sdk(entry: Entry) -> None:
 
 def docstring_says_what_it_misses(entry: Entry) -> None:
     """Whoever relies on a detector must learn from its docstring what it does not see, and what it costs."""
-    text = (entry.detector.__doc__ or "").lower()
+    text = entry.doc.lower()
     for word in ("sees", "misses", "options", "cost", "memory"):
         assert word in text, f"the docstring says nothing on {word!r}"
 
 
 def reasons_are_complete(entry: Entry) -> None:
     """Each reason has a code of its own, a name, a title, a unit, and room for its numbers."""
-    reasons = entry.detector.reasons
+    reasons = entry.reasons
     for attribute in ("code", "name", "title"):
         values = [getattr(reason, attribute) for reason in reasons]
         assert len(set(values)) == len(values), f"two reasons share a {attribute}: {values}"
@@ -67,7 +67,7 @@ def reasons_are_complete(entry: Entry) -> None:
 
 def tags_are_known(entry: Entry) -> None:
     """Each reason is tagged (its own tags or the folder's), in the ids of ATT&CK, ATLAS and OWASP; no tag is stray."""
-    known = {reason.name for reason in entry.detector.reasons}
+    known = {reason.name for reason in entry.reasons}
     tagged = set(entry.defaults.reason_tags)
     assert tagged <= known, f"reason_tags of no reason: {tagged - known}"
     assert entry.defaults.tags or tagged == known, f"reasons without tags: {known - tagged}"

@@ -240,7 +240,7 @@ def findings_are_bounded(entry: Entry) -> None:
 
 def options_work_both_ways(entry: Entry) -> None:
     """Every switch on and off, every named choice: the detector runs, and its scores still add up."""
-    for options in _variants(entry.detector.Config):
+    for options in _variants(entry.parts[0].Config):
         detector = build(entry, options)
         _check_explanations(detector, findings(detector, stream(entry)))
 

@@ -16,7 +16,7 @@ def test_every_attack_has_a_detector_that_is_meant_to_see_it() -> None:
 def test_a_detector_without_the_scope_does_not_cover() -> None:
     """A botnet at one try an address would count as covered by a detector that only looks at addresses."""
     entry = load("credential_stuffing")
-    here, elsewhere = entry.detector.scopes[0], next(s for s in Scope if s not in entry.detector.scopes)
+    here, elsewhere = entry.scopes[0], next(s for s in Scope if s not in entry.scopes)
     assert Sees(entry.name, frozenset({here, elsewhere})).is_in({entry.name: entry})
     assert not Sees(entry.name, frozenset({elsewhere})).is_in({entry.name: entry})
 

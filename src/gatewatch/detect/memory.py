@@ -1,0 +1,71 @@
+"""All that a task knows, as one document and arrays: what a snapshot holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy.typing as npt
+
+from gatewatch.errors import StateError
+
+
+class Book(msgspec.Struct, frozen=True, kw_only=True):
+    """What is not in arrays. MessagePack, because an event time may be -inf.
+
+    ``applied`` lists (topic id, partition, next source offset); ``streams`` are the watermarks of each source partition
+    and ``now`` their common one; ``told`` is the last one that was told to decide.
+    """
+
+    applied: tuple[tuple[str, int, int], ...]
+    streams: dict[str, float]
+    now: float
+    told: float
+    versions: dict[str, int]  # of each detector whose arrays are here
+    raised: dict[str, int]  # how often each of them has raised
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """A task's memory at one offset. ``arrays`` are named ``<detector>/<array>``."""
+
+    book: Book
+    arrays: Mapping[str, npt.NDArray[Any]]
+
+    @property
+    def nbytes(self) -> int:
+        """Of all arrays."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def document(self) -> bytes:
+        """The book as bytes."""
+        return msgspec.msgpack.encode(self.book)
+
+    @classmethod
+    def read(cls, document: bytes, arrays: Mapping[str, npt.NDArray[Any]]) -> Memory:
+        """From what a snapshot holds.
+
+        Raises:
+            StateError: the document is not a book of this version.
+        """
+        try:
+            return cls(msgspec.msgpack.decode(document, type=Book), arrays)
+        except msgspec.DecodeError as error:
+            raise StateError(f"a snapshot's document cannot be read: {error}") from error
+
+    def of(self, detector: str) -> dict[str, npt.NDArray[Any]]:
+        """One detector's arrays, under its own names."""
+        prefix = f"{detector}/"
+        return {name.removeprefix(prefix): a for name, a in self.arrays.items() if name.startswith(prefix)}
+
+
+def named(detector: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+    """A detector's arrays under names that say whose they are.
+
+    >>> import numpy as np
+    >>> list(named("rate_spike", {"ip/keys": np.zeros(1)}))
+    ['rate_spike/ip/keys']
+    """
+    return {f"{detector}/{name}": array for name, array in arrays.items()}

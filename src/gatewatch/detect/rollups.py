@@ -1,0 +1,195 @@
+"""A task's part of the sums that no key has: rows in, closed buckets out. Bounded, whatever keys a stranger invents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from math import floor, isfinite
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from gatewatch.detect.rollup_kernel import LATE_S, Columns, Seen, Sums, add_rows, no_sums, none_seen, reindex
+from gatewatch.errors import StateError
+from gatewatch.events.batch import Batch
+from gatewatch.events.rollup import BINS, COUNTS, FINISH, SPAN_S, Kind, Rows
+from gatewatch.state.hashing import HashSeed, hash_column
+
+# Entries of all open buckets together, of each kind. An endpoint is a route template, a project somebody who is billed:
+# sites have hundreds. A user agent is anybody's invention: what finds no room still counts in ALL.
+LIMITS = {Kind.ALL: 256, Kind.PROJECT: 1024, Kind.ENDPOINT: 2048, Kind.CLIENT: 768}
+ROOM = sum(LIMITS.values())  # 6 MB where all are in use
+LABELS_MAX = 20_000  # names remembered, some 200 B each
+SEEN_BYTES = 1 << 18  # of a generation: 2 M bits
+SEEN_MAX = SEEN_BYTES  # pairs in a generation: 8 bits and 3 hashes a pair give 3 % false "seen before" when full
+SEEN_S = 86_400.0  # and no generation is younger than a day when it is forgotten
+_FINISH = {name: code for code, name in enumerate(FINISH)} | {"end_turn": 0, "max_tokens": 1, "tool_use": 3}
+_VERSION = 1
+# What a label of each kind is made of
+_LABELS = {
+    Kind.ALL: (),
+    Kind.PROJECT: ("project",),
+    Kind.ENDPOINT: ("endpoint", "model", "project"),
+    Kind.CLIENT: ("user_agent",),
+}
+
+
+@dataclass(slots=True)
+class Rollups:
+    """The open buckets of one detect task."""
+
+    seed: HashSeed
+    _sums: Sums = field(default_factory=lambda: no_sums(ROOM))
+    _seen: Seen = field(default_factory=lambda: none_seen(SEEN_BYTES))
+    _clock: npt.NDArray[np.float64] = field(default_factory=lambda: np.full(1, -np.inf))
+    _turned_at: float = -np.inf  # event time at which the older generation of pairs was last forgotten
+    _closed: int | None = None
+    _labels: dict[tuple[int, int], dict[str, str]] = field(default_factory=dict)
+
+    def add(self, batch: Batch) -> None:
+        """Add a batch's rows. Cost: about .3 us a row, and 2 us for each coarse key of each bucket."""
+        if not batch.n:
+            return
+        fresh = np.empty((4 * batch.n, 2), np.int64)
+        limits = np.array([LIMITS[kind] for kind in Kind], np.int64)
+        made = add_rows(_columns(batch, self.seed), self._sums, self._seen, self._clock, limits, fresh)
+        for entry, row in fresh[:made].tolist():
+            self._name(int(self._sums.kinds[entry]), int(self._sums.keys[entry]), batch, row)
+        self._turn()
+
+    def close(self, watermark: float) -> tuple[int, Rows] | None:
+        """What has closed since the last time: the number of the first bucket that is open, and the rows before it.
+
+        A bucket closes when the newest row, or the watermark, is :data:`LATE_S` past its end; a row that is later still
+        counts in the next one.
+        """
+        now = max(float(self._clock[0]), watermark)
+        if not isfinite(now):
+            return None
+        self._clock[0] = now
+        closed = floor((now - LATE_S) / SPAN_S)
+        if self._closed is not None and closed <= self._closed:
+            return None
+        self._closed = closed
+        return closed, self._take(closed)
+
+    @property
+    def overflown(self) -> int:
+        """Rows that were counted in ALL only, since the start."""
+        return int(self._sums.overflown[0])
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything, as copies."""
+        used = int(self._sums.used[0])
+        labels = [[kind, key, label] for (kind, key), label in self._labels.items()]
+        return {
+            "version": np.array([_VERSION], np.int64),
+            "buckets": self._sums.buckets[:used].copy(),
+            "kinds": self._sums.kinds[:used].copy(),
+            "keys": self._sums.keys[:used].copy(),
+            "counts": self._sums.counts[:used].copy(),
+            "bins": self._sums.bins[:used].copy(),
+            "young": self._seen.young.copy(),
+            "old": self._seen.old.copy(),
+            "numbers": np.array([self._clock[0], self._turned_at, self._seen.added[0], self._sums.overflown[0]]),
+            "closed": np.array([] if self._closed is None else [self._closed], np.int64),
+            "labels": np.frombuffer(msgspec.msgpack.encode(labels), np.uint8).copy(),
+        }
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Become what :meth:`snapshot` saved.
+
+        Raises:
+            StateError: another version.
+        """
+        if int(arrays["version"][0]) != _VERSION or arrays["counts"].shape[1:] != (len(COUNTS),):
+            raise StateError("rollups of another version")
+        used = len(arrays["keys"])
+        self._sums = no_sums(ROOM)
+        for name in ("buckets", "kinds", "keys", "counts", "bins"):
+            getattr(self._sums, name)[:used] = arrays[name]
+        clock, self._turned_at, added, overflown = arrays["numbers"].tolist()
+        self._sums.used[0], self._sums.overflown[0], self._clock[0] = used, overflown, clock
+        reindex(self._sums)
+        self._seen = Seen(arrays["young"].copy(), arrays["old"].copy(), np.array([added], np.int64))
+        self._closed = int(arrays["closed"][0]) if len(arrays["closed"]) else None
+        labels = msgspec.msgpack.decode(arrays["labels"].tobytes(), type=list[tuple[int, int, dict[str, str]]])
+        self._labels = {(kind, key): label for kind, key, label in labels}
+
+    def _take(self, closed: int) -> Rows:
+        """The entries of closed buckets, in order; the others move up."""
+        used = int(self._sums.used[0])
+        done = np.flatnonzero(self._sums.buckets[:used] < closed)
+        order = np.lexsort((self._sums.keys[done], self._sums.kinds[done], self._sums.buckets[done]))
+        rows = self._rows(done[order])
+        if len(done):
+            stay = np.flatnonzero(self._sums.buckets[:used] >= closed)
+            for array in (self._sums.buckets, self._sums.kinds, self._sums.keys, self._sums.counts, self._sums.bins):
+                array[: len(stay)] = array[stay]
+            self._sums.used[0] = len(stay)
+            reindex(self._sums)
+        return rows
+
+    def _rows(self, at: npt.NDArray[np.intp]) -> Rows:
+        kinds, keys = self._sums.kinds[at], self._sums.keys[at]
+        labels = tuple(self._labels.get(which, {}) for which in zip(kinds.tolist(), keys.tolist(), strict=True))
+        return Rows(self._sums.buckets[at], kinds, keys, labels, self._sums.counts[at], self._sums.bins[at])
+
+    def _name(self, kind: int, key: int, batch: Batch, row: int) -> None:
+        """Remember what a key is called; when there are too many names, the oldest are forgotten."""
+        if (kind, key) in self._labels:
+            return
+        label = {name: text for name in _LABELS[Kind(kind)] if (text := batch.text(name, row)) is not None}
+        if kind == Kind.CLIENT and (asn := int(batch.column("asn")[row])) >= 0:
+            label["asn"] = str(asn)
+        if len(self._labels) >= LABELS_MAX:
+            in_use = set(zip(self._sums.kinds.tolist(), self._sums.keys.tolist(), strict=True))
+            self._labels = {which: old for which, old in self._labels.items() if which in in_use}
+        self._labels[kind, key] = label
+
+    def _turn(self) -> None:
+        """Forget the older generation of pairs when the younger is full, or a day old."""
+        now = float(self._clock[0])
+        if self._turned_at == -np.inf:
+            self._turned_at = now
+        if now - self._turned_at >= SEEN_S or self._seen.added[0] >= SEEN_MAX:
+            self._seen = Seen(np.zeros(SEEN_BYTES, np.uint8), self._seen.young, np.zeros(1, np.int64))
+            self._turned_at = now
+
+
+def _columns(batch: Batch, seed: HashSeed) -> Columns:
+    c = batch.column
+    return Columns(
+        batch.ts, batch.role, c("k_network"), c("k_endpoint"), c("k_model"), c("k_project"), c("k_user_agent"),
+        c("asn"), c("k_account"), c("k_credential"), c("k_principal"), c("k_shape"), c("status"), c("auth"),
+        c("account_known"), c("denied"), c("blocked_by_us"), c("refusal"), c("latency_ms"), c("bytes_in"),
+        c("bytes_out"), c("tokens_in"), c("tokens_out"), c("cost_usd"), c("confidence"), c("entropy"),
+        _finish_codes(batch), _version_codes(batch, seed),
+    )  # fmt: skip
+
+
+def _finish_codes(batch: Batch) -> npt.NDArray[np.int16]:
+    """(rows,) place in :data:`~gatewatch.events.rollup.FINISH` of each row's finish reason; -1 where it has none."""
+    return _codes(batch, "finish_reason", lambda words: [_FINISH.get(word, len(FINISH) - 1) for word in words])
+
+
+def _version_codes(batch: Batch, seed: HashSeed) -> npt.NDArray[np.int16]:
+    """(rows,) a bin of each row's model version, by its keyed hash; -1 where it has none."""
+
+    def bins(words: list[str]) -> list[int]:
+        return [int(h) % BINS["version"] for h in hash_column(pa.array(words, pa.string()), seed)]
+
+    return _codes(batch, "model_version", bins)
+
+
+def _codes(batch: Batch, name: str, code_of: Callable[[list[str]], list[int]]) -> npt.NDArray[np.int16]:
+    """Codes of a column of strings of which few differ."""
+    if not batch.has(name):
+        return np.full(batch.n, -1, np.int16)
+    column = batch.arrow.column(name).dictionary_encode()
+    codes: npt.NDArray[np.int16] = np.array([*code_of(column.dictionary.to_pylist()), -1], np.int16)
+    at: npt.NDArray[np.int32] = column.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)
+    return codes[at]
