@@ -31,6 +31,8 @@ _BYTES = (1e3, 1e4, 1e5, 524_288, 1e6, 5e6)  # ingest.batch_bytes is 512 KiB
 _SENT_MODES = (Mode.SHADOW, Mode.ALERT, Mode.BLOCK)  # off makes no record
 _STOPPABLE = (Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT, Scope.IP, Scope.NETWORK)
 
+RECEIVED = ("ok", "refused", "busy", "failed")  # how a request to the receiver may end
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -170,6 +172,15 @@ SPECS = (
     ),
     Spec("gatewatch_assigned_partitions", "gauge", "partitions", (_ROLE,), "Partitions that this worker has."),
     Spec("gatewatch_caught_up", "gauge", "0 or 1", (_ROLE,), "Whether there is nothing old left to read."),
+    Spec(
+        "gatewatch_received_total",
+        "counter",
+        "requests",
+        (_one_of("result", RECEIVED),),
+        "Requests to `gatewatch receive`: acknowledged by Kafka, refused, sent away because too much was in flight, or "
+        "failed with the broker.",
+    ),
+    Spec("gatewatch_received_bytes_total", "counter", "bytes", (), "Unpacked bytes that Kafka acknowledged."),
     Spec(
         "gatewatch_log_lines_dropped_total",
         "counter",
@@ -318,6 +329,16 @@ class Metrics:
         """How a role stands."""
         self._gauge("gatewatch_assigned_partitions", role=role).set(assigned)
         self._gauge("gatewatch_caught_up", role=role).set(int(caught_up))
+
+    def received(self, result: str, nbytes: int = 0) -> None:
+        """One request to the receiver, and the bytes that were written."""
+        self._counter("gatewatch_received_total", result=result).inc()
+        self._counter("gatewatch_received_bytes_total").inc(nbytes)
+
+    def receiver(self) -> None:
+        """The receiver will run: make its series at zero."""
+        for result in RECEIVED:
+            self._counter("gatewatch_received_total", result=result)
 
     def log_line_dropped(self) -> None:
         """One line of our own log was left out."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hmac
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -21,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 
 from gatewatch.errors import ConfigError
 from gatewatch.metrics import Metrics
-from gatewatch.settings import HttpSettings, read_secret
+from gatewatch.settings import HttpSettings, Tls, read_secret
 
 STOP_S = 5.0
 MAX_REQUESTS = 64  # at once: two Prometheus, a kubelet and some gateways; more get 503 and cost no memory
@@ -31,11 +33,18 @@ KEEP_ALIVE_S = 75  # longer than the usual scrape interval of 15-60 s
 class Server:
     """A uvicorn server in a thread of its own, for one application.
 
+    Args:
+        app: what is served.
+        host: address to listen on.
+        port: 0 takes any that is free; see :attr:`port`.
+        setting: where the address stands in the settings, for errors.
+        tls: certificate and key; plain HTTP without.
+
     Raises:
-        ConfigError: the address is taken or is none of this machine's.
+        ConfigError: the address is taken or is none of this machine's; a certificate or key cannot be used.
     """
 
-    def __init__(self, app: Starlette, host: str, port: int, setting: str) -> None:
+    def __init__(self, app: Starlette, host: str, port: int, setting: str, tls: Tls | None = None) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -54,7 +63,13 @@ class Server:
             server_header=False,
             limit_concurrency=MAX_REQUESTS,
             timeout_keep_alive=KEEP_ALIVE_S,
+            **_tls_options(tls),
         )
+        try:
+            config.load()
+        except OSError as error:  # ssl.SSLError is one
+            listener.close()
+            raise ConfigError(f"{setting.rsplit('.', 1)[0]}.tls", f"cannot be used: {error}") from error
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [listener]}, name=f"http-{self.port}", daemon=True
@@ -65,6 +80,13 @@ class Server:
         """Finish the requests in hand and end."""
         self._server.should_exit = True
         self._thread.join(STOP_S)
+
+
+def _tls_options(tls: Tls | None) -> dict[str, Any]:
+    if tls is None:
+        return {}
+    client = {"ssl_ca_certs": str(tls.client_ca_file), "ssl_cert_reqs": ssl.CERT_REQUIRED} if tls.client_ca_file else {}
+    return {"ssl_certfile": str(tls.cert_file), "ssl_keyfile": str(tls.key_file), **client}
 
 
 def serve(settings: HttpSettings, metrics: Metrics, healthy: Callable[[], bool], ready: Callable[[], bool]) -> Server:

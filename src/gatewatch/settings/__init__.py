@@ -38,6 +38,8 @@ from gatewatch.settings.notify import (
     WebhookSettings,
 )
 from gatewatch.settings.observe import HttpSettings, LogSettings
+from gatewatch.settings.receive import ReceiveSettings, ReceiveSource
+from gatewatch.settings.tls import Tls
 from gatewatch.settings.verdicts import Actor, VerdictSettings
 
 __all__ = [
@@ -65,10 +67,13 @@ __all__ = [
     "PagerDutySettings",
     "Project",
     "ProjectDetectorSettings",
+    "ReceiveSettings",
+    "ReceiveSource",
     "Section",
     "Settings",
     "SlackSettings",
     "Source",
+    "Tls",
     "VerdictSettings",
     "WebhookSettings",
     "check_listen",
@@ -96,6 +101,7 @@ class Settings(Section):
     guards: Guards = Guards()
     notify: NotifySettings | None = None
     enforce: EnforceSettings | None = None
+    receive: ReceiveSettings | None = None
     verdicts: VerdictSettings = VerdictSettings()
     metrics: HttpSettings = HttpSettings()
     logging: LogSettings = LogSettings()
