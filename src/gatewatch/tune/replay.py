@@ -55,10 +55,12 @@ def replay(
     settings: Settings,
     *,
     progress: Callable[[int, int], None] | None = None,
+    tap: Callable[[list[bytes]], None] | None = None,
 ) -> Replayed:
     """Run files (``-`` is stdin) through ingest, detect and decide.
 
-    ``progress(bytes, events)`` is called after each chunk with what has been read so far.
+    ``progress(bytes, events)`` is called after each chunk with what has been read so far; ``tap(values)`` with the
+    values of each chunk, before they go in.
 
     Raises:
         ConfigError: the settings or the format are wrong.
@@ -70,6 +72,8 @@ def replay(
     places = _Places()
     for chunk in read_values(paths, lines_per_chunk=LINES_PER_CHUNK):
         places.add(chunk)
+        if tap is not None:
+            tap(chunk.values)
         _gather(done, flow.feed(chunk.values), places)
         if progress is not None:
             progress(chunk.bytes_read, done.events)

@@ -1,0 +1,78 @@
+"""``gatewatch evaluate``: how good the detectors are on labelled events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from gatewatch import settings as settings_module
+from gatewatch.cli.options import Config, Json
+from gatewatch.cli.replaying import Files, Format, bar_over, source_of
+from gatewatch.tune import evaluate_report
+from gatewatch.tune.evaluate import ANY, Report, evaluate
+
+
+def command(
+    files: Files,
+    fmt: Format,
+    labels: Annotated[
+        Path,
+        typer.Option(
+            "--labels",
+            "-l",
+            help="What was an attack: what `simulate --labels` wrote, or JSON lines with attack, kind, scope, key, "
+            "start and end (epoch seconds or ISO).",
+        ),
+    ],
+    config: Config = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for evaluation.json and, with gatewatch[plots], PNGs.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run labelled events through the whole flow: what is caught, how soon, at how many false alarms a day.
+
+    An attack is caught where an alert names one of its keys, at its time. Intervals are 95 %: bootstrap over days and
+    keys for false alarms, exact for shares. Exit code 1 if an attack was missed by every detector.
+    """
+    settings = settings_module.load(config)
+    source = source_of(settings, fmt)
+    with bar_over(files, "evaluating", quiet=as_json) as progress:
+        report = evaluate(files, source, labels, settings, progress=progress)
+    if out is not None:
+        _write(report, out)
+    if as_json:
+        Console().print_json(data=evaluate_report.as_json(report))
+    else:
+        _print(report)
+    everything = next(d for d in report.detectors if d.detector == ANY)
+    if any(found.after_s is None for found in everything.caught):
+        raise typer.Exit(1)
+
+
+def _write(report: Report, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    written = [out / "evaluation.json"]
+    written[0].write_bytes(msgspec.json.format(msgspec.json.encode(evaluate_report.as_json(report)), indent=2))
+    pictures = evaluate_report.plots(report, out)
+    console = Console(stderr=True)
+    if not pictures:
+        console.print(escape("no pictures: they need matplotlib, pip install 'gatewatch[plots]'"))
+    console.print(f"written: {', '.join(str(path) for path in (*written, *pictures))}", markup=False)
+
+
+def _print(report: Report) -> None:
+    console = Console()
+    for table in evaluate_report.tables(report):
+        console.print(table)
+    console.print(
+        f"{report.events:,} events over {report.days:.1f} days, {report.hostile_events:,} of them of "
+        f"{report.attacks} attacks, {report.dead_letters} unreadable; false alarms: severity medium or worse"
+    )
+    if report.unseen:
+        console.print(f"no event of: {', '.join(report.unseen)}", markup=False)
