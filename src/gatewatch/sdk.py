@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 
 from gatewatch.errors import StateError
 from gatewatch.events.batch import AuthCode, Batch, Flag, Role
+from gatewatch.events.kinds import KINDS
 from gatewatch.events.rollup import Kind, Rollup, middle_of
 from gatewatch.records import Contribution, Explanation, Opinion, Scope, Severity
 from gatewatch.state.hashing import HashSeed, hash_text, mix
@@ -25,6 +26,7 @@ from gatewatch.state.jit import kernel
 from gatewatch.state.keytable import Head, KeyTable, find, find_or_admit, hold, touch, used_rows
 
 __all__ = [
+    "KINDS",
     "AuthCode",
     "Batch",
     "Context",

@@ -63,7 +63,7 @@ CODES = ("auth", "account_known", "denied", "blocked_by_us", "refusal")
 FLOATS = (
     "latency_ms", "ttft_ms", "bytes_in", "bytes_out", "tokens_in", "tokens_out", "cost_usd",
     "shape_depth", "shape_keys", "shape_longest_array", "shape_longest_string", "shape_body_size",
-    "confidence", "entropy",
+    "confidence", "entropy", "shape_kinds",
 )  # fmt: skip
 LISTS = ("features", "shape_fields")
 
@@ -78,9 +78,10 @@ _FIELDS: list[tuple[str, pa.DataType]] = [
     ("status", pa.int32()),  # -1 is "absent", 0 is "the client left"
     ("asn", pa.int64()),
     *((name, pa.int8()) for name in CODES),
-    *((name, pa.float64()) for name in FLOATS),
+    *((name, pa.float64()) for name in FLOATS if name != "shape_kinds"),
     *((name, pa.string()) for name in STRINGS),
     *((name, pa.list_(pa.string())) for name in LISTS),
+    ("shape_kinds", pa.float64()),  # later than the rest: a column's place is its bit in schema_id
 ]
 ROUTED = pa.schema([pa.field(name, kind) for name, kind in _FIELDS])
 

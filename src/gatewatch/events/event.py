@@ -29,6 +29,7 @@ class Shape(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     keys: int | None = None
     longest_array: int | None = None
     longest_string: int | None = None
+    kinds: int | None = None  # which kinds of characters its strings hold: bits of events.kinds.KINDS
     body_size: int | None = None  # bytes
     finish_reason: str | None = None
     refusal: bool | None = None

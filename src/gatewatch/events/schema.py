@@ -51,6 +51,7 @@ _SHAPE = {
     "keys": "Number of keys in all objects.",
     "longest_array": "Entries of the longest array.",
     "longest_string": "Characters of the longest string.",
+    "kinds": "Which kinds of characters, letters and digits aside, its strings hold: a bit each.",
     "body_size": "Size of the body, in bytes.",
     "finish_reason": "Why the answer ended, as the model server says it.",
     "refusal": "Whether the model refused.",

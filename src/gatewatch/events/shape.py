@@ -16,6 +16,7 @@ import msgspec
 import xxhash
 
 from gatewatch.events.event import NAME_CAP, NAMES_CAP, Shape
+from gatewatch.events.kinds import kinds_of
 from gatewatch.events.secrets import looks_secret
 
 NODES = 256  # a chat request has some 30; beyond this more nodes tell nothing new (algorithms.md C)
@@ -38,6 +39,7 @@ class _Walk:
     depth: int = 0
     longest_array: int = 0
     longest_string: int = 0
+    strings: list[str] = field(default_factory=list)
 
     def visit(self, value: Any, path: str, depth: int) -> None:
         self.nodes += 1
@@ -58,6 +60,7 @@ class _Walk:
                     self.visit(child, f"{path}[]", depth + 1)
         elif isinstance(value, str):
             self.longest_string = max(self.longest_string, len(value))
+            self.strings.append(value)
         self.facts.add(f"{path}:{_type(value)}")
 
 
@@ -68,8 +71,7 @@ def shape_of(body: Any) -> Shape:
     """
     size, parsed, readable = _parsed(body)
     if not readable or not isinstance(parsed, (dict, list)):
-        longest = len(parsed) if isinstance(parsed, str) else size
-        return Shape(hash=_hash({f":{_type(parsed)}"}), depth=0, keys=0, longest_string=longest, body_size=size)
+        return _plain(body, size, parsed)
     walk = _Walk()
     walk.visit(parsed, "", 0)
     facts = sorted(walk.facts)
@@ -80,7 +82,25 @@ def shape_of(body: Any) -> Shape:
         keys=walk.keys,
         longest_array=walk.longest_array,
         longest_string=walk.longest_string,
+        kinds=kinds_of(walk.strings),
         body_size=size,
+    )
+
+
+def _plain(body: Any, size: int, parsed: Any) -> Shape:
+    """The shape of what has no structure: a word, a number, a form, a file."""
+    longest = len(parsed) if isinstance(parsed, str) else size
+    text = parsed if isinstance(parsed, str) else None
+    if (
+        text is None
+        and parsed is None
+        and size <= PARSE_BYTES
+        and isinstance(body, (str, bytes, bytearray, memoryview))
+    ):
+        text = body if isinstance(body, str) else bytes(body).decode(errors="replace")
+    kinds = kinds_of([text]) if text is not None else None
+    return Shape(
+        hash=_hash({f":{_type(parsed)}"}), depth=0, keys=0, longest_string=longest, kinds=kinds, body_size=size
     )
 
 

@@ -32,6 +32,7 @@ _OF_SHAPE = {
     "shape_keys": "keys",
     "shape_longest_array": "longest_array",
     "shape_longest_string": "longest_string",
+    "shape_kinds": "kinds",
     "shape_body_size": "body_size",
     "finish_reason": "finish_reason",
     "refusal": "refusal",
