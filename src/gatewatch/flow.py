@@ -19,14 +19,14 @@ from gatewatch.ingest.worker import IngestWorker
 from gatewatch.log.base import TopicPartition, TopicSpec
 from gatewatch.log.memory import MemoryLog
 from gatewatch.metrics import Metrics
-from gatewatch.records import Alert, DeadLetter, Decision, Finding, FindingBatch
+from gatewatch.records import Alert, DeadLetter, Decision, Finding, FindingBatch, Incident
 from gatewatch.registry import Entry, load_all
 from gatewatch.settings import Settings, Source
 from gatewatch.state.hashing import HashSeed
 
 # Replays of one file give the same hashes everywhere; a live installation has a secret of its own.
 REPLAY_SEED = HashSeed.from_secret("replay")
-_OWN_TOPICS = ("findings", "alerts", "decisions", "incidents", "verdicts", "actions", "dead-letters")
+_OWN_TOPICS = ("rollups", "findings", "alerts", "decisions", "incidents", "verdicts", "actions", "dead-letters")
 
 
 @dataclass(slots=True)
@@ -37,6 +37,7 @@ class Outcome:
     dead: list[DeadLetter] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
 
 
@@ -62,7 +63,7 @@ class Flow:
         self.entries = dict(entries) if entries is not None else load_all()
         self._topic = source.topic
         self._clock = ManualClock()
-        self.log = MemoryLog(forget=(source.topic, self._own("routed")))
+        self.log = MemoryLog(forget=(source.topic, self._own("routed"), self._own("rollups")))
         admin = self.log.admin()
         admin.create([TopicSpec(source.topic, 1), TopicSpec(self._own("routed"), settings.kafka.partitions)])
         admin.create([TopicSpec(self._own(name), 1) for name in _OWN_TOPICS])
@@ -116,6 +117,7 @@ class Flow:
         for value in self._new("findings"):
             outcome.findings += msgspec.json.decode(value, type=FindingBatch).findings
         outcome.alerts = [Alert.model_validate_json(value) for value in self._new("alerts")]
+        outcome.incidents = [Incident.model_validate_json(value) for value in self._new("incidents")]
         outcome.decisions = [Decision.model_validate_json(value) for value in self._new("decisions")]
         return outcome
 

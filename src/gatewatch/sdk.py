@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,7 @@ __all__ = [
     "Hits",
     "KeyTable",
     "Kind",
+    "Lane",
     "Need",
     "Opinion",
     "PopulationDetector",
@@ -62,6 +63,9 @@ __all__ = [
     "touch",
     "used_rows",
 ]
+
+
+Lane = Literal["fast", "slow"]
 
 
 class DetectorConfig(BaseModel):
@@ -212,6 +216,7 @@ class Detector(ABC):
     scopes: ClassVar[tuple[Scope, ...]]
     reasons: ClassVar[tuple[Reason, ...]]
     needs: ClassVar[tuple[Need, ...]] = ()
+    lane: ClassVar[Lane] = "fast"  # slow ones run in a consumer group of their own and delay nobody else
 
     def __init__(self, config: DetectorConfig, context: Context) -> None:
         self.config = config
@@ -276,6 +281,7 @@ class PopulationHit:
     since: float  # event time at which the excursion began
     warm: bool
     detail: Mapping[str, float] = field(default_factory=dict)
+    context: Mapping[str, str] = field(default_factory=dict)  # what else stands out: a user agent, a version
 
 
 class PopulationDetector(ABC):

@@ -1,6 +1,6 @@
 """Adds rows up per coarse key and bucket: the loop behind :mod:`gatewatch.detect.rollups`.
 
-Each event is counted once: as its where row, or as its who row where no network is known. The clock moves row by row,
+Each event is counted once, as its where row (ingest gives every event one). The clock moves row by row,
 so the sums do not depend on how rows are cut into batches.
 """
 
@@ -130,7 +130,7 @@ def add_rows(
     amounts = np.zeros(len(COUNTS), np.float64)
     for i in range(rows.ts.shape[0]):
         clock[0] = max(clock[0], rows.ts[i])
-        if not (rows.role[i] & _WHERE) and rows.network[i] != U64(0):
+        if not rows.role[i] & _WHERE:
             continue
         bucket = int(np.floor(max(rows.ts[i], clock[0] - LATE_S) / SPAN_S))
         _measure(rows, i, seen, amounts)

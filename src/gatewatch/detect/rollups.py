@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import floor, isfinite
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from gatewatch.detect.rollup_kernel import LATE_S, Columns, Seen, Sums, add_rows, no_sums, none_seen, reindex
 from gatewatch.errors import StateError
-from gatewatch.events.batch import Batch
+from gatewatch.events.batch import ROUTED, Batch
 from gatewatch.events.rollup import BINS, COUNTS, FINISH, SPAN_S, Kind, Rows
 from gatewatch.state.hashing import HashSeed, hash_column
 
@@ -27,7 +27,6 @@ SEEN_BYTES = 1 << 18  # of a generation: 2 M bits
 SEEN_MAX = SEEN_BYTES  # pairs in a generation: 8 bits and 3 hashes a pair give 3 % false "seen before" when full
 SEEN_S = 86_400.0  # and no generation is younger than a day when it is forgotten
 _FINISH = {name: code for code, name in enumerate(FINISH)} | {"end_turn": 0, "max_tokens": 1, "tool_use": 3}
-_VERSION = 1
 # What a label of each kind is made of
 _LABELS = {
     Kind.ALL: (),
@@ -41,6 +40,7 @@ _LABELS = {
 class Rollups:
     """The open buckets of one detect task."""
 
+    version: ClassVar[int] = 1
     seed: HashSeed
     _sums: Sums = field(default_factory=lambda: no_sums(ROOM))
     _seen: Seen = field(default_factory=lambda: none_seen(SEEN_BYTES))
@@ -86,7 +86,7 @@ class Rollups:
         used = int(self._sums.used[0])
         labels = [[kind, key, label] for (kind, key), label in self._labels.items()]
         return {
-            "version": np.array([_VERSION], np.int64),
+            "version": np.array([self.version], np.int64),
             "buckets": self._sums.buckets[:used].copy(),
             "kinds": self._sums.kinds[:used].copy(),
             "keys": self._sums.keys[:used].copy(),
@@ -105,7 +105,7 @@ class Rollups:
         Raises:
             StateError: another version.
         """
-        if int(arrays["version"][0]) != _VERSION or arrays["counts"].shape[1:] != (len(COUNTS),):
+        if int(arrays["version"][0]) != self.version or arrays["counts"].shape[1:] != (len(COUNTS),):
             raise StateError("rollups of another version")
         used = len(arrays["keys"])
         self._sums = no_sums(ROOM)
@@ -158,6 +158,15 @@ class Rollups:
         if now - self._turned_at >= SEEN_S or self._seen.added[0] >= SEEN_MAX:
             self._seen = Seen(np.zeros(SEEN_BYTES, np.uint8), self._seen.young, np.zeros(1, np.int64))
             self._turned_at = now
+
+
+def warm_up() -> None:
+    """Compile the kernels, by running them on nothing."""
+    rows = Batch(pa.RecordBatch.from_pylist([], schema=ROUTED))
+    sums, seed = no_sums(1), HashSeed(0, 0)
+    fresh, limits = np.empty((0, 2), np.int64), np.zeros(len(Kind), np.int64)
+    add_rows(_columns(rows, seed), sums, none_seen(8), np.zeros(1), limits, fresh)
+    reindex(sums)
 
 
 def _columns(batch: Batch, seed: HashSeed) -> Columns:

@@ -19,8 +19,10 @@ from gatewatch.clock import stopwatch
 from gatewatch.detect.applied import Applied
 from gatewatch.detect.findings import name_hits
 from gatewatch.detect.memory import Book, Memory, named
+from gatewatch.detect.rollups import Rollups
 from gatewatch.errors import StateError
 from gatewatch.events.batch import Batch, decode
+from gatewatch.events.rollup import RollupRecord, records
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Finding, FindingBatch, SourceRange
@@ -32,6 +34,7 @@ from gatewatch.state.watermark import Watermarks
 
 MAX_RAISES = 3  # a detector that raises so often is quarantined for this partition (DESIGN section 4)
 SIGN_OF_LIFE_S = 1.0  # event time after which a record goes to `findings` even without a finding: decide's clock
+ROLLUPS = "@rollups"  # what the sums are called in a task's memory: no folder can have this name
 _RANGES = msgspec.msgpack.Decoder(list[SourceRange])
 _log = structlog.get_logger("gatewatch.detect")
 
@@ -68,6 +71,9 @@ class DetectTask:
     applied: Applied = field(default_factory=Applied)
     watermarks: Watermarks = field(default_factory=Watermarks)
     counts: Counts = field(default_factory=Counts)
+    rollups: Rollups | None = None  # only where a detector on populations runs
+    _closed: list[RollupRecord] = field(default_factory=list)
+    _rollups_know_until: int = 0
     _told: float = float("-inf")
     _resume: tuple[int, Book] | None = None  # from this offset on, go on as this book says
 
@@ -88,7 +94,9 @@ class DetectTask:
             for name, entry in running_entries.items()
             if entry.detector is not None
         }
-        return cls(partition, f"{n}:{seed.id}".encode(), running, metrics)
+        populations = any(entry.population is not None for entry in running_entries.values())
+        rollups = Rollups(seed) if populations else None
+        return cls(partition, f"{n}:{seed.id}".encode(), running, metrics, rollups=rollups)
 
     @property
     def detectors(self) -> dict[str, Detector]:
@@ -130,7 +138,13 @@ class DetectTask:
                 findings = self._process(offset, batch, ranges)
         for r in ranges:
             self.watermarks.tell(f"{r.topic_id}-{r.partition}", r.watermark)
+        self._close(offset)
         return self._say(offset, findings)
+
+    def closed(self) -> list[RollupRecord]:
+        """What must go to `rollups` because of the records applied since the last call."""
+        closed, self._closed = self._closed, []
+        return closed
 
     def memory(self) -> Memory:
         """Copies of all that the task knows. What is quarantined stays out: a restart gives it a new chance.
@@ -141,12 +155,16 @@ class DetectTask:
         arrays: dict[str, npt.NDArray[Any]] = {}
         for name, running in kept.items():
             arrays |= named(name, running.detector.snapshot())
+        versions = {name: running.detector.version for name, running in kept.items()}
+        if self.rollups is not None:
+            arrays |= named(ROLLUPS, self.rollups.snapshot())
+            versions[ROLLUPS] = self.rollups.version
         book = Book(
             applied=tuple((topic, partition, at) for (topic, partition), at in self.applied.offsets.items()),
             streams=dict(self.watermarks.streams),
             now=self.watermarks.now,
             told=self._told,
-            versions={name: running.detector.version for name, running in kept.items()},
+            versions=versions,
             raised={name: running.raised for name, running in kept.items() if running.raised},
         )
         return Memory(book, arrays)
@@ -164,9 +182,15 @@ class DetectTask:
         for name in fit:
             self.running[name].knows_until = offset
             self.running[name].raised = memory.book.raised.get(name, 0)
+        whole = len(fit) == len(self.running)
+        if self.rollups is not None:
+            if self._restored(ROLLUPS, self.rollups, memory):
+                self._rollups_know_until = offset
+            else:
+                whole = False
         if beginning > offset:  # retention took records that nobody applied: the source's offsets begin anew, too
             self._continue(msgspec.structs.replace(memory.book, applied=()))
-        elif len(fit) < len(self.running):
+        elif not whole:
             self._resume = (offset, memory.book)
         else:
             self._continue(memory.book)
@@ -174,10 +198,13 @@ class DetectTask:
         return beginning
 
     def _fits(self, name: str, running: _Running, memory: Memory) -> bool:
+        return self._restored(name, running.detector, memory)
+
+    def _restored(self, name: str, part: Detector | Rollups, memory: Memory) -> bool:
         why = "not in the snapshot, or of another version"
-        if memory.book.versions.get(name) == running.detector.version:
+        if memory.book.versions.get(name) == part.version:
             try:
-                running.detector.restore(memory.of(name))
+                part.restore(memory.of(name))
             except StateError as error:
                 why = str(error)
             else:
@@ -206,8 +233,18 @@ class DetectTask:
                 _log.exception("detector raised", detector=name, partition=self.partition, raised=running.raised)
                 self.metrics.detector_raised(name)
             self.metrics.detector_time(name, stopwatch() - began)
+        if self.rollups is not None and offset >= self._rollups_know_until:
+            self.rollups.add(batch)
         found.sort(key=lambda item: item[0])  # by row, then as the detectors are ordered: the sort is stable
         return [finding for _row, finding in found]
+
+    def _close(self, offset: int) -> None:
+        """Note what has closed of the rollups."""
+        if self.rollups is None or offset < self._rollups_know_until:
+            return
+        closed = self.rollups.close(self.watermarks.now)
+        if closed is not None:
+            self._closed += records(self.partition, offset, *closed)
 
     def _say(self, offset: int, findings: list[Finding]) -> FindingBatch | None:
         """A record for decide: with findings at once, else when event time has gone on by a second."""

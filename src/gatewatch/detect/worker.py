@@ -8,7 +8,7 @@ committed once all that it and earlier ones caused is acknowledged.
 from __future__ import annotations
 
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,10 +17,12 @@ import msgspec
 
 from gatewatch.clock import Clock
 from gatewatch.detect.compile import warm_up
+from gatewatch.detect.population import PopulationTask
 from gatewatch.detect.task import Counts, DetectTask
+from gatewatch.events import rollup
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_READ_AT, FindingBatch
+from gatewatch.records import H_LAYOUT, H_READ_AT, H_SCHEMA, FindingBatch
 from gatewatch.registry import Entry, active
 from gatewatch.sdk import TableStats
 from gatewatch.settings import Settings
@@ -34,15 +36,15 @@ STATS_S = 10.0  # table sizes cost a pass over the keys
 class _Owned:
     """A partition that is ours: its task, and how far it is safe."""
 
-    task: DetectTask
+    task: DetectTask | PopulationTask
     committed: int  # say nothing about records before this one
     end: int  # of the partition, when we took it over: caught up from there on
     next_offset: int = 0  # of the next record to apply
-    unacked: deque[int] = field(default_factory=deque)  # routed offsets whose findings are on their way
+    unacked: dict[int, int] = field(default_factory=dict)  # by offset, rising: records of it that are on their way
 
     def safe(self) -> int:
         """Every record before this offset is done and said."""
-        return self.unacked[0] if self.unacked else self.next_offset
+        return next(iter(self.unacked), self.next_offset)
 
 
 class DetectWorker:
@@ -72,6 +74,7 @@ class DetectWorker:
         self._settings, self._entries, self._seed = settings, entries, seed
         self._clock, self._metrics = clock, metrics
         self._findings = settings.kafka.topic("findings")
+        self._rollups = settings.kafka.topic("rollups")
         self._owned: dict[TopicPartition, _Owned] = {}
         self._lock = threading.Lock()
         self._commit_at = clock.monotonic() + COMMIT_S
@@ -80,7 +83,7 @@ class DetectWorker:
         warm_up(active(entries, settings.detectors))
         self._producer = log.producer()
         self._consumer = log.consumer(
-            [settings.kafka.topic("routed")], group=f"{settings.kafka.prefix}.detect", member=member
+            [settings.kafka.topic("routed"), self._rollups], group=f"{settings.kafka.prefix}.detect", member=member
         )
 
     @property
@@ -95,8 +98,13 @@ class DetectWorker:
 
     @property
     def tasks(self) -> dict[int, DetectTask]:
-        """Tasks by routed partition."""
-        return {tp.partition: owned.task for tp, owned in self._owned.items()}
+        """Tasks on keys, by routed partition."""
+        return {tp.partition: t for tp, owned in self._owned.items() if isinstance(t := owned.task, DetectTask)}
+
+    @property
+    def population(self) -> PopulationTask | None:
+        """The task on populations, if it is ours."""
+        return next((o.task for o in self._owned.values() if isinstance(o.task, PopulationTask)), None)
 
     def step(self, timeout_s: float) -> int:
         """One turn; returns how many routed records were applied.
@@ -136,10 +144,15 @@ class DetectWorker:
         ends = self._consumer.end_offsets(tps)
         beginnings = self._consumer.beginning_offsets(tps)
         for tp in tps:
-            task = DetectTask.build(tp.partition, self._settings, self._entries, self._seed, self._metrics)
+            task = self._build(tp)
             self._owned[tp] = _Owned(task, committed.get(tp, 0), ends[tp], beginnings[tp])
             self._consumer.seek(tp, beginnings[tp])
         self._consumer.resume(tps)
+
+    def _build(self, tp: TopicPartition) -> DetectTask | PopulationTask:
+        if tp.topic == self._rollups:
+            return PopulationTask.build(self._settings, self._entries, self._seed, self._metrics)
+        return DetectTask.build(tp.partition, self._settings, self._entries, self._seed, self._metrics)
 
     def _apply(self, chunk: Chunk) -> int:
         owned = self._owned.get(chunk.tp)
@@ -147,41 +160,49 @@ class DetectWorker:
             return 0
         for offset, value, headers in zip(chunk.offsets, chunk.values, chunk.headers, strict=True):
             said = owned.task.apply(offset, value, headers)
-            if said is not None and offset >= owned.committed:
-                self._say(owned, said, headers)
+            closed = owned.task.closed() if isinstance(owned.task, DetectTask) else ()
+            if offset >= owned.committed:
+                if said is not None:
+                    self._say(owned, said, headers)
+                for record in closed:
+                    layout = ((H_SCHEMA, rollup.VERSION), (H_LAYOUT, owned.task.layout))
+                    self._send(owned, offset, self._rollups, rollup.encode(record), layout)
             owned.next_offset = offset + 1
         return len(chunk.offsets)
 
     def _say(self, owned: _Owned, said: FindingBatch, headers: Headers) -> None:
         for finding in said.findings:
             self._metrics.finding(finding, self._clock.now())
-        with self._lock:
-            owned.unacked.append(said.routed_offset)
         passed_on = tuple(h for h in headers if h[0] == H_READ_AT)
-        self._producer.send(
-            self._findings,
-            msgspec.json.encode(said),
-            partition=0,
-            headers=passed_on,
-            on_ack=partial(self._acked, owned),
-        )
+        self._send(owned, said.routed_offset, self._findings, msgspec.json.encode(said), passed_on)
 
-    def _acked(self, owned: _Owned, _offset: int) -> None:
+    def _send(self, owned: _Owned, cause: int, topic: str, value: bytes, headers: Headers) -> None:
+        """Send what the record at offset ``cause`` caused; it is safe once all of that is acknowledged."""
         with self._lock:
-            owned.unacked.popleft()
+            owned.unacked[cause] = owned.unacked.get(cause, 0) + 1
+        on_ack = partial(self._acked, owned, cause)
+        self._producer.send(topic, value, partition=0, headers=headers, on_ack=on_ack)
+
+    def _acked(self, owned: _Owned, cause: int, _offset: int) -> None:
+        with self._lock:
+            owned.unacked[cause] -= 1
+            if not owned.unacked[cause]:
+                del owned.unacked[cause]
 
     def _measure(self) -> None:
         """Lag, and the tables of all tasks added up."""
-        self._metrics.routed_lag(self._consumer.lag())
+        lag = self._consumer.lag()
+        self._metrics.routed_lag({tp: n for tp, n in lag.items() if tp.topic != self._rollups})
         self._metrics.sends_in_flight(self._producer.in_flight)
         self._metrics.watermarks({partition: task.watermarks.now for partition, task in self.tasks.items()})
-        off = Counter(name for task in self.tasks.values() for name in task.quarantined)
+        off = Counter(name for owned in self._owned.values() for name in owned.task.quarantined)
         self._metrics.quarantined({name: off[name] for name in self._entries})
         sums: dict[tuple[str, str], TableStats] = {}
         for task in self.tasks.values():
             counts, task.counts = task.counts, Counts()
             self._metrics.rows(counts.rows, refused=counts.refused, repeated=counts.repeated, lost=counts.lost)
-            for detector, running in task.detectors.items():
+        for owned in self._owned.values():
+            for detector, running in owned.task.detectors.items():
                 for table, stats in running.tables().items():
                     key = (detector, table)
                     sums[key] = sums[key] + stats if key in sums else stats

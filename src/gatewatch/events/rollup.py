@@ -19,7 +19,7 @@ from gatewatch.errors import StateError
 
 VERSION = b"rollups/1"
 SPAN_S = 10.0  # the grid of time: what has to be seen faster than this is seen on keys
-ROWS_MAX = 400  # of one record: below Kafka's limit even where each row has all its bins filled (2.6 kB)
+ROWS_MAX = 200  # of one record: below Kafka's limit even where each row has all its bins filled (some 3 kB)
 
 
 class Kind(IntEnum):

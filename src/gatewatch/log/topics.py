@@ -48,7 +48,7 @@ def specs(settings: Settings) -> list[TopicSpec]:
     safe = {"min.insync.replicas": "2"} if kafka.replication >= 3 else {}
     wanted: list[tuple[str, int, Mapping[str, str]]] = [
         ("routed", n, batches),
-        ("rollups", n, batches),
+        ("rollups", 1, batches),
         ("findings", 1, _kept(FINDINGS_RETENTION_MS)),
         ("alerts", 1, _kept(RECORDS_RETENTION_MS)),
         ("decisions", 1, _COMPACTED),

@@ -47,7 +47,7 @@ class KafkaSettings(Section):
     bootstrap: tuple[str, ...] = ("127.0.0.1:9092",)
     security: KafkaSecurity = KafkaSecurity()
     prefix: str = Field("gatewatch", pattern=r"^[A-Za-z0-9._-]{1,64}$")
-    partitions: int = Field(12, ge=1, le=1024)  # of routed and rollups; fixed for good once topics exist
+    partitions: int = Field(12, ge=1, le=1024)  # of routed; fixed for good once topics exist
     replication: int = Field(1, ge=1, le=7)
     client: Literal["auto", "kafka-python", "librdkafka"] = "kafka-python"
     session_timeout: Duration = 10.0

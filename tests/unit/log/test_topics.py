@@ -25,9 +25,9 @@ def test_a_cluster_as_it_must_be_has_no_differences() -> None:
 def test_partitions_follow_the_design() -> None:
     """Rows of one key would meet in two places, or policy would not be in one order."""
     partitions = {s.name.removeprefix("gw."): s.partitions for s in specs(SETTINGS)}
-    assert {name for name, n in partitions.items() if n == 6} == {"routed", "rollups", "state"}
+    assert {name for name, n in partitions.items() if n == 6} == {"routed", "state"}
     assert {name for name, n in partitions.items() if n == 1} == {
-        "findings", "alerts", "decisions", "incidents", "verdicts", "actions", "dead-letters",
+        "rollups", "findings", "alerts", "decisions", "incidents", "verdicts", "actions", "dead-letters",
     }  # fmt: skip
 
 

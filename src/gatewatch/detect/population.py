@@ -1,0 +1,308 @@
+"""The sums of all tasks, put together again: a pure function of the log `rollups`.
+
+Records of all detect tasks go in, in offset order; a bucket is given to the population detectors once every task has
+closed it, so the order in which tasks speak does not matter. A task that is more than :data:`WAIT` buckets behind the
+newest is not waited for; what it says later counts in the next bucket.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from gatewatch.clock import stopwatch
+from gatewatch.detect.findings import finding_id
+from gatewatch.detect.memory import Book, Memory, named
+from gatewatch.errors import StateError
+from gatewatch.events.rollup import COUNTS, SPAN_S, WIDTH, Kind, Rollup, Rows, decode, rows_of
+from gatewatch.log.base import Headers
+from gatewatch.metrics import Metrics
+from gatewatch.records import H_LAYOUT, H_SCHEMA, Finding, FindingBatch
+from gatewatch.registry import Entry, active, budget_of_one
+from gatewatch.sdk import Context, PopulationDetector, PopulationHit, RawFinding
+from gatewatch.settings import Settings
+from gatewatch.state.hashing import HashSeed
+
+WAIT = 12  # buckets: two minutes, more than a killed worker needs to come back (DESIGN section 8: 30 s)
+MAX_RAISES = 3  # as for detectors on keys
+WAITING = "@waiting"  # what the buckets that are not whole are called in the task's memory
+_VERSION = 1
+_log = structlog.get_logger("gatewatch.detect")
+
+
+@dataclass(slots=True)
+class _Running:
+    detector: PopulationDetector
+    raised: int = 0
+
+    @property
+    def quarantined(self) -> bool:
+        return self.raised >= MAX_RAISES
+
+
+@dataclass(slots=True)
+class PopulationTask:
+    """All population detectors, on the one partition of `rollups`.
+
+    ``number`` is its task number in findings: the one after those of the routed partitions.
+    """
+
+    number: int
+    layout: bytes
+    topic: str
+    running: dict[str, _Running]
+    metrics: Metrics
+    _applied: dict[int, tuple[int, int]] = field(default_factory=dict)  # by task: routed offset and part
+    _closed: dict[int, int] = field(default_factory=dict)  # by task: the first bucket that is open
+    _waiting: dict[int, dict[int, list[Rows]]] = field(default_factory=dict)  # by bucket, by task
+    _given: int | None = None  # buckets below this were given to the detectors
+
+    @classmethod
+    def build(
+        cls, settings: Settings, entries: Mapping[str, Entry], seed: HashSeed, metrics: Metrics
+    ) -> PopulationTask:
+        """A task that has seen nothing, with the population part of every detector whose mode is not off.
+
+        Raises:
+            ConfigError: an option of a detector is wrong.
+        """
+        n = settings.kafka.partitions
+        context = Context(seed=seed, partitions=1, alarms_per_day=budget_of_one(settings, entries))
+        running = {
+            name: _Running(entry.build_population(settings.detectors.get(name), context))
+            for name, entry in active(entries, settings.detectors).items()
+            if entry.population is not None
+        }
+        return cls(n, f"{n}:{seed.id}".encode(), settings.kafka.topic("rollups"), running, metrics)
+
+    @property
+    def detectors(self) -> dict[str, PopulationDetector]:
+        """Those that run, by name."""
+        return {name: r.detector for name, r in self.running.items() if not r.quarantined}
+
+    @property
+    def quarantined(self) -> list[str]:
+        """Those that were switched off."""
+        return [name for name, r in self.running.items() if r.quarantined]
+
+    @property
+    def now(self) -> float:
+        """Event time up to which everything was given to the detectors; -inf before the first bucket."""
+        return float("-inf") if self._given is None else self._given * SPAN_S
+
+    def apply(self, offset: int, value: bytes | None, headers: Headers) -> FindingBatch | None:
+        """Apply one record of `rollups`; what it caused, or None.
+
+        Raises:
+            StateError: it was written under another seed, number of partitions or schema.
+        """
+        if value is None:
+            return None
+        head = dict(headers)
+        if head.get(H_LAYOUT) != self.layout:
+            raise StateError(
+                f"`rollups` offset {offset} was written under layout {head.get(H_LAYOUT, b'?').decode()} "
+                f"(partitions:seed), this worker has {self.layout.decode()}: "
+                "all workers of one installation need the same kafka.partitions and hash seed"
+            )
+        record = decode(value, head.get(H_SCHEMA))
+        if (record.routed_offset, record.part) <= self._applied.get(record.task, (-1, -1)):
+            return None
+        self._applied[record.task] = (record.routed_offset, record.part)
+        self._closed[record.task] = max(record.closed, self._closed.get(record.task, record.closed))
+        if record.keys:
+            self._keep(record.task, rows_of(record))
+        return self._go_on(offset)
+
+    def memory(self) -> Memory:
+        """Copies of all that the task knows, as of a detect task: what is quarantined stays out."""
+        kept = {name: running for name, running in self.running.items() if not running.quarantined}
+        arrays = named(WAITING, self._snapshot())
+        for name, running in kept.items():
+            arrays |= named(name, running.detector.snapshot())
+        book = Book(
+            applied=(),
+            streams={},
+            now=self.now,
+            told=self.now,
+            versions={WAITING: _VERSION, **{name: running.detector.version for name, running in kept.items()}},
+            raised={name: running.raised for name, running in kept.items() if running.raised},
+        )
+        return Memory(book, arrays)
+
+    def become(self, memory: Memory, offset: int, beginning: int) -> int:
+        """Take over what :meth:`memory` gave when all records before ``offset`` had been applied.
+
+        A detector that the memory does not fit begins empty, and learns from here on: populations are known in hours.
+
+        Returns:
+            The offset to read from.
+        """
+        if memory.book.versions.get(WAITING) != _VERSION:
+            _log.warning("populations begin empty", why="a snapshot of another version")
+            return beginning
+        self._restore(memory.of(WAITING))
+        for name, running in self.running.items():
+            why = "not in the snapshot, or of another version"
+            if memory.book.versions.get(name) == running.detector.version:
+                try:
+                    running.detector.restore(memory.of(name))
+                    running.raised = memory.book.raised.get(name, 0)
+                    continue
+                except StateError as error:
+                    why = str(error)
+            _log.warning("a population detector begins empty", detector=name, why=why)
+        return max(offset, beginning)
+
+    def _snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything but the detectors."""
+        waiting = [
+            (bucket, task, rows)
+            for bucket, tasks in self._waiting.items()
+            for task, parts in tasks.items()
+            for rows in parts
+        ]
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "applied": np.array([(t, *at) for t, at in self._applied.items()], np.int64).reshape(-1, 3),
+            "closed": np.array(list(self._closed.items()), np.int64).reshape(-1, 2),
+            "given": np.array([] if self._given is None else [self._given], np.int64),
+            "waiting": np.array([(bucket, task, len(rows)) for bucket, task, rows in waiting], np.int64).reshape(-1, 3),
+        }
+        for name in ("buckets", "kinds", "keys", "counts", "bins"):
+            parts = [getattr(rows, name) for _, _, rows in waiting]
+            arrays[name] = np.concatenate(parts) if parts else np.zeros(0)
+        labels = [label for _, _, rows in waiting for label in rows.labels]
+        arrays["labels"] = np.frombuffer(msgspec.msgpack.encode(labels), np.uint8).copy()
+        return arrays
+
+    def _restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        self._applied = {task: (offset, part) for task, offset, part in arrays["applied"].tolist()}
+        self._closed = dict(arrays["closed"].tolist())
+        self._given = int(arrays["given"][0]) if len(arrays["given"]) else None
+        labels = msgspec.msgpack.decode(arrays["labels"].tobytes(), type=list[dict[str, str]])
+        self._waiting, at = {}, 0
+        for bucket, task, n in arrays["waiting"].tolist():
+            piece = slice(at, at + n)
+            rows = Rows(
+                buckets=arrays["buckets"][piece].astype(np.int64),
+                kinds=arrays["kinds"][piece].astype(np.uint8),
+                keys=arrays["keys"][piece].astype(np.uint64),
+                labels=tuple(labels[piece]),
+                counts=arrays["counts"][piece],
+                bins=arrays["bins"][piece],
+            )
+            self._waiting.setdefault(bucket, {}).setdefault(task, []).append(rows)
+            at += n
+
+    def _keep(self, task: int, rows: Rows) -> None:
+        """Put rows aside until their bucket is whole; late ones go with the next that is open."""
+        floor = rows.buckets if self._given is None else np.maximum(rows.buckets, self._given)
+        for bucket in np.unique(floor).tolist():
+            at = np.flatnonzero(floor == bucket)
+            piece = Rows(
+                floor[at], rows.kinds[at], rows.keys[at], tuple(rows.labels[i] for i in at), rows.counts[at],
+                rows.bins[at],
+            )  # fmt: skip
+            self._waiting.setdefault(bucket, {}).setdefault(task, []).append(piece)
+
+    def _go_on(self, offset: int) -> FindingBatch | None:
+        """Give the buckets that are whole to the detectors, in order of time."""
+        newest = max(self._closed.values())
+        everybody = len(self._closed) == self.number
+        ready = max(min(self._closed.values()) if everybody else newest - WAIT, newest - WAIT)
+        if self._given is not None and ready <= self._given:
+            return None
+        findings: list[Finding] = []
+        for bucket in sorted(b for b in self._waiting if b < ready):
+            tasks = self._waiting.pop(bucket)
+            findings += self._process(_together(bucket, [r for t in sorted(tasks) for r in tasks[t]]), offset)
+        self._given = ready
+        return FindingBatch(task=self.number, routed_offset=offset, watermark=ready * SPAN_S, findings=tuple(findings))
+
+    def _process(self, rollup: Rollup, offset: int) -> Iterator[Finding]:
+        for name, running in self.running.items():
+            if running.quarantined:
+                continue
+            began = stopwatch()
+            try:
+                hits = running.detector.process(rollup)
+                yield from [_finding(running.detector, hit, rollup, self.topic, offset) for hit in hits]
+            except Exception:  # noqa: BLE001 - a team's own detector may raise anything; the others must go on
+                running.raised += 1
+                _log.exception("population detector raised", detector=name, raised=running.raised)
+                self.metrics.detector_raised(name)
+            self.metrics.detector_time(name, stopwatch() - began)
+
+
+def _together(bucket: int, parts: list[Rows]) -> Rollup:
+    """Add up the rows of one key, in the order of tasks."""
+    keys = np.concatenate([rows.keys for rows in parts])
+    kinds = np.concatenate([rows.kinds for rows in parts])
+    labels = [label for rows in parts for label in rows.labels]
+    pairs = np.zeros(len(keys), [("kind", np.uint8), ("key", np.uint64)])
+    pairs["kind"], pairs["key"] = kinds, keys
+    different, first, to = np.unique(pairs, return_index=True, return_inverse=True)
+    counts = np.zeros((len(different), len(COUNTS)))
+    bins = np.zeros((len(different), WIDTH), np.float32)
+    np.add.at(counts, to, np.concatenate([rows.counts for rows in parts]))
+    np.add.at(bins, to, np.concatenate([rows.bins for rows in parts]))
+    return Rollup(
+        start=bucket * SPAN_S,
+        kinds=different["kind"].copy(),
+        keys=different["key"].copy(),
+        labels=tuple(labels[i] for i in first),
+        counts=counts,
+        bins=bins,
+    )
+
+
+def _finding(detector: PopulationDetector, hit: PopulationHit, rollup: Rollup, topic: str, offset: int) -> Finding:
+    label = rollup.labels[hit.row]
+    key = name_of(Kind(int(rollup.kinds[hit.row])), label)
+    raw = RawFinding(
+        reason=hit.reason, scope=hit.scope, key=key, nats=hit.nats, threshold_nats=hit.threshold_nats,
+        observed=hit.observed, expected=hit.expected, window_s=hit.window_s, detail=hit.detail,
+    )  # fmt: skip
+    place = f"{topic}-0-{offset}-{hit.row}"
+    identity = hashlib.sha256(f"{rollup.start:.0f}-{rollup.kinds[hit.row]}-{rollup.keys[hit.row]}".encode()).hexdigest()
+    return Finding(
+        id=finding_id(detector.name, hit.scope, key, hit.reason.name, identity),
+        detector=detector.name,
+        version=detector.version,
+        scope=hit.scope,
+        key=key,
+        reason=hit.reason.name,
+        title=hit.reason.title,
+        ts=rollup.start + rollup.span_s,
+        since=hit.since,
+        nats=hit.nats,
+        threshold_nats=hit.threshold_nats,
+        observed=hit.observed,
+        expected=hit.expected,
+        unit=hit.reason.unit,
+        window_s=hit.window_s,
+        learned=hit.reason.learned,
+        warm=hit.warm or not hit.reason.learned,
+        sample=place,
+        explanation=detector.explain(raw),
+        project=label.get("project"),
+        context={**{name: text for name, text in label.items() if name != hit.scope.value}, **hit.context},
+    )
+
+
+def name_of(kind: Kind, label: Mapping[str, str]) -> str:
+    """What people call a row: all, a project, an endpoint with its model, a user agent with the network's number."""
+    if kind is Kind.ALL:
+        return "all"
+    if kind is Kind.PROJECT:
+        return label.get("project", "")
+    if kind is Kind.ENDPOINT:
+        return " ".join(label[name] for name in ("endpoint", "model") if name in label)
+    return " ".join((label.get("user_agent", ""), f"AS{label['asn']}" if "asn" in label else "")).strip()
