@@ -6,6 +6,8 @@ began; until then bouncers get 503 (and keep what they have), and ``/authz`` ans
 
 from __future__ import annotations
 
+import subprocess
+
 import structlog
 from pydantic import ValidationError
 from starlette.applications import Starlette
@@ -114,7 +116,7 @@ class EnforceWorker:
             self.ledger.sweep(self._clock.now())
             self._sweep_at = now + SWEEP_S
         if self._files is not None and self.caught_up and now >= self._map_at:
-            self._files.update(self.ledger.live(self._clock.now()))
+            self._write(self._files)
             self._map_at = now + MAP_S
         return done
 
@@ -122,6 +124,13 @@ class EnforceWorker:
         """Leave; there is nothing to flush."""
         del flush
         self._consumer.close()
+
+    def _write(self, files: MapFiles) -> None:
+        """A folder or an nginx that does not take them is no reason to leave the other gateways without answers."""
+        try:
+            files.update(self.ledger.live(self._clock.now()))
+        except (OSError, subprocess.SubprocessError) as error:
+            _log.error("nginx has not got the newest map; trying again", error=str(error))
 
     def _apply(self, chunk: Chunk) -> int:
         for offset, value in zip(chunk.offsets, chunk.values, strict=True):

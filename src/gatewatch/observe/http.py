@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
 from gatewatch.errors import ConfigError
 from gatewatch.metrics import Metrics
@@ -44,7 +45,7 @@ class Server:
         ConfigError: the address is taken or is none of this machine's; a certificate or key cannot be used.
     """
 
-    def __init__(self, app: Starlette, host: str, port: int, setting: str, tls: Tls | None = None) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int, setting: str, tls: Tls | None = None) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,0 +1,230 @@
+"""Real nginx, real Kafka, every role as users run it: who attacks is refused, nobody else is.
+
+Three ways to enforce, each with attackers of its own: nginx asks (`auth_request`), nginx has a map, the model server
+has the middleware. The recipes are the files of deploy/gateways/nginx, with the ports and folders of the test.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+import yaml
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gatewatch import registry
+from gatewatch.enforce.asgi import GatewatchMiddleware
+from gatewatch.log import open_log
+from gatewatch.log.base import TopicSpec
+from gatewatch.observe.http import Server
+from gatewatch.settings import KafkaSettings
+from gatewatch.testing.kafka import free_ports
+from gatewatch.testing.nginx import Nginx, recipe, server
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+RECIPES = Path(__file__).resolve().parents[2] / "deploy" / "gateways" / "nginx"
+GATEWATCH = str(Path(sys.executable).with_name("gatewatch"))
+PATIENCE_S = 120.0  # of any wait; what is measured is printed, and is a second or two
+STYLES = ("auth_request", "map", "asgi")
+TOKEN, KEY = "authz-token", "bouncer-key"
+ATTACKS = {"credential_stuffing": "198.51.100", "restricted_probe": "192.0.2"}
+MODES = {
+    name: {"mode": "block", "block": {"scope": "ip", "min_severity": "medium"}} if name in ATTACKS else {"mode": "off"}
+    for name in registry.names()
+}
+
+
+async def _model(request: Request) -> Response:
+    """A model server: a customer's password is their name; the administration is for none of them."""
+    scheme, _, packed = request.headers.get("authorization", "").partition(" ")
+    user, _, password = base64.b64decode(packed).decode().partition(":") if scheme == "Basic" else ("", "", "")
+    if not user or user != password:
+        return JSONResponse({"error": "who are you?"}, 401, {"x-model": "small"})
+    headers = {"x-model": "small", "x-consumer": user}
+    if request.url.path.startswith("/v1/admin/"):
+        return JSONResponse({"error": "not for you"}, 403, headers)
+    return JSONResponse({"answer": 42}, 200, headers)
+
+
+def _by_us(answer: httpx.Response) -> bool:
+    """Refused by what we enforce: the model server never saw it."""
+    return answer.status_code == 403 and "x-model" not in answer.headers
+
+
+@dataclass
+class Site:
+    """Everything that runs."""
+
+    ports: dict[str, int]
+    kafka: KafkaSettings
+    answers: Counter[tuple[str, int, bool]] = field(default_factory=Counter)  # of benign clients
+
+    def call(self, style: str, ip: str, user: str, password: str, path: str = "/v1/completions") -> httpx.Response:
+        """One request of a client behind the load balancer."""
+        url = f"http://127.0.0.1:{self.ports[style]}{path}"
+        return httpx.get(url, auth=(user, password), headers={"X-Forwarded-For": ip}, timeout=30.0)
+
+    def attack(self, kind: str, style: str, ip: str) -> float:
+        """Go on until we refuse it; the wall time of that refusal."""
+        deadline = time.monotonic() + PATIENCE_S
+        for i in itertools.count():
+            if kind == "credential_stuffing":
+                answer = self.call(style, ip, f"victim{i}-{ip}", "guess")
+            else:
+                answer = self.call(style, ip, f"mallory-{style}", f"mallory-{style}", f"/v1/admin/{i}")
+            if _by_us(answer):
+                return time.time()
+            assert answer.status_code in {401, 403}
+            assert time.monotonic() < deadline, f"{kind} by {ip} is not refused at {style} after {i} tries"
+            time.sleep(0.05)
+        raise AssertionError
+
+    def benign(self, stop: threading.Event) -> None:
+        """Customers who now and then mistype a password, and one who once asks for what is not allowed."""
+        for i in itertools.count():
+            if stop.wait(0.1):
+                return
+            customer, style = i % 7, STYLES[i % 3]
+            wrong = i % 23 == 0
+            path = "/v1/admin/users" if i == 40 else "/v1/completions"
+            name = f"acme-{customer}"
+            answer = self.call(style, f"203.0.113.{customer + 1}", name, "typo" if wrong else name, path)
+            self.answers[style, answer.status_code, _by_us(answer)] += 1
+
+    def alerts(self) -> dict[str, dict[str, Any]]:
+        """The first revision of each alert, by key."""
+        found: dict[str, dict[str, Any]] = {}
+        with closing(open_log(self.kafka)) as log:
+            for chunk in log.read(self.kafka.topic("alerts")):
+                for value in chunk.values:
+                    alert = json.loads(value or b"{}")
+                    found.setdefault(alert["key"], alert)
+        return found
+
+
+@contextmanager
+def _process(*command: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A command of ours; it must end well when it is told to."""
+    process = subprocess.Popen([GATEWATCH, *command], env={**os.environ, **(env or {})})
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+def _settings(kafka: KafkaSettings, topic: str, enforce_port: int, maps: Path, nginx: Nginx) -> dict[str, Any]:
+    return {
+        "kafka": {"bootstrap": list(kafka.bootstrap), "prefix": kafka.prefix, "partitions": kafka.partitions},
+        "sources": [{"topic": topic, "format": "nginx"}],
+        "metrics": {"listen": "127.0.0.1:0"},
+        "logging": {"level": "warning"},
+        "guards": {"share_of_traffic": 1.0},  # a test has more attack than traffic
+        "detectors": MODES,
+        "enforce": {
+            "listen": f"127.0.0.1:{enforce_port}",
+            "authz_token_env": "AUTHZ_TOKEN",
+            "bouncers": {"model": {"key_env": "MODEL_KEY"}},
+            "nginx": {"folder": str(maps), "reload": nginx.reload},
+        },
+    }
+
+
+def _nginx(folder: Path, ports: dict[str, int], *, model: int, guarded: int, enforce: int) -> Nginx:
+    maps = folder / "maps"
+    maps.mkdir()
+    for name in ("ip.conf", "principal.conf"):
+        (maps / name).touch()
+    http = recipe(RECIPES / "log.conf", {"/var/log/nginx": str(folder)})
+    http += recipe(RECIPES / "map.conf", {"/etc/nginx/gatewatch": str(maps)})
+    asks = recipe(RECIPES / "auth-request.conf", {"127.0.0.1:8081": f"127.0.0.1:{enforce}", "change-me": TOKEN})
+    servers = server(ports["auth_request"], model, asks)
+    servers += server(ports["map"], model, recipe(RECIPES / "map-server.conf", {}))
+    servers += server(ports["asgi"], guarded)
+    return Nginx(folder, http, servers)
+
+
+@pytest.fixture(scope="module")
+def site(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Nginx with three servers before a model server, its log shipped to Kafka, and a worker of all roles."""
+    folder = tmp_path_factory.mktemp("nginx")
+    name = f"t{uuid4().hex[:8]}"
+    topic = f"{name}-edge"
+    settings = KafkaSettings(bootstrap=(kafka,), prefix=name, partitions=2)
+    enforce, *style_ports = free_ports(1 + len(STYLES))
+    ports = dict(zip(STYLES, style_ports, strict=True))
+    with ExitStack() as stack:
+        routes = [Route("/{path:path}", _model)]
+        model = Server(Starlette(routes=routes), "127.0.0.1", 0, "test")
+        stack.callback(model.close)
+        behind = GatewatchMiddleware(Starlette(routes=routes), f"http://127.0.0.1:{enforce}", KEY, every_s=0.5)
+        stack.callback(behind.close)
+        guarded = Server(behind, "127.0.0.1", 0, "test")
+        stack.callback(guarded.close)
+        nginx = _nginx(folder, ports, model=model.port, guarded=guarded.port, enforce=enforce)
+        stack.enter_context(nginx.running())
+        config = folder / "gatewatch.yaml"
+        config.write_text(yaml.safe_dump(_settings(settings, topic, enforce, folder / "maps", nginx)))
+        with closing(open_log(settings)) as log, closing(log.admin()) as admin:
+            admin.create([TopicSpec(topic, 2)])
+        subprocess.run([GATEWATCH, "topics", "create", "--config", str(config)], check=True, capture_output=True)
+        stack.enter_context(_process("ship", str(folder / "events.json"), "--to", topic, "--config", str(config)))
+        secrets = {"AUTHZ_TOKEN": TOKEN, "MODEL_KEY": KEY}
+        stack.enter_context(_process("worker", "--config", str(config), env=secrets))
+        made = Site(ports, settings)
+        made.attack("credential_stuffing", "auth_request", "198.51.100.250")  # until then processes start
+        yield made
+
+
+def test_attackers_are_refused_within_seconds_and_customers_never(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """If this fails, a block is written to a topic and stops nobody, or stops customers."""
+    stop = threading.Event()
+    attackers = {
+        (kind, style): f"{network}.{i + 1}" for kind, network in ATTACKS.items() for i, style in enumerate(STYLES)
+    }
+    with ThreadPoolExecutor(len(attackers) + 1) as pool:
+        customers = pool.submit(site.benign, stop)
+        refused = {who: pool.submit(site.attack, *who, ip) for who, ip in attackers.items()}
+        times = {who: future.result() for who, future in refused.items()}
+        _until(lambda: sum(site.answers.values()) > 60, "some traffic of customers")
+        stop.set()
+        customers.result()
+    alerts = site.alerts()
+    lines = []
+    for (kind, style), ip in attackers.items():
+        assert alerts[ip]["detector"] == kind
+        lines.append(f"{kind} at {style}: refused {times[kind, style] - alerts[ip]['last_ts']:.2f} s after the event")
+    with capsys.disabled():
+        sys.stdout.write("\n" + "\n".join(lines) + "\n")
+    assert not any(by_us for _style, _status, by_us in site.answers), site.answers
+    assert {style for style, status, _ in site.answers if status == 200} == set(STYLES)
+    assert not {f"203.0.113.{i}" for i in range(1, 8)} & set(alerts)
+
+
+def _until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
