@@ -109,7 +109,7 @@ def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True) ->
             worker = build(role, settings, log, member=member, clock=clock, metrics=metrics)
             state = _State(role, worker, clock, metrics)
             if isinstance(worker, EnforceWorker):
-                opened.callback(Server(worker.app(), *worker.address, "enforce.listen").close)
+                opened.callback(Server(worker.app(), *worker.address, "enforce.listen", worker.tls).close)
             if http:
                 opened.callback(serve(settings.metrics, metrics, healthy=state.healthy, ready=state.ready).close)
         except GatewatchError as error:

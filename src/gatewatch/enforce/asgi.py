@@ -4,8 +4,8 @@
 
     app.add_middleware(GatewatchMiddleware, url="http://127.0.0.1:8081", api_key=os.environ["GATEWATCH_KEY"])
 
-A thread pulls the decision stream; a request costs a few dictionary look-ups. While nothing has been pulled yet, or the
-last pull is older than ``stale_s``, ``fail`` says whether requests pass.
+A thread pulls the decision stream; a request costs a few dictionary look-ups. A block that is known holds to its end.
+While nothing has been pulled yet, or the last pull is older than ``stale_s``, ``fail`` says whether all others pass.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gatewatch.clock import Clock, SystemClock
-from gatewatch.enforce.authz import Authz, refuse
+from gatewatch.enforce.authz import Authz
 from gatewatch.enforce.bouncers import ORIGIN, SCOPES, TYPES
 from gatewatch.enforce.ledger import Ledger
+from gatewatch.enforce.throttle import Throttle
 from gatewatch.records import Decision, Mode
 from gatewatch.settings import Identify
 
@@ -43,7 +44,8 @@ class GatewatchMiddleware:
         identify: where the client's address and identity stand; by default the header ``x-real-ip``.
         fail: ``open`` lets requests pass while decisions are unknown or stale, ``closed`` refuses them.
         every_s: time between pulls.
-        stale_s: after so long without a pull decisions count as unknown.
+        stale_s: after so long without a pull there may be decisions that we do not know.
+        throttle_per_minute: requests that a throttled key still gets here.
         clock: injected time; the machine's by default.
         transport: httpx's own, for mTLS or a proxy.
     """
@@ -58,13 +60,22 @@ class GatewatchMiddleware:
         fail: Literal["open", "closed"] = "open",
         every_s: float = 1.0,
         stale_s: float = 60.0,
+        throttle_per_minute: float = 30.0,
         clock: Clock | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._app = app
         self._clock = clock or SystemClock()
         self._ledger = Ledger()
-        self._authz = Authz(self._ledger, identify or Identify(), self._clock, self._fresh, fail_open=fail == "open")
+        self._authz = Authz(
+            self._ledger,
+            identify or Identify(),
+            self._clock,
+            whole=lambda: True,
+            fresh=self._fresh,
+            fail_open=fail == "open",
+            throttle=Throttle(throttle_per_minute),
+        )
         self._fail_open = fail == "open"
         self._stale_s, self._every_s = stale_s, every_s
         self._pulled_at = float("-inf")
@@ -80,13 +91,11 @@ class GatewatchMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        now = self._clock.now()
-        if self._fresh():
-            decision = self._ledger.match(self._authz.keys(Request(scope)), now)
-            if decision is not None:
-                await refuse(decision, now, 429)(scope, receive, send)
-                return
-        elif not self._fail_open:
+        refusal = self._authz.refusal(Request(scope))
+        if refusal is not None:
+            await refusal(scope, receive, send)
+            return
+        if not self._fail_open and not self._fresh():
             unavailable = JSONResponse({"error": "unavailable"}, 503, {"Retry-After": "1"})
             await unavailable(scope, receive, send)
             return

@@ -3,8 +3,10 @@
 | path | caller | allow | deny |
 |---|---|---|---|
 | /authz/nginx | nginx auth_request | 200 | 403 (nginx makes 500 of anything else) |
-| /authz/forward | Traefik ForwardAuth, APISIX forward-auth | 200 | 403, 429 for a throttle |
-| /authz/envoy/... | Envoy ext_authz (HTTP), path_prefix | 200 | 403, 429 for a throttle |
+| /authz/forward | Traefik ForwardAuth, APISIX forward-auth | 200 | 403, 429 above a throttle's rate |
+| /authz/envoy/... | Envoy ext_authz (HTTP), path_prefix | 200 | 403, 429 above a throttle's rate |
+
+No gateway can show a challenge by this way, so one is a throttle: the milder of what is left.
 
 The address comes only from the header that the gateway is configured to set, never from the peer or from a chain that a
 client may have begun (``settings.Identify``). Secrets are hashed at once and never kept.
@@ -13,6 +15,7 @@ client may have begun (``settings.Identify``). Secrets are hashed at once and ne
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Callable
 
 from pydantic import SecretStr
@@ -22,6 +25,7 @@ from starlette.routing import Route
 
 from gatewatch.clock import Clock
 from gatewatch.enforce.ledger import Ledger
+from gatewatch.enforce.throttle import Throttle
 from gatewatch.events.address import canonical_ip
 from gatewatch.events.secrets import hash_secret
 from gatewatch.records import Action, Decision, Scope
@@ -35,8 +39,10 @@ class Authz:
 
     Args:
         ledger: what is active.
-        ready: whether the ledger is whole.
-        fail_open: what to answer until it is.
+        whole: whether the ledger was read whole once; until then it may hold what was removed, and is not asked.
+        fresh: whether it is whole and was heard of lately.
+        fail_open: what to answer to whom no decision is known about, while it is not fresh.
+        throttle: how much a throttled key still gets.
         token: what callers must send as ``x-gatewatch-token``; without it anybody who reaches the port may ask.
     """
 
@@ -45,13 +51,16 @@ class Authz:
         ledger: Ledger,
         identify: Identify,
         clock: Clock,
-        ready: Callable[[], bool],
         *,
+        whole: Callable[[], bool],
+        fresh: Callable[[], bool],
         fail_open: bool,
+        throttle: Throttle,
         token: SecretStr | None = None,
     ) -> None:
         self._ledger, self._identify, self._clock = ledger, identify, clock
-        self._ready, self._fail_open = ready, fail_open
+        self._whole, self._fresh, self._fail_open = whole, fresh, fail_open
+        self._throttle = throttle
         self._token = token.get_secret_value().encode() if token is not None else None
 
     def routes(self) -> list[Route]:
@@ -73,13 +82,21 @@ class Authz:
             request.headers.get("x-gatewatch-token", "").encode(), self._token
         ):
             return JSONResponse({"error": "wrong or missing x-gatewatch-token"}, 403)
-        if not self._ready():
-            return Response(status_code=200 if self._fail_open else 403)
+        refusal = self.refusal(request, throttle_status) if self._whole() else None
+        if refusal is not None:  # a block that is known holds to its end, whatever has happened to the log since
+            return refusal
+        return Response(status_code=200 if self._fail_open or self._fresh() else 403)
+
+    def refusal(self, request: Request, throttle_status: int = 429) -> Response | None:
+        """The answer to a request that a decision stops, or ``None``."""
         now = self._clock.now()
         decision = self._ledger.match(self.keys(request), now)
         if decision is None:
-            return Response(status_code=200)
-        return refuse(decision, now, throttle_status)
+            return None
+        if decision.action is Action.BLOCK:
+            return refuse(decision, 403, decision.until - now)
+        wait_s = self._throttle.wait_s(decision.id, now)
+        return refuse(decision, throttle_status, wait_s) if wait_s else None
 
     def keys(self, request: Request) -> dict[Scope, str]:
         """What the request says of itself, by scope."""
@@ -96,8 +113,7 @@ class Authz:
         return found
 
 
-def refuse(decision: Decision, now: float, throttle_status: int) -> Response:
+def refuse(decision: Decision, status: int, wait_s: float) -> Response:
     """The answer to a request that is stopped. It does not say what was seen: only that it is refused, until when."""
-    status = throttle_status if decision.action is Action.THROTTLE else 403
-    headers = {"Retry-After": str(max(1, int(decision.until - now))), "X-Block-Reason": decision.detector or "manual"}
+    headers = {"Retry-After": str(max(1, math.ceil(wait_s))), "X-Block-Reason": decision.detector or "manual"}
     return JSONResponse({"error": "access_denied"}, status, headers)

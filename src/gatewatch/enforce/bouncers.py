@@ -23,9 +23,11 @@ from starlette.types import Scope as AsgiScope
 from gatewatch.clock import Clock
 from gatewatch.enforce.ledger import Entry, Ledger
 from gatewatch.records import Action, Scope
+from gatewatch.settings import Bouncer
 
 ORIGIN = "gatewatch"
-TYPES = {Action.BLOCK: "ban", Action.CHALLENGE: "captcha", Action.THROTTLE: "throttle"}
+Types = Mapping[Action, str]
+TYPES: Types = {Action.BLOCK: "ban", Action.CHALLENGE: "captcha", Action.THROTTLE: "throttle"}
 # LAPI's own names where it has them; most bouncers ask only for the first two
 SCOPES = {Scope.IP: "Ip", Scope.NETWORK: "Range", Scope.ACCOUNT: "username"}
 OVERLAP_S = 2.0  # deletions this much older than the last pull are told again, as LAPI does
@@ -40,11 +42,20 @@ class Bouncers:
         ledger: what is active.
         keys: name of each bouncer and its API key.
         ready: whether the ledger is whole; until then bouncers get 503 and keep what they have.
+        types: what each bouncer is told instead of our actions; by default :data:`TYPES`.
     """
 
-    def __init__(self, ledger: Ledger, keys: Mapping[str, SecretStr], clock: Clock, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        keys: Mapping[str, SecretStr],
+        clock: Clock,
+        ready: Callable[[], bool],
+        types: Mapping[str, Types] | None = None,
+    ) -> None:
         self._ledger, self._clock, self._ready = ledger, clock, ready
         self._keys = {name: key.get_secret_value().encode() for name, key in keys.items()}
+        self._types = types or {}
         self._cursors: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     def routes(self) -> list[Route]:
@@ -79,19 +90,25 @@ class Bouncers:
         now = self._clock.now()
         cursor = (self._name(request) or "", request.client.host if request.client else "")
         since = self._cursors.get(cursor)
-        if request.query_params.get("startup") == "true" or since is None:
+        if request.query_params.get("startup") == "true":
             new, deleted = self._ledger.live(now), []
+        elif since is None:  # we were restarted and it was not: it may have what has ended meanwhile
+            new, deleted = self._ledger.live(now), self._ledger.ended(now)
         else:
             new = self._ledger.changes(since, now)[0]
             deleted = self._ledger.changes(since - OVERLAP_S, now)[1]
-        wanted = _wanted(request)
+        types = self._types_for(request)
+        wanted = _wanted(request, types)
         answer = {
-            "new": [_row(e, now) for e in _longest(e for e in new if wanted(e))],
-            "deleted": [_row(e, now) for e in deleted if wanted(e)],
+            "new": [_row(e, now, types) for e in _longest(e for e in new if wanted(e))],
+            "deleted": [_row(e, now, types) for e in deleted if wanted(e)],
         }
         if request.method == "HEAD":
             return Response(media_type="application/json")
         return _Written(msgspec.json.encode(answer), lambda: self._pulled(cursor, now))
+
+    def _types_for(self, request: Request) -> Types:
+        return self._types.get(self._name(request) or "", TYPES)
 
     def _pulled(self, cursor: tuple[str, str], at: float) -> None:
         """The answer was written whole: the next delta begins at this pull."""
@@ -106,8 +123,9 @@ class Bouncers:
             asked = _asked(request)
         except ValueError as error:
             return JSONResponse({"message": f"invalid filter: {error}"}, 500)
-        wanted = _wanted(request, default=None)
-        rows = [_row(e, now) for e in _longest(e for e in self._ledger.live(now) if wanted(e) and asked(e))]
+        types = self._types_for(request)
+        wanted = _wanted(request, types, default=None)
+        rows = [_row(e, now, types) for e in _longest(e for e in self._ledger.live(now) if wanted(e) and asked(e))]
         return Response(msgspec.json.encode(rows) if rows else b"null", media_type="application/json")
 
     async def _usage(self, request: Request) -> Response:
@@ -130,13 +148,18 @@ class _Written(Response):
         self._written()
 
 
-def _row(entry: Entry, now: float) -> dict[str, str | int]:
+def types_of(bouncer: Bouncer) -> Types:
+    """What a bouncer is told for each action."""
+    return {Action.BLOCK: "ban", Action.CHALLENGE: bouncer.challenge_as, Action.THROTTLE: bouncer.throttle_as}
+
+
+def _row(entry: Entry, now: float, types: Types) -> dict[str, str | int]:
     decision = entry.decision
     return {
         "id": entry.number,
         "uuid": decision.id,
         "origin": ORIGIN,
-        "type": TYPES[decision.action],
+        "type": types[decision.action],
         "scope": SCOPES.get(decision.scope, decision.scope.value),
         "value": decision.value,
         "duration": go_duration(entry.ends - now),
@@ -167,7 +190,7 @@ def _longest(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(best.values(), key=lambda e: e.number)
 
 
-def _wanted(request: Request, default: str | None = "ip,range") -> Callable[[Entry], bool]:
+def _wanted(request: Request, types: Types, default: str | None = "ip,range") -> Callable[[Entry], bool]:
     """What ``scopes``, ``origins``, ``type`` and the scenario filters leave."""
     query = request.query_params
     scopes_text = query.get("scopes", default)
@@ -182,7 +205,7 @@ def _wanted(request: Request, default: str | None = "ip,range") -> Callable[[Ent
         return (
             (scopes is None or row_scope in scopes)
             and (not origins or ORIGIN in origins.split(","))
-            and (not query.get("type") or query["type"] == TYPES[entry.decision.action])
+            and (not query.get("type") or query["type"] == types[entry.decision.action])
             and (not containing or any(word in scenario for word in containing))
             and not any(word in scenario for word in without)
         )

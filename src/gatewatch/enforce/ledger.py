@@ -20,6 +20,10 @@ REMEMBER_S = 3600.0
 # Wider than any breaker lets through; a bound on memory (some 100 MB) against a flood of manual decisions.
 CAPACITY = 200_000
 
+STOPPABLE = frozenset({Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT, Scope.IP, Scope.NETWORK})
+# The largest blocks that registries give to one holder: /8 in IPv4, /19 in IPv6. The guards are much narrower.
+WIDEST = {4: 8, 6: 19}
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -31,9 +35,14 @@ class Entry:
 
     @property
     def ends(self) -> float:
-        """When it stops being served, epoch seconds."""
+        """When it stops being served, epoch seconds. A removal holds at once, however two hosts' clocks differ."""
         removed = self.decision.removed
-        return self.decision.until if removed is None else min(removed, self.decision.until)
+        return self.decision.until if removed is None else min(removed, self.decision.until, self.known_at)
+
+    @property
+    def told_ended(self) -> float:
+        """When this replica could say for the first time that it has ended."""
+        return max(self.ends, self.known_at)
 
     def live(self, now: float) -> bool:
         """Whether it is served now."""
@@ -50,19 +59,31 @@ class Ledger:
         self._prefixes: dict[int, dict[int, int]] = {4: {}, 6: {}}  # version -> prefix length -> decisions
         self.late = 0  # decisions that were past their end when they came: counted, not served
 
-    def apply(self, decision: Decision, offset: int, now: float) -> None:
-        """Take over one record of `decisions`; a later record of the same id replaces it."""
+    def apply(self, decision: Decision, offset: int, now: float) -> str | None:
+        """Take over one record of `decisions`; a later record of the same id replaces it.
+
+        Returns why it is not taken, if it is not: the last line behind the guards, for orders that were written past
+        them. What has ended lately is remembered, so that bouncers that still have it are told.
+        """
+        refused = names_everybody(decision)
         with self._lock:
+            known = self._entries.get(decision.id)
+            if known is not None and known.number > offset + 1:
+                return None  # the topic is read again from its start: what we know is newer
             self._forget(decision.id)
+            if refused is not None:
+                return refused
             if decision.until <= now and decision.removed is None:
                 self.late += 1
-                return
+            if min(decision.until, decision.removed or decision.until) < now - REMEMBER_S:
+                return None
             if len(self._entries) >= CAPACITY:
                 self._sweep(now)
             entry = Entry(decision, offset + 1, now)
             self._entries[decision.id] = entry
             self._keys.setdefault((decision.scope, _canonical(decision)), set()).add(decision.id)
             self._count_prefix(decision, 1)
+        return None
 
     def match(self, request: Mapping[Scope, str], now: float) -> Decision | None:
         """The strongest live decision on any key of a request; of equals the one that ends last.
@@ -94,11 +115,16 @@ class Ledger:
         ended = [
             e
             for e in entries
-            if since < e.ends <= now
+            if since < e.told_ended <= now
+            and not e.live(now)
             and e.decision.mode is not Mode.SHADOW
             and (e.decision.scope, e.decision.value, e.decision.action) not in covered
         ]
         return sorted(new, key=lambda e: e.number), sorted(ended, key=lambda e: e.number)
+
+    def ended(self, now: float) -> list[Entry]:
+        """Everything remembered that has stopped being served and that nothing else covers, in order of number."""
+        return self.changes(float("-inf"), now)[1]
 
     def sweep(self, now: float) -> None:
         """Forget what ended long ago."""
@@ -142,6 +168,24 @@ class Ledger:
         counts[network.prefixlen] = counts.get(network.prefixlen, 0) + by
         if not counts[network.prefixlen]:
             del counts[network.prefixlen]
+
+
+def names_everybody(decision: Decision) -> str | None:
+    """Why no gateway may be told of a decision: its key is empty, no address, or so wide that it stops everybody."""
+    if decision.scope not in STOPPABLE:
+        return f"scope {decision.scope.value} names no caller"
+    if not decision.value.strip():
+        return "the key is empty"
+    if decision.scope is Scope.IP:
+        address = _address(decision.value)
+        return "the key is no address" if address is None or address.is_unspecified else None
+    if decision.scope is Scope.NETWORK:
+        network = _network(decision.value)
+        if network is None:
+            return "the key is no network"
+        if network.prefixlen < WIDEST[network.version]:
+            return f"a network wider than /{WIDEST[network.version]} is everybody"
+    return None
 
 
 def _canonical(decision: Decision) -> str:

@@ -23,16 +23,18 @@ _PLAIN = re.compile(r"[0-9A-Za-z.:/_@+-]{1,256}")
 def render(entries: Iterable[Entry]) -> dict[str, str]:
     """File name to text: addresses and networks in ``ip.conf``, principals in ``principal.conf``.
 
-    A principal that nginx's syntax might misread is left out: it is some stranger's text in a config file.
+    Addresses that are throttled stand in ``throttle.conf``, for ``limit_req``; so do those to challenge, which nginx
+    cannot. A principal that nginx's syntax might misread is left out: it is some stranger's text in a config file.
     """
-    files: dict[str, list[str]] = {"ip.conf": [], "principal.conf": []}
+    files: dict[str, list[str]] = {"ip.conf": [], "principal.conf": [], "throttle.conf": []}
     for entry in entries:
         decision = entry.decision
-        if decision.action is not Action.BLOCK or not _PLAIN.fullmatch(decision.value):
+        if not _PLAIN.fullmatch(decision.value):
             continue
         if decision.scope in {Scope.IP, Scope.NETWORK}:
-            files["ip.conf"].append(f"{decision.value} 1;")
-        elif decision.scope is Scope.PRINCIPAL:
+            name = "ip.conf" if decision.action is Action.BLOCK else "throttle.conf"
+            files[name].append(f"{decision.value} 1;")
+        elif decision.scope is Scope.PRINCIPAL and decision.action is Action.BLOCK:
             files["principal.conf"].append(f'"{decision.value}" 1;')
     return {name: "".join(f"{line}\n" for line in sorted(set(lines))) for name, lines in files.items()}
 

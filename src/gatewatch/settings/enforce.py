@@ -7,7 +7,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from gatewatch.settings.base import Listen, Section
+from gatewatch.settings.base import Duration, Listen, Section
+from gatewatch.settings.tls import Tls
 
 
 class Identify(Section):
@@ -24,6 +25,9 @@ class Bouncer(Section):
 
     key_env: str | None = None
     key_file: Path | None = None
+    # What it is told instead, where it knows no throttle or challenge; most bouncers ignore what they do not know.
+    throttle_as: Literal["throttle", "captcha", "ban"] = "throttle"
+    challenge_as: Literal["captcha", "ban"] = "captcha"
 
 
 class MapFileSettings(Section):
@@ -37,7 +41,10 @@ class EnforceSettings(Section):
     """How the enforce role answers gateways."""
 
     listen: Listen = "127.0.0.1:8081"
+    tls: Tls | None = None
     fail: Literal["open", "closed"] = "open"
+    throttle_per_minute: float = Field(30.0, gt=0, allow_inf_nan=False)  # what a throttled key still gets
+    stale: Duration = 60.0  # without word from Kafka for so long there may be decisions that we do not know
     identify: Identify = Identify()
     bouncers: dict[str, Bouncer] = Field(default_factory=dict)
     authz_token_env: str | None = None  # what callers of /authz must send as x-gatewatch-token

@@ -53,8 +53,8 @@ def _server(
         transport=httpx.MockTransport(answer),
     )
     try:
-        if up:
-            middleware.pull()
+        while up and middleware._pulled_at != clock.now():  # its thread pulls once, and then not for an hour
+            middleware._stop.wait(0.01)
         yield TestClient(middleware), middleware
     finally:
         middleware.close()
@@ -91,9 +91,15 @@ def test_while_nothing_is_known_the_policy_decides(fail: Literal["open", "closed
         assert client.get("/").status_code == status
 
 
-def test_stale_decisions_count_as_unknown() -> None:
-    """If this fails, a model server that lost Gatewatch yesterday enforces yesterday's blocks as if they were known."""
+@pytest.mark.parametrize(("fail", "status"), [("open", 200), ("closed", 503)])
+def test_when_pulls_stop_known_blocks_hold_and_the_policy_decides_on_the_rest(
+    fail: Literal["open", "closed"], status: int
+) -> None:
+    """If this fails, who takes Gatewatch down walks in, or every customer is refused against the operator's choice."""
     clock = ManualClock(NOW)
-    with _server(ledger(decision("203.0.113.9", ttl_s=9000), clock=clock), clock) as (client, _):
+    with _server(ledger(decision("203.0.113.9", ttl_s=120), clock=clock), clock, fail=fail) as (client, _):
         clock.advance(61)
-        assert client.get("/", headers={"x-real-ip": "203.0.113.9"}).status_code == 200
+        assert client.get("/", headers={"x-real-ip": "203.0.113.9"}).status_code == 403
+        assert client.get("/", headers={"x-real-ip": "203.0.113.8"}).status_code == status
+        clock.advance(60)
+        assert client.get("/", headers={"x-real-ip": "203.0.113.9"}).status_code == status

@@ -13,17 +13,39 @@ from gatewatch.clock import ManualClock
 from gatewatch.enforce.authz import Authz
 from gatewatch.enforce.ledger import Ledger
 from gatewatch.enforce.nginx import MapFiles, render
+from gatewatch.enforce.throttle import Throttle
 from gatewatch.events.secrets import hash_secret
 from gatewatch.records import Action, Scope
 from gatewatch.settings import Identify
 from gatewatch.testing.decisions import NOW, decision, ledger
 
 
+def _authz(
+    book: Ledger,
+    identify: Identify,
+    clock: ManualClock,
+    *,
+    ready: bool = True,
+    fail_open: bool = True,
+    token: SecretStr | None = None,
+) -> Authz:
+    return Authz(
+        book,
+        identify,
+        clock,
+        whole=lambda: ready,
+        fresh=lambda: ready,
+        fail_open=fail_open,
+        throttle=Throttle(12.0),
+        token=token,
+    )
+
+
 def _client(
     book: Ledger, identify: Identify | None = None, *, ready: bool = True, fail_open: bool = True
 ) -> TestClient:
     clock = ManualClock(NOW)
-    authz = Authz(book, identify or Identify(), clock, lambda: ready, fail_open=fail_open)
+    authz = _authz(book, identify or Identify(), clock, ready=ready, fail_open=fail_open)
     return TestClient(Starlette(routes=authz.routes()))
 
 
@@ -38,12 +60,17 @@ def test_allow_is_200_and_deny_is_403_for_everybody(path: str) -> None:
     assert denied.json() == {"error": "access_denied"}
 
 
-def test_a_throttle_is_429_except_for_nginx() -> None:
-    """If this fails, nginx makes a 500 of a throttle, or other clients are not told to slow down."""
-    client = _client(ledger(decision("203.0.113.9", action=Action.THROTTLE)))
-    headers = {"x-real-ip": "203.0.113.9"}
-    assert client.get("/authz/nginx", headers=headers).status_code == 403
-    assert client.get("/authz/forward", headers=headers).status_code == 429
+@pytest.mark.parametrize("action", [Action.THROTTLE, Action.CHALLENGE])
+@pytest.mark.parametrize(("path", "status"), [("/authz/nginx", 403), ("/authz/forward", 429)])
+def test_a_throttled_key_gets_its_rate_and_no_more(action: Action, path: str, status: int) -> None:
+    """If this fails, a throttle is a block or nothing, or nginx makes a 500 of it."""
+    clock = ManualClock(NOW)
+    authz = _authz(ledger(decision("203.0.113.9", action=action)), Identify(), clock)
+    client = TestClient(Starlette(routes=authz.routes()), headers={"x-real-ip": "203.0.113.9"})
+    assert [client.get(path).status_code for _ in range(4)] == [200, 200, status, status]
+    assert client.get(path).headers["retry-after"] == "5"
+    clock.advance(5)
+    assert [client.get(path).status_code for _ in range(2)] == [200, status]
 
 
 def test_the_address_comes_from_the_trusted_hop_only() -> None:
@@ -72,7 +99,7 @@ def test_until_the_ledger_is_whole_the_policy_decides(fail_open: bool, status: i
 
 def test_a_token_keeps_strangers_from_asking() -> None:
     """If this fails, whoever reaches the port can find out who is blocked."""
-    authz = Authz(ledger(), Identify(), ManualClock(NOW), lambda: True, fail_open=True, token=SecretStr("t"))
+    authz = _authz(ledger(), Identify(), ManualClock(NOW), token=SecretStr("t"))
     client = TestClient(Starlette(routes=authz.routes()))
     assert client.get("/authz/forward").status_code == 403
     assert client.get("/authz/forward", headers={"x-gatewatch-token": "t"}).status_code == 200
@@ -90,6 +117,7 @@ def test_map_files_hold_only_what_nginx_reads_safely() -> None:
     files = render(entries)
     assert files["ip.conf"] == "198.51.100.0/24 1;\n203.0.113.9 1;\n"
     assert files["principal.conf"] == '"acme" 1;\n'
+    assert files["throttle.conf"] == "192.0.2.1 1;\n"
 
 
 def test_nginx_is_reloaded_only_after_a_change(tmp_path: Path) -> None:

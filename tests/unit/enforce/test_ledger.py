@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatewatch.enforce.ledger import Ledger
 from gatewatch.records import Action, Mode, Scope
 from gatewatch.testing.decisions import NOW, decision, ledger, put
 
@@ -49,8 +51,9 @@ def test_the_strongest_action_wins() -> None:
 
 def test_a_decision_past_its_end_is_counted_and_not_served() -> None:
     """If this fails, an enforcer that was down for an hour blocks people for what is long over."""
-    book = ledger(decision("203.0.113.9", ttl_s=-5))
-    assert (len(book), book.late) == (0, 1)
+    book = ledger(decision("203.0.113.9", ttl_s=-5), decision("203.0.113.8", ttl_s=-4000))
+    assert (book.live(NOW), book.late) == ([], 2)
+    assert [e.decision.value for e in book.ended(NOW)] == ["203.0.113.9"]  # of an hour ago nobody asks
 
 
 def test_what_ended_is_forgotten() -> None:
@@ -72,3 +75,32 @@ def test_networks_match_as_the_standard_library_says(networks: list[str], addres
     book = ledger(*(decision(n, Scope.NETWORK) for n in networks))
     inside = any(ip_address(address) in ip_network(n) for n in networks)
     assert (book.match({Scope.IP: str(ip_address(address))}, NOW) is not None) == inside
+
+
+@pytest.mark.parametrize(
+    ("scope", "value"),
+    [
+        (Scope.NETWORK, "0.0.0.0/0"), (Scope.NETWORK, "::/0"), (Scope.NETWORK, "192.0.0.0/7"), (Scope.NETWORK, "all"),
+        (Scope.IP, "0.0.0.0"), (Scope.IP, "::"), (Scope.IP, "0.0.0.0/0"), (Scope.IP, ""), (Scope.PRINCIPAL, " "),
+        (Scope.CREDENTIAL, ""), (Scope.ENDPOINT, "/v1/chat/completions"), (Scope.ALL, "all"),
+    ],
+)  # fmt: skip
+def test_an_order_that_names_everybody_is_never_enforced(scope: Scope, value: str) -> None:
+    """If this fails, one record that somebody wrote past the guards stops the whole endpoint."""
+    book = Ledger()
+    assert book.apply(decision(value, scope), 0, NOW) is not None
+    assert book.live(NOW) == []
+    assert book.match({Scope.IP: "203.0.113.9", Scope.PRINCIPAL: "acme"}, NOW) is None
+
+
+@pytest.mark.parametrize("skew_s", [-60.0, 0.0, 60.0])
+def test_a_clock_that_is_a_minute_off_delays_no_removal(skew_s: float) -> None:
+    """If this fails, somebody who was let go stays out for a minute, or for ever at a bouncer that is never told."""
+    here = NOW + skew_s
+    book = Ledger()
+    book.apply(decision("203.0.113.9", id_="a"), 0, here)
+    assert [e.decision.id for e in book.live(here)] == ["a"]
+    book.apply(decision("203.0.113.9", id_="a", removed=NOW + 5), 1, here + 5)
+    assert book.live(here + 5) == []
+    assert [e.decision.id for e in book.changes(here + 4, here + 5)[1]] == ["a"]
+    assert book.match({Scope.IP: "203.0.113.9"}, here + 5) is None
