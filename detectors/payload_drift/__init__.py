@@ -1,0 +1,5 @@
+"""Bodies that are not what this endpoint and this caller are used to: structure, characters, sizes, plain limits."""
+
+from .detector import PayloadDrift
+
+DETECTOR = PayloadDrift

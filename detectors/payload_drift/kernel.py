@@ -1,0 +1,212 @@
+"""The loop over bodies: limits first, then what is learned: structure, kinds of characters, size, one after the other.
+
+A body is scored before it teaches, and what surprises teaches nothing (algorithms 0: that matters more than the model).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gatewatch.sdk import AuthCode, find_or_admit, kernel
+
+from . import caller, profile
+from .constants import (
+    ARRAY,
+    BODY_BYTES,
+    CELL,
+    DEPTH,
+    FROZEN_S,
+    GROWTH,
+    KEYS,
+    LIMITS,
+    NOTHING,
+    STRING,
+)
+from .facts import read
+from .layout import Body, Columns, Memory, Params, Score
+from .telling import write, write_limit
+
+U64 = np.uint64
+_SUCCESS, _UNKNOWN = int(AuthCode.SUCCESS), int(AuthCode.UNKNOWN)
+_MOST_KINDS = 9007199254740992.0  # 2 ** 53
+
+
+@kernel
+def scan(columns: Columns, wanted: int, memory: Memory, p: Params, found: npt.NDArray[np.void]) -> int:
+    """Score each row of a batch for one scope, then learn from it; how many findings are in ``found``.
+
+    ``wanted`` is the role of the rows that count. Cost: linear.
+    """
+    ts, key, role, blocked, principal = columns.ts, columns.key, columns.role, columns.blocked, columns.principal
+    status, auth, endpoint, path, shape = columns.status, columns.auth, columns.endpoint, columns.path, columns.shape
+    bytes_in, body_size, depth, keys = columns.bytes_in, columns.body_size, columns.depth, columns.keys
+    array, string, kinds = columns.array, columns.string, columns.kinds
+    heads, rows, common, limits = memory.callers, memory.rows, memory.common[0], memory.limits
+    n = 0
+    for i in range(ts.shape[0]):
+        t = ts[i]
+        if role[i] & wanted == 0 or key[i] == U64(0) or blocked[i] == 1 or not math.isfinite(t):
+            continue
+        if p.anonymous and principal[i] != U64(0):
+            continue  # it has a row of its own, as a principal
+        common.rows += 1
+        common.now = max(common.now, t)
+        size = body_size[i] if math.isfinite(body_size[i]) else bytes_in[i]
+        some = shape[i] != U64(0) or _is_kinds(kinds[i])
+        over = (
+            size > limits[BODY_BYTES] or depth[i] > limits[DEPTH] or keys[i] > limits[KEYS]
+            or array[i] > limits[ARRAY] or string[i] > limits[STRING]
+        )  # fmt: skip
+        if not (some or over):
+            continue
+        common.bodies += 1
+        served = auth[i] == _SUCCESS or (auth[i] == _UNKNOWN and status[i] < 400)
+        at, new = find_or_admit(heads, key[i], t, served and not p.anonymous, not p.anonymous)
+        if at < 0:
+            continue
+        row = rows[at]
+        if new:
+            caller.clear(row, t)
+        weight = caller.age(row, t, p)
+        before = n
+        if over:
+            n = _limits(i, t, (size, depth[i], keys[i], array[i], string[i]), row, limits, p, found, n)
+        if some:
+            ls = math.log(size) if math.isfinite(size) and size >= 1.0 else np.nan
+            has_kinds = _is_kinds(kinds[i])
+            bits = U64(np.int64(kinds[i])) if has_kinds else U64(0)
+            teaches = status[i] < 400 and (auth[i] == _SUCCESS or auth[i] == _UNKNOWN or p.anonymous)
+            name = caller.fingerprint(key[i])
+            body = Body(i, t, name, shape[i], ls, bits, has_kinds, teaches)
+            where = endpoint[i] if endpoint[i] != U64(0) else (path[i] if path[i] != U64(0) else p.salt)
+            n = _visit(body, where, row, memory, weight, n == before, p, found, n)
+        told = row.rank == 1 and row.t - row.told_at < p.refresh_s
+        heads.held[at] = 1 if told or caller.evidence(row) >= 0.5 * p.threshold else 0
+    return n
+
+
+@kernel
+def _is_kinds(value: float) -> bool:
+    return bool(0.0 <= value < _MOST_KINDS)
+
+
+@kernel
+def _limits(
+    i: int,
+    t: float,
+    values: tuple[float, float, float, float, float],
+    row: Any,
+    limits: Any,
+    p: Params,
+    found: npt.NDArray[np.void],
+    n: int,
+) -> int:
+    """The limit that is most exceeded, if it is news."""
+    worst, times = NOTHING, 1.0
+    for j in range(LIMITS):
+        if math.isfinite(values[j]) and values[j] > limits[j] * times:
+            worst, times = j, values[j] / limits[j]
+    if worst == NOTHING:
+        return n
+    quiet = t - row.told_at < p.refresh_s and times < GROWTH * row.limit_at[worst]
+    if quiet:
+        return n
+    row.limit_at[worst] = min(times, 1e30)
+    row.told_at = max(t, row.told_at)
+    row.rank = 1
+    write_limit(found[n], i, t, worst, values[worst], limits[worst])
+    return n + 1
+
+
+@kernel
+def _visit(
+    body: Body,
+    where: np.uint64,
+    row: Any,
+    memory: Memory,
+    weight: float,
+    may_tell: bool,
+    p: Params,
+    found: npt.NDArray[np.void],
+    n: int,
+) -> int:
+    """One body against its endpoint and its caller: the new number of findings."""
+    at, new = find_or_admit(memory.endpoints, where, body.t, body.teaches and not p.anonymous, authenticated_only=False)
+    if at < 0:
+        return n
+    e = memory.profiles[at]
+    if new:
+        profile.clear(e, body.t)
+    template = profile.slot_of(e, body.shape) if body.shape != U64(0) else -1
+    is_template = template >= 0 and e.known[template] == 1
+    n_facts = 0
+    if body.shape != U64(0) and not is_template:
+        n_facts = read(memory.facts, body.i, p.salt, memory.scratch)
+    score = _score(body, row, e, template, n_facts, memory, p)
+    nats = score.structure + score.characters + score.size
+    caller.step(row, score, body, weight, p)
+    surprises = nats >= p.gate
+    n = _tell(body, row, e, score, nats, may_tell, p, found, n)
+    is_open = profile.note_surprise(e, surprises, body.caller)
+    if not body.teaches:
+        return n
+    if not surprises or is_open:
+        far = score.far if e.n >= p.endpoint_rows else -1  # all are far where there is nothing yet
+        profile.teach(e, body, template, far, memory.scratch, n_facts)
+    elif not p.anonymous and row.n >= p.caller_rows and body.shape != U64(0):
+        profile.vote(e, body, template, score.far, memory.scratch, n_facts)
+    if not surprises or is_open or body.t - row.since >= FROZEN_S:
+        caller.teach(row, body, score.own)
+    return n
+
+
+@kernel
+def _score(body: Body, row: Any, e: Any, template: int, n_facts: int, memory: Memory, p: Params) -> Score:
+    """What the body says, given endpoint and caller as they were before it."""
+    structure = characters = nearest = 0.0
+    new_fields, far, kind, other = 0, 0, -1, -1
+    own = caller.own_slot(row, body.shape) if body.shape != U64(0) else -1
+    is_template = template >= 0 and e.known[template] == 1
+    if body.shape != U64(0) and not is_template:
+        nats, new_fields, nearest, far = profile.unknown_structure(e, memory.scratch, n_facts, memory.words)
+        if own < 0 and e.n >= p.endpoint_rows:
+            structure = nats
+    if body.shape != U64(0) and own < 0 and row.n >= p.caller_rows:
+        structure = max(structure, -math.log((row.novel + CELL) / (row.n + 1.0)))
+    unusual = body.kinds & ~row.known
+    if unusual != U64(0) and e.content >= p.endpoint_rows:
+        characters, kind, other = profile.rare_kinds(e, unusual)
+    size, expected = caller.size_surprise(row, e, body, own, template)
+    return Score(structure, characters, size, template, own, new_fields, nearest, far, kind, other, expected)
+
+
+@kernel
+def _tell(
+    body: Body,
+    row: Any,
+    e: Any,
+    score: Score,
+    nats: float,
+    may_tell: bool,
+    p: Params,
+    found: npt.NDArray[np.void],
+    n: int,
+) -> int:
+    """A finding where one body, or all of late together, are beyond the threshold, and that is news."""
+    w = caller.evidence(row)
+    most = max(nats, w)
+    if most < p.threshold or nats <= 0.0 or not may_tell:
+        return n
+    if row.rank == 1 and most < GROWTH * row.told and body.t - row.told_at < p.refresh_s:
+        return n
+    row.rank = 1
+    row.told = most
+    row.told_at = max(body.t, row.told_at)
+    drift = w > nats
+    warm = body.t - e.first >= p.warm_s and (not drift or row.n >= p.caller_rows)
+    write(found[n], body, row, e, score, drift, warm, p)
+    return n + 1
