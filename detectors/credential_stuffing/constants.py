@@ -6,6 +6,7 @@ import math
 
 IP, NETWORK, ACCOUNT = 0, 1, 2
 NOTHING, STUFFING, SPRAYING, CRACKING, DISTRIBUTED, TAKEOVER, BROKEN, TOO_MANY_FAILURES, TOO_MANY_ACCOUNTS = range(9)
+DISTRIBUTED_STUFFING, UNKNOWN_ACCOUNTS = 9, 10  # of populations
 
 THETA1 = 0.05  # an attacker's success ratio: lists sold as fresh reach 1-2 %, the rest is margin
 PRIOR_THETA0 = 0.8  # of a site not known yet (Jung et al. 2004), worth PRIOR_CONTACTS first contacts

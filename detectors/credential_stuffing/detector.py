@@ -85,6 +85,7 @@ class Config(DetectorConfig):
     expired_key_failures: float = Field(50.0, ge=11)
     networks: bool = True
     accounts: bool = True
+    distributed: bool = True
     sources_total: int = Field(98_304, ge=96)
     pairs_total: int = Field(4_000_000, ge=96)
 
@@ -105,7 +106,7 @@ class CredentialStuffing(Detector):
           pairs do not count, and new ones only by sources that fail on five names.
 
     Misses:
-        * one try an address and account (a botnet at 1.2 tries an address): that is for statistics over populations;
+        * one try an address and account (a botnet at 1.2 tries an address): the part on populations sees that;
         * guessing by a source that has succeeded on the same account in the last 7 days (a colleague behind the same
           NAT): reported as an expired key;
         * guessing on more than eight accounts in turn, but fewer than the first-contact test needs (6 to 9): only the
@@ -117,6 +118,7 @@ class CredentialStuffing(Detector):
             reported whatever the tests say.
         expired_key_failures: failures in a row of a broken client before it is mentioned.
         networks, accounts: watch these scopes too; addresses always are.
+        distributed: watch logins as a whole, by the part on populations.
         sources_total: rows of each of the three tables, over all partitions.
         pairs_total: pairs remembered a generation, over all partitions.
 

@@ -97,5 +97,24 @@ def _limit(finding: RawFinding) -> Explanation:
     )
 
 
+def explain_population(finding: RawFinding) -> Explanation:
+    """The explanation of a finding on populations: a pure function of it."""
+    d = finding.detail
+    kind = "on accounts that do not exist" if finding.reason.name == "unknown_accounts" else "at the first contact"
+    parts = (
+        Contribution("failures", d["evidence"], f"{d['failures']:.0f} failures {kind} in {d['minutes']:.0f} minutes"),
+        Contribution(
+            "expected", -d["against"],
+            f"of which {d['expected']:.1f} were to be expected beside {d['successes']:.0f} successes",
+        ),
+    )  # fmt: skip
+    fewer = math.floor((finding.nats - finding.threshold_nats) / math.log(d["rho"])) + 1
+    return Explanation(
+        parts,
+        f"usually {finding.expected:.1f} {finding.reason.unit} beside as many successes, 7 days",
+        f"would not have fired with {_count(min(fewer, max(1, int(d['failures']))), 'failures')} fewer",
+    )
+
+
 def _count(n: int, plural: str) -> str:
     return f"{n} {plural if n != 1 else plural.removesuffix('s')}"

@@ -33,8 +33,10 @@ class Kind(IntEnum):
 
 COUNTS = (
     "requests", "client_errors", "server_errors", "denied", "blocked",
-    "successes", "failures", "unknown_failures",  # of logins
-    "first_failures", "first_successes",  # the first contact of a (network, account) ended so, within a day or two
+    "successes", "failures",  # of logins
+    # The first contact of a (network, account) within a day or two ended so; of failures, three a network at most
+    "first_failures", "first_successes",
+    "unknown_failures",  # those first_failures whose account does not exist
     "account_hours",  # successes, each account once an hour: nobody can buy more of them with one account
     "bytes_in", "bytes_out", "tokens_in", "tokens_out", "cost_usd",
     "outputs", "refusals",  # rows that say how the answer ended, and those of them that refused

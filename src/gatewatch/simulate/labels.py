@@ -15,7 +15,7 @@ import msgspec
 
 from gatewatch.records import Scope
 from gatewatch.simulate.rows import Rows
-from gatewatch.simulate.world import World
+from gatewatch.simulate.world import ENDPOINTS, MODELS, World
 
 _COLUMNS = {
     Scope.PRINCIPAL: "principal",
@@ -59,7 +59,7 @@ Record = Header | Episode | Label
 
 def episode_of(world: World, number: int, attack: str, rows: Rows) -> Episode:
     """The truth about an attack whose events are ``rows`` (at least one)."""
-    scopes = (*_COLUMNS, Scope.NETWORK)
+    scopes = (*_COLUMNS, Scope.NETWORK, Scope.ENDPOINT, Scope.PROJECT, Scope.ALL)
     keys = {scope: sorted({key for key in keys_of(world, scope, rows) if key}) for scope in scopes}
     return Episode(
         episode=number,
@@ -100,8 +100,15 @@ def keys_of(world: World, scope: Scope, rows: Rows) -> list[str | None]:
         addresses = keys_of(world, Scope.IP, rows)
         networks = {ip: network(ip) for ip in set(addresses) if ip}
         return [networks.get(ip) if ip else None for ip in addresses]
-    if scope not in _COLUMNS:
-        return [None] * len(rows)
+    if scope is Scope.ALL:  # a part of it, so an alert about the whole may be about this attack
+        return ["all"] * len(rows)
+    endpoints = rows["endpoint"].tolist()
+    if scope is Scope.PROJECT:
+        return [ENDPOINTS[at].project for at in endpoints]
+    if scope is Scope.ENDPOINT:
+        models = [*(model.name for model in MODELS), ""]
+        pairs = zip(endpoints, rows["model"].tolist(), strict=True)
+        return [f"{ENDPOINTS[at].path} {models[model]}".strip() for at, model in pairs]
     table = [*_pool(world, scope), None]
     return [table[code] for code in rows[_COLUMNS[scope]].tolist()]
 
