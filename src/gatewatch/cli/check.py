@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -25,12 +25,14 @@ from gatewatch.errors import ConfigError, LogError
 from gatewatch.events import formats
 from gatewatch.log import open_log
 from gatewatch.log.topics import specs
-from gatewatch.records import Mode
+from gatewatch.records import Mode, Scope
 from gatewatch.registry import Entry, check_settings, load_all
 from gatewatch.roles import Role
-from gatewatch.settings import Settings, Source
+from gatewatch.settings import Settings
 
 _WARNED = 1
+# What a gateway can tell apart; findings on anything else order nothing.
+ENFORCEABLE = frozenset({Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT, Scope.IP, Scope.NETWORK})
 
 
 class Level(StrEnum):
@@ -53,18 +55,35 @@ class Remark:
 Remarks = Iterator[Remark]
 
 
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """A scope that a detector cannot judge, because none of the fields it needs is there."""
+
+    detector: str
+    scope: Scope
+    fields: tuple[str, ...]
+    how: str  # to make a gateway send one of them
+
+
 def command(
     config: Config = None,
     as_json: Json = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if there are warnings.")] = False,
     online: Annotated[bool, typer.Option("--online", help="Ask Kafka for the topics, too.")] = False,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="Only say which detectors are blind on this format, and the cure.")
+    ] = None,
 ) -> None:
     """Check a settings file before anything starts with it.
 
-    Ends with exit code 2 if a worker would refuse it, 1 with --strict if there is something to think about, else 0.
+    Ends with exit code 2 if a worker would refuse it or nobody could follow its blocks, 1 with --strict if there is
+    something to think about, else 0.
     """
     settings = settings_module.load(config)
     entries = load_all()
+    if format_ is not None:
+        _print_blind(format_, blind(formats.get(format_).fields, entries), as_json=as_json)
+        return
     remarks = list(remarks_on(settings, entries, config))
     if online:
         remarks += _topics(settings)
@@ -135,21 +154,33 @@ def _sources(settings: Settings, entries: dict[str, Entry]) -> Remarks:
             yield Remark(Level.ERROR, f"sources.{i}.{error.path.removeprefix('sources.')}", error.problem)
             continue
         yield Remark(Level.OK, f"sources.{i}", f"topic {source.topic}, format {source.format}")
-        for entry in entries.values():
-            yield from _blind(f"sources.{i}", source, fields, entry)
+        for one in blind(fields, entries):
+            how = f": {one.how}" if one.how else ""
+            text = f"{one.detector} is blind on {one.scope.value}: format {source.format} brings no "
+            yield Remark(Level.WARNING, f"sources.{i}", f"{text}{' or '.join(one.fields)}{how}")
 
 
-def _blind(path: str, source: Source, fields: frozenset[str], entry: Entry) -> Remarks:
-    """Scopes that a detector cannot judge, because the format brings none of the fields it needs."""
-    for need in entry.needs:
-        if fields.isdisjoint(need.fields):
-            how = f": {need.how}" if need.how else ""
-            wanted = " or ".join(need.fields)
-            yield Remark(
-                Level.WARNING,
-                path,
-                f"{entry.name} is blind on {need.scope.value}: format {source.format} brings no {wanted}{how}",
-            )
+def blind(fields: frozenset[str], entries: dict[str, Entry]) -> list[Blind]:
+    """What detectors cannot judge where only these fields are filled."""
+    return [
+        Blind(entry.name, need.scope, need.fields, need.how)
+        for entry in entries.values()
+        for need in (entry.detector.needs if entry.detector is not None else ())
+        if fields.isdisjoint(need.fields)
+    ]
+
+
+def _print_blind(name: str, found: list[Blind], *, as_json: bool) -> None:
+    console = Console()
+    if as_json:
+        console.print_json(data=[asdict(one) for one in found])
+    elif found:
+        table = Table("detector", "blind on", "without", "how to feed it", show_edge=False)
+        for one in found:
+            table.add_row(one.detector, one.scope.value, " or ".join(one.fields), one.how)
+        console.print(table)
+    else:
+        console.print(f"no detector is blind on format {name}")
 
 
 def _budgets(settings: Settings, entries: dict[str, Entry]) -> Remarks:
@@ -168,15 +199,33 @@ def _budgets(settings: Settings, entries: dict[str, Entry]) -> Remarks:
 
 
 def _blocks(settings: Settings, entries: dict[str, Entry]) -> Remarks:
-    """Where an order to block would go."""
-    blocking = sorted({row["detector"] for row in modes_of(settings, entries) if row["mode"] == Mode.BLOCK.value})
+    """Where an order to block would go, and whether anybody there can follow it."""
+    blocking = [row for row in modes_of(settings, entries) if row["mode"] == Mode.BLOCK.value]
     if blocking and settings.enforce is None:
         yield Remark(
             Level.WARNING,
             "enforce",
-            f"mode block for {', '.join(blocking)}, but no `enforce` section: decisions are written to "
-            f"{settings.kafka.topic('decisions')}, and stop nobody unless a gateway of yours reads them there",
+            f"mode block for {', '.join(sorted({row['detector'] for row in blocking}))}, but no `enforce` section: "
+            f"decisions are written to {settings.kafka.topic('decisions')}, and stop nobody unless a gateway of yours "
+            "reads them there",
         )
+    elif settings.enforce is not None:
+        for row in blocking:
+            yield from _enforced(settings, entries[row["detector"]], row["project"], settings.enforce.scopes)
+
+
+def _enforced(settings: Settings, entry: Entry, project: str, stopped: Mapping[Scope, tuple[str, ...]]) -> Remarks:
+    """Whether the orders of one detector, in general or in one project, can be followed by any gateway."""
+    block = modes.block_settings(settings, {entry.name: entry}, entry.name, project or None)
+    scopes = entry.detector.scopes if entry.detector is not None else ()  # findings on populations order nothing
+    ordered = [s for s in scopes if block.scope in {None, s} and s in ENFORCEABLE]
+    lost = [scope.value for scope in ordered if scope not in stopped]
+    path = f"projects.{project}.detectors.{entry.name}" if project else f"detectors.{entry.name}"
+    fix = "name a gateway that does under enforce.gateways, enforce.bouncers or enforce.nginx, or set block.scope"
+    if ordered and len(lost) == len(ordered):
+        yield Remark(Level.ERROR, path, f"mode block, but nothing enforces a block on {' or '.join(lost)}: {fix}")
+    elif lost:
+        yield Remark(Level.WARNING, path, f"nothing enforces a block on {' or '.join(lost)}: {fix}")
 
 
 def _roles(settings: Settings) -> Remarks:

@@ -66,10 +66,10 @@ class GatewatchMiddleware:
     ) -> None:
         self._app = app
         self._clock = clock or SystemClock()
-        self._ledger = Ledger()
+        self._ledger, self._identify = Ledger(), identify or Identify()
         self._authz = Authz(
             self._ledger,
-            identify or Identify(),
+            self._identify,
             self._clock,
             whole=lambda: True,
             fresh=self._fresh,
@@ -91,7 +91,7 @@ class GatewatchMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = self._authz.refusal(Request(scope))
+        refusal = self._authz.refusal(Request(scope), self._identify)
         if refusal is not None:
             await refusal(scope, receive, send)
             return

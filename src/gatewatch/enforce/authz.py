@@ -6,7 +6,8 @@
 | /authz/forward | Traefik ForwardAuth, APISIX forward-auth | 200 | 403, 429 above a throttle's rate |
 | /authz/envoy/... | Envoy ext_authz (HTTP), path_prefix | 200 | 403, 429 above a throttle's rate |
 
-No gateway can show a challenge by this way, so one is a throttle: the milder of what is left.
+Each is there again below ``/authz/at/<gateway>``, with that gateway's own ``identify``. No gateway can show a challenge
+by this way, so one is a throttle: the milder of what is left.
 
 The address comes only from the header that the gateway is configured to set, never from the peer or from a chain that a
 client may have begun (``settings.Identify``). Secrets are hashed at once and never kept.
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import hmac
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pydantic import SecretStr
 from starlette.requests import Request
@@ -39,10 +40,12 @@ class Authz:
 
     Args:
         ledger: what is active.
+        identify: where a request says whose it is.
         whole: whether the ledger was read whole once; until then it may hold what was removed, and is not asked.
         fresh: whether it is whole and was heard of lately.
         fail_open: what to answer to whom no decision is known about, while it is not fresh.
         throttle: how much a throttled key still gets.
+        gateways: the same, by name, for gateways that say it elsewhere.
         token: what callers must send as ``x-gatewatch-token``; without it anybody who reaches the port may ask.
     """
 
@@ -56,20 +59,24 @@ class Authz:
         fresh: Callable[[], bool],
         fail_open: bool,
         throttle: Throttle,
+        gateways: Mapping[str, Identify] | None = None,
         token: SecretStr | None = None,
     ) -> None:
         self._ledger, self._identify, self._clock = ledger, identify, clock
         self._whole, self._fresh, self._fail_open = whole, fresh, fail_open
-        self._throttle = throttle
+        self._throttle, self._gateways = throttle, dict(gateways or {})
         self._token = token.get_secret_value().encode() if token is not None else None
 
     def routes(self) -> list[Route]:
         """For a Starlette app."""
-        return [
-            Route("/authz/nginx", self._nginx, methods=METHODS),
-            Route("/authz/forward", self._other, methods=METHODS),
-            Route("/authz/envoy/{path:path}", self._other, methods=METHODS),
-        ]
+        found = []
+        for prefix in ("/authz", "/authz/at/{gateway}"):
+            found += [
+                Route(f"{prefix}/nginx", self._nginx, methods=METHODS),
+                Route(f"{prefix}/forward", self._other, methods=METHODS),
+                Route(f"{prefix}/envoy/{{path:path}}", self._other, methods=METHODS),
+            ]
+        return found
 
     async def _nginx(self, request: Request) -> Response:
         return self._answer(request, throttle_status=403)
@@ -82,15 +89,19 @@ class Authz:
             request.headers.get("x-gatewatch-token", "").encode(), self._token
         ):
             return JSONResponse({"error": "wrong or missing x-gatewatch-token"}, 403)
-        refusal = self.refusal(request, throttle_status) if self._whole() else None
+        name = request.path_params.get("gateway")
+        identify = self._identify if name is None else self._gateways.get(name)
+        if identify is None:
+            return JSONResponse({"error": "no such gateway under enforce.gateways"}, 403)
+        refusal = self.refusal(request, identify, throttle_status) if self._whole() else None
         if refusal is not None:  # a block that is known holds to its end, whatever has happened to the log since
             return refusal
         return Response(status_code=200 if self._fail_open or self._fresh() else 403)
 
-    def refusal(self, request: Request, throttle_status: int = 429) -> Response | None:
+    def refusal(self, request: Request, identify: Identify, throttle_status: int = 429) -> Response | None:
         """The answer to a request that a decision stops, or ``None``."""
         now = self._clock.now()
-        decision = self._ledger.match(self.keys(request), now)
+        decision = self._ledger.match(keys_of(request, identify), now)
         if decision is None:
             return None
         if decision.action is Action.BLOCK:
@@ -98,19 +109,19 @@ class Authz:
         wait_s = self._throttle.wait_s(decision.id, now)
         return refuse(decision, throttle_status, wait_s) if wait_s else None
 
-    def keys(self, request: Request) -> dict[Scope, str]:
-        """What the request says of itself, by scope."""
-        found: dict[Scope, str] = {}
-        chain = [part.strip() for part in request.headers.get(self._identify.ip_header, "").split(",")]
-        hop = len(chain) - 1 - self._identify.trusted_hops
-        if hop >= 0 and (ip := canonical_ip(chain[hop])) is not None:
-            found[Scope.IP] = ip
-        name = self._identify.principal_header
-        if name is not None and (principal := request.headers.get(name)):
-            found[Scope.PRINCIPAL] = principal
-        if secret := request.headers.get(self._identify.secret_header):
-            found[Scope.CREDENTIAL] = hash_secret(secret)
-        return found
+
+def keys_of(request: Request, identify: Identify) -> dict[Scope, str]:
+    """What the request says of itself, by scope."""
+    found: dict[Scope, str] = {}
+    chain = [part.strip() for part in request.headers.get(identify.ip_header, "").split(",")]
+    hop = len(chain) - 1 - identify.trusted_hops
+    if hop >= 0 and (ip := canonical_ip(chain[hop])) is not None:
+        found[Scope.IP] = ip
+    if identify.principal_header and (principal := request.headers.get(identify.principal_header)):
+        found[Scope.PRINCIPAL] = principal
+    if secret := request.headers.get(identify.secret_header):
+        found[Scope.CREDENTIAL] = hash_secret(secret)
+    return found
 
 
 def refuse(decision: Decision, status: int, wait_s: float) -> Response:

@@ -109,6 +109,7 @@ class EnforceWorker:
             fresh=lambda: self.fresh,
             fail_open=fail_open,
             throttle=Throttle(self._settings.throttle_per_minute),
+            gateways={name: g.identify for name, g in self._settings.gateways.items() if not g.reads_topic},
             token=self._token,
         )
         return Starlette(routes=[*bouncers.routes(), *authz.routes()])

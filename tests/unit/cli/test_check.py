@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from gatewatch.cli import app
 from gatewatch.cli.check import remarks_on
+from gatewatch.errors import ConfigError
 from gatewatch.registry import load_all
 from gatewatch.settings import Settings, parse
 
@@ -119,6 +120,59 @@ def test_a_block_that_nothing_enforces_is_said() -> None:
     }
     said = {r["path"]: r["text"] for r in _remarks(data) if r["level"] == "warning"}
     assert "stop nobody" in said["enforce"]
+
+
+def _enforcing(enforce: dict[str, Any], **block: str) -> dict[str, dict[str, str]]:
+    """What is said of a credential_stuffing that blocks, by level and path."""
+    data = {
+        "sources": [{"topic": "t", "format": "native"}],
+        "detectors": {"credential_stuffing": {"mode": "block", "block": block}},
+        "enforce": enforce,
+    }
+    remarks = _remarks(data)
+    return {level: _of(remarks, level) for level in ("error", "warning")}
+
+
+def test_a_block_on_a_scope_that_no_gateway_can_stop_is_refused() -> None:
+    """A block would be ordered, written, shown as active, and would stop nobody."""
+    edge: dict[str, Any] = {"bouncers": {"edge": {"key_env": "K"}}}
+    place = "detectors.credential_stuffing"
+    assert "nothing enforces a block on account" in _enforcing(edge, scope="account")["error"][place]
+    assert "nothing enforces a block on ip" in _enforcing({}, scope="ip")["error"][place]
+    own = {"gateways": {"own": {"reads_topic": True, "enforces": ["account"]}}}
+    for good in (_enforcing(edge, scope="ip"), _enforcing(own, scope="account")):
+        assert place not in good["error"]
+        assert place not in good["warning"]
+
+
+def test_a_block_that_only_some_of_its_scopes_lose_is_a_warning() -> None:
+    """Half of a detector's orders would stop nobody, without a word."""
+    data = {
+        "detectors": {"rate_spike": {"mode": "block"}},
+        "enforce": {"bouncers": {"edge": {"key_env": "K"}}},
+    }
+    said = _of(_remarks(data), "warning")["detectors.rate_spike"]
+    assert said.startswith("nothing enforces a block on principal: name a gateway")
+    data["enforce"] = {"gateways": {"edge": {"identify": {"principal_header": "x-consumer"}}}}
+    assert "detectors.rate_spike" not in _of(_remarks(data), "warning")
+
+
+def test_a_gateway_that_cannot_tell_a_principal_cannot_enforce_one() -> None:
+    """A gateway would be trusted to stop a customer whom it cannot tell from others."""
+    with pytest.raises(ConfigError, match="does not say where principal stands"):
+        parse({"enforce": {"gateways": {"edge": {"enforces": ["principal"]}}}}, Settings)
+
+
+def test_the_blind_spots_of_a_format_are_told_without_a_settings_file() -> None:
+    """Who chooses what to log would learn what is missing only after an attack."""
+    result = CliRunner().invoke(app, ["check", "--format", "combined", "--json"])
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    leaked = [row for row in found if row["detector"] == "leaked_key" and row["scope"] == "credential"]
+    assert leaked[0]["fields"] == ["credential"]
+    assert "API key" in leaked[0]["how"]
+    assert "blind" in CliRunner().invoke(app, ["check", "--format", "native"]).stdout
+    assert CliRunner().invoke(app, ["check", "--format", "nginxx"]).exit_code == 2
 
 
 def test_an_allow_entry_that_ran_out_is_said() -> None:
