@@ -20,7 +20,7 @@ from pydantic import Field
 import gatewatch.detectors
 from gatewatch.errors import ConfigError, DetectorError
 from gatewatch.records import Mode
-from gatewatch.sdk import Context, Detector, DetectorConfig, Need, PopulationDetector, Reason, Scope
+from gatewatch.sdk import Context, Detector, DetectorConfig, Lane, Need, PopulationDetector, Reason, Scope
 from gatewatch.settings import BlockSettings, DetectorSettings, Section, Settings, parse
 
 
@@ -159,6 +159,16 @@ def load_all() -> dict[str, Entry]:
 def active(entries: Mapping[str, Entry], detectors: Mapping[str, DetectorSettings]) -> dict[str, Entry]:
     """Those whose mode is not off."""
     return {name: entry for name, entry in entries.items() if entry.mode(detectors.get(name)) is not Mode.OFF}
+
+
+def in_lane(entries: Mapping[str, Entry], lane: Lane | None) -> dict[str, Entry]:
+    """Those that have work in a lane: populations are summed up in the fast one. None: all."""
+
+    def fits(entry: Entry) -> bool:
+        on_keys = entry.detector is not None and entry.detector.lane == lane
+        return lane is None or on_keys or (lane == "fast" and entry.population is not None)
+
+    return {name: entry for name, entry in entries.items() if fits(entry)}
 
 
 def budget_of_one(settings: Settings, entries: Mapping[str, Entry]) -> float:

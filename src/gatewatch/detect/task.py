@@ -27,7 +27,7 @@ from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Finding, FindingBatch, SourceRange
 from gatewatch.registry import Entry, active, budget_of_one
-from gatewatch.sdk import Context, Detector
+from gatewatch.sdk import Context, Detector, Lane
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
 from gatewatch.state.watermark import Watermarks
@@ -35,6 +35,7 @@ from gatewatch.state.watermark import Watermarks
 MAX_RAISES = 3  # a detector that raises so often is quarantined for this partition (DESIGN section 4)
 SIGN_OF_LIFE_S = 1.0  # event time after which a record goes to `findings` even without a finding: decide's clock
 ROLLUPS = "@rollups"  # what the sums are called in a task's memory: no folder can have this name
+SLOW_TASKS = 100_000  # number of the first task of the slow lane; partitions end far below (settings: 1,024)
 _RANGES = msgspec.msgpack.Decoder(list[SourceRange])
 _log = structlog.get_logger("gatewatch.detect")
 
@@ -62,7 +63,10 @@ class Counts:
 
 @dataclass(slots=True)
 class DetectTask:
-    """All detectors on one routed partition."""
+    """All detectors on one routed partition, or those of one lane.
+
+    ``number`` tells tasks apart in `findings`: both lanes read the same partitions.
+    """
 
     partition: int
     layout: bytes
@@ -71,6 +75,7 @@ class DetectTask:
     applied: Applied = field(default_factory=Applied)
     watermarks: Watermarks = field(default_factory=Watermarks)
     counts: Counts = field(default_factory=Counts)
+    number: int = -1
     rollups: Rollups | None = None  # only where a detector on populations runs
     _closed: list[RollupRecord] = field(default_factory=list)
     _rollups_know_until: int = 0
@@ -79,9 +84,15 @@ class DetectTask:
 
     @classmethod
     def build(
-        cls, partition: int, settings: Settings, entries: Mapping[str, Entry], seed: HashSeed, metrics: Metrics
+        cls,
+        partition: int,
+        settings: Settings,
+        entries: Mapping[str, Entry],
+        seed: HashSeed,
+        metrics: Metrics,
+        lane: Lane | None = None,
     ) -> DetectTask:
-        """A task that has seen nothing, with every detector whose mode is not off.
+        """A task that has seen nothing, with every detector whose mode is not off; of one lane, where it is named.
 
         Raises:
             ConfigError: an option of a detector is wrong.
@@ -92,11 +103,12 @@ class DetectTask:
         running = {
             name: _Running(entry.build(settings.detectors.get(name), context))
             for name, entry in running_entries.items()
-            if entry.detector is not None
+            if entry.detector is not None and lane in {None, entry.detector.lane}
         }
-        populations = any(entry.population is not None for entry in running_entries.values())
+        populations = lane != "slow" and any(entry.population is not None for entry in running_entries.values())
         rollups = Rollups(seed) if populations else None
-        return cls(partition, f"{n}:{seed.id}".encode(), running, metrics, rollups=rollups)
+        number = partition + (SLOW_TASKS if lane == "slow" else 0)
+        return cls(partition, f"{n}:{seed.id}".encode(), running, metrics, number=number, rollups=rollups)
 
     @property
     def detectors(self) -> dict[str, Detector]:
@@ -254,4 +266,4 @@ class DetectTask:
         if not isfinite(watermark):  # the first piece of the first round: nothing but these findings is known of time
             watermark = min(finding.ts for finding in findings)
         self._told = max(self._told, watermark)
-        return FindingBatch(task=self.partition, routed_offset=offset, watermark=watermark, findings=tuple(findings))
+        return FindingBatch(task=self.number, routed_offset=offset, watermark=watermark, findings=tuple(findings))

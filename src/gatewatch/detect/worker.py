@@ -23,8 +23,8 @@ from gatewatch.events import rollup
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_LAYOUT, H_READ_AT, H_SCHEMA, FindingBatch
-from gatewatch.registry import Entry, active
-from gatewatch.sdk import TableStats
+from gatewatch.registry import Entry, active, in_lane
+from gatewatch.sdk import Lane, TableStats
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
 
@@ -48,7 +48,7 @@ class _Owned:
 
 
 class DetectWorker:
-    """One member of the group ``<prefix>.detect``.
+    """One member of the group ``<prefix>.detect``, or of ``<prefix>.detect-slow``.
 
     Args:
         log: where from and to.
@@ -58,6 +58,8 @@ class DetectWorker:
         member: stable id in the group.
         clock: injected time, for commits and metrics only.
         metrics: what to count on.
+        lane: run only these detectors; None for all, in one group. Only the slow ones have a group of their own, so
+            that they delay nobody else; they sum up nothing for populations.
     """
 
     def __init__(
@@ -70,9 +72,10 @@ class DetectWorker:
         member: str,
         clock: Clock,
         metrics: Metrics,
+        lane: Lane | None = None,
     ) -> None:
         self._settings, self._entries, self._seed = settings, entries, seed
-        self._clock, self._metrics = clock, metrics
+        self._clock, self._metrics, self._lane = clock, metrics, lane
         self._findings = settings.kafka.topic("findings")
         self._rollups = settings.kafka.topic("rollups")
         self._owned: dict[TopicPartition, _Owned] = {}
@@ -80,11 +83,12 @@ class DetectWorker:
         self._commit_at = clock.monotonic() + COMMIT_S
         self._stats_at = clock.monotonic()
         metrics.detectors({n: (e.scopes, [r.name for r in e.reasons]) for n, e in entries.items()})
-        warm_up(active(entries, settings.detectors))
+        warm_up(in_lane(active(entries, settings.detectors), lane))
         self._producer = log.producer()
-        self._consumer = log.consumer(
-            [settings.kafka.topic("routed"), self._rollups], group=f"{settings.kafka.prefix}.detect", member=member
-        )
+        slow = lane == "slow"
+        topics = [settings.kafka.topic("routed")] if slow else [settings.kafka.topic("routed"), self._rollups]
+        group = f"{settings.kafka.prefix}.{'detect-slow' if slow else 'detect'}"
+        self._consumer = log.consumer(topics, group=group, member=member)
 
     @property
     def assigned(self) -> int:
@@ -152,7 +156,7 @@ class DetectWorker:
     def _build(self, tp: TopicPartition) -> DetectTask | PopulationTask:
         if tp.topic == self._rollups:
             return PopulationTask.build(self._settings, self._entries, self._seed, self._metrics)
-        return DetectTask.build(tp.partition, self._settings, self._entries, self._seed, self._metrics)
+        return DetectTask.build(tp.partition, self._settings, self._entries, self._seed, self._metrics, self._lane)
 
     def _apply(self, chunk: Chunk) -> int:
         owned = self._owned.get(chunk.tp)
