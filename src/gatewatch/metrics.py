@@ -19,7 +19,7 @@ from typing import Literal, TypeVar, cast
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gatewatch.errors import BadReason
-from gatewatch.records import Action, Alert, Decision, Finding, Mode, Refusal, Scope, Severity, Status
+from gatewatch.records import Action, Alert, Decision, Finding, Incident, Mode, Refusal, Scope, Severity, Status
 
 TP = TypeVar("TP", bound=tuple[str, int])  # a topic and a partition
 Kind = Literal["counter", "gauge", "histogram"]
@@ -32,6 +32,12 @@ _SENT_MODES = (Mode.SHADOW, Mode.ALERT, Mode.BLOCK)  # off makes no record
 _STOPPABLE = (Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT, Scope.IP, Scope.NETWORK)
 
 RECEIVED = ("ok", "refused", "busy", "failed")  # how a request to the receiver may end
+
+# What can become of a revision at a receiver: delivered, refused (never), escalated (due), or the reason why not
+NOTIFY_RESULTS = (
+    "delivered", "never", "due", "shadow", "repeated", "unchanged", "superseded", "unrouted", "unwanted", "silenced",
+    "listed", "digest", "quiet", "capped", "late",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +71,10 @@ _DETECTOR = Label("detector", "detectors that are installed")
 _TABLE = Label("table", "tables of the detector")
 _REASON = Label("reason", "reasons of the detector")
 _GUARD = Label("guard", "names of the guards")
+_RECEIVER = Label("receiver", "names of the receivers in `notify:`")
 _SCOPE = _one_of("scope", Scope)
 _MODE = _one_of("mode", _SENT_MODES)
-_ROLE = _one_of("role", ("ingest", "detect", "decide", "notify", "enforce"))
+_ROLE = _one_of("role", ("ingest", "detect", "detect-slow", "decide", "notify", "enforce"))
 
 SPECS = (
     Spec(
@@ -164,6 +171,14 @@ SPECS = (
     Spec("gatewatch_refusals_total", "counter", "refusals", (_GUARD,), "Orders that a guard did not let pass."),
     Spec("gatewatch_open_episodes", "gauge", "episodes", (), "Episodes that are open."),
     Spec(
+        "gatewatch_incidents_total",
+        "counter",
+        "revisions",
+        (_one_of("severity", Severity), _one_of("status", Status), _MODE),
+        "Revisions of incidents.",
+    ),
+    Spec("gatewatch_open_incidents", "gauge", "incidents", (), "Incidents that go on."),
+    Spec(
         "gatewatch_decision_latency_seconds",
         "histogram",
         "seconds",
@@ -181,6 +196,20 @@ SPECS = (
         "failed with the broker.",
     ),
     Spec("gatewatch_received_bytes_total", "counter", "bytes", (), "Unpacked bytes that Kafka acknowledged."),
+    Spec(
+        "gatewatch_notifications_total",
+        "counter",
+        "revisions",
+        (_RECEIVER, _one_of("result", NOTIFY_RESULTS)),
+        "What became of revisions of alerts at each receiver; `never` is a refusal that a person must mend.",
+    ),
+    Spec(
+        "gatewatch_notify_waiting",
+        "gauge",
+        "messages",
+        (_RECEIVER,),
+        "Messages that wait for a receiver: because it is down, or because of its limit.",
+    ),
     Spec(
         "gatewatch_log_lines_dropped_total",
         "counter",
@@ -224,6 +253,9 @@ class Metrics:
             self._counter("gatewatch_alerts_total", **labels)
         for action, scope, mode in product(Action, _STOPPABLE, _SENT_MODES):
             self._counter("gatewatch_decisions_total", action=action.value, scope=scope.value, mode=mode.value)
+        for severity, status, mode in product(Severity, Status, _SENT_MODES):
+            labels = {"severity": severity.value, "status": status.value, "mode": mode.value}
+            self._counter("gatewatch_incidents_total", **labels)
         for guard in guards:
             self._counter("gatewatch_refusals_total", guard=guard)
 
@@ -317,9 +349,22 @@ class Metrics:
         """One order that did not pass."""
         self._counter("gatewatch_refusals_total", guard=refusal.guard).inc()
 
+    def incident(self, incident: Incident) -> None:
+        """One revision of an incident."""
+        labels = {
+            "severity": incident.severity.value,
+            "status": incident.status.value,
+            "mode": incident.mode.value,
+        }
+        self._counter("gatewatch_incidents_total", **labels).inc()
+
     def open_episodes(self, n: int) -> None:
         """How many are open."""
         self._gauge("gatewatch_open_episodes").set(n)
+
+    def open_incidents(self, n: int) -> None:
+        """How many go on."""
+        self._gauge("gatewatch_open_incidents").set(n)
 
     def decided_after(self, seconds: float) -> None:
         """How long an event took to become an alert or a decision."""
@@ -339,6 +384,22 @@ class Metrics:
         """The receiver will run: make its series at zero."""
         for result in RECEIVED:
             self._counter("gatewatch_received_total", result=result)
+
+    def receivers(self, names: Iterable[str]) -> None:
+        """Notify will tell these: make their series at zero."""
+        for name in names:
+            self.notify_waiting(name, 0)
+            for result in NOTIFY_RESULTS:
+                self._counter("gatewatch_notifications_total", receiver=name, result=result)
+
+    def notified(self, receiver: str, result: str) -> None:
+        """What became of one revision at one receiver."""
+        if receiver:
+            self._counter("gatewatch_notifications_total", receiver=receiver, result=result).inc()
+
+    def notify_waiting(self, receiver: str, n: int) -> None:
+        """Messages that wait for a receiver."""
+        self._gauge("gatewatch_notify_waiting", receiver=receiver).set(n)
 
     def log_line_dropped(self) -> None:
         """One line of our own log was left out."""

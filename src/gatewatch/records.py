@@ -183,6 +183,7 @@ class Alert(_Model):
     acknowledged_by: str | None = None
     verdict: str | None = None  # what a person said of it last, in words: "expected by ana until ...: load test"
     held_until: float | None = None  # a person wants to hear nothing of it before that, unless it gets worse
+    series: tuple[float, ...] = ()  # the key's rate up to last_ts, oldest first, in `unit`: for a picture
 
 
 class IncidentMember(_Model):

@@ -23,10 +23,12 @@ from gatewatch.ingest.worker import IngestWorker
 from gatewatch.log import open_log
 from gatewatch.log.base import Log
 from gatewatch.metrics import Metrics
-from gatewatch.notify.worker import NotifyWorker, receivers
+from gatewatch.notify.build import receivers, surfaces
+from gatewatch.notify.worker import NotifyWorker
 from gatewatch.observe.http import Server, serve
 from gatewatch.observe.logs import configure
 from gatewatch.registry import check_settings, load_all
+from gatewatch.sdk import Lane
 from gatewatch.settings import NotifySettings, Settings
 from gatewatch.signals import Stop
 from gatewatch.state.layout import check_layout
@@ -42,6 +44,7 @@ class Role(StrEnum):
 
     INGEST = "ingest"
     DETECT = "detect"
+    DETECT_SLOW = "detect-slow"  # detectors of the slow lane, in a group of their own
     DECIDE = "decide"
     NOTIFY = "notify"
     ENFORCE = "enforce"
@@ -87,10 +90,20 @@ def build(role: Role, settings: Settings, log: Log, *, member: str, clock: Clock
     entries = load_all()
     check_settings(entries, settings.detectors)
     if role is Role.NOTIFY:
-        to = receivers(settings.notify or NotifySettings(), clock)
-        return NotifyWorker(log, settings, entries, to, member=member, clock=clock)
-    if role is Role.DETECT:
-        return DetectWorker(log, settings, entries, seed, member=member, clock=clock, metrics=metrics)
+        notify = settings.notify or NotifySettings()
+        return NotifyWorker(
+            log,
+            settings,
+            entries,
+            receivers(notify, clock),
+            member=member,
+            clock=clock,
+            metrics=metrics,
+            surfaces=surfaces(notify, clock),
+        )
+    if role in {Role.DETECT, Role.DETECT_SLOW}:
+        lane: Lane = "fast" if role is Role.DETECT else "slow"
+        return DetectWorker(log, settings, entries, seed, member=member, clock=clock, metrics=metrics, lane=lane)
     catalog = Catalog.load(settings.catalog)
     return DecideWorker(log, settings, entries, catalog, member=member, clock=clock, metrics=metrics)
 

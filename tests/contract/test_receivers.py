@@ -3,69 +3,29 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import SecretStr
-from slack_sdk.models.blocks import Block
+from slack_sdk import WebClient
 
 from gatewatch.clock import ManualClock
 from gatewatch.notify.base import Receiver, Result
+from gatewatch.notify.notice import Bulletin, Line, Notice
+from gatewatch.notify.receivers import slack_blocks
 from gatewatch.notify.receivers.alertmanager import Alertmanager
 from gatewatch.notify.receivers.pagerduty import PagerDuty
-from gatewatch.notify.receivers.slack import BLOCKS_MAX, Slack, render
+from gatewatch.notify.receivers.slack import Slack
 from gatewatch.notify.receivers.webhook import SIGNATURE, Webhook, sign
-from gatewatch.records import Severity, Status
-from gatewatch.testing.alerts import NOW, PLAYBOOK, alert
+from gatewatch.records import Alert, Incident, Severity, Status
+from gatewatch.testing.alerts import NOW, PLAYBOOK, alert, incident, notice
+from gatewatch.testing.sinks import StandIn, check_slack
 
 SECRET = "s3cr3t-token-0123456789abcdef"
 HOSTILE = "<!channel> <https://evil.test|click> *bold* `code` \u202egnp.exe & " + "x" * 100_000 + "\n\n# heading"
-
-
-class StandIn:
-    """A server on loopback that answers what the test says and keeps what it was sent."""
-
-    def __init__(self) -> None:
-        self.answers: list[tuple[int, dict[str, str], bytes]] = []
-        self.seen: list[tuple[str, dict[str, str], bytes]] = []
-        stand_in = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                stand_in.seen.append((self.path, dict(self.headers), body))
-                status, headers, answer = stand_in.answers.pop(0) if stand_in.answers else stand_in.default(self.path)
-                if status == 0:
-                    self.connection.close()
-                    return
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *args: object) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
-
-    @staticmethod
-    def default(path: str) -> tuple[int, dict[str, str], bytes]:
-        """What the real service says when all is well."""
-        if "chat." in path:
-            return 200, {"Content-Type": "application/json"}, b'{"ok":true,"channel":"C77","ts":"1.000100"}'
-        return 202, {}, b"{}"
-
-    def close(self) -> None:
-        """End."""
-        self._server.shutdown()
-        self._server.server_close()
 
 
 @pytest.fixture
@@ -80,7 +40,7 @@ Make = Callable[[str], Receiver]
 RECEIVERS: dict[str, Make] = {
     "slack": lambda url: Slack("#abuse", SecretStr(SECRET), base_url=f"{url}/api/"),
     "pagerduty": lambda url: PagerDuty(SecretStr(SECRET), Severity.MEDIUM, url=url),
-    "alertmanager": Alertmanager,
+    "alertmanager": lambda url: Alertmanager(url, ManualClock(NOW)),
     "webhook": lambda url: Webhook(f"{url}/hook", SecretStr(SECRET), ManualClock(NOW)),
 }
 ALL = pytest.mark.parametrize("name", sorted(RECEIVERS))
@@ -89,8 +49,8 @@ ALL = pytest.mark.parametrize("name", sorted(RECEIVERS))
 @ALL
 def test_a_good_answer_is_delivered(name: str, server: StandIn) -> None:
     """If this fails, alerts are told twice or not at all."""
-    assert RECEIVERS[name](server.url).send(alert(), PLAYBOOK, None).result is Result.DELIVERED
-    assert len(server.seen) == 1
+    assert RECEIVERS[name](server.url).send(notice(), None).result is Result.DELIVERED
+    assert len(server.seen) == (2 if name == "slack" else 1)  # Slack: the message, and details in its thread
 
 
 # Slack answers 4xx only with 429: what it refuses is HTTP 200 with ok:false (test_slack_errors)
@@ -104,7 +64,7 @@ BUSY = [(name, status, Result.AGAIN) for name in RECEIVERS for status in (429, 5
 def test_every_status_means_what_it_says(name: str, status: int, result: Result, server: StandIn) -> None:
     """If this fails, a refused alert is sent for ever, or one that only met a busy server is dropped."""
     server.answers.append((status, {"Retry-After": "7"}, b'{"ok":false,"error":"ratelimited"}'))
-    attempt = RECEIVERS[name](server.url).send(alert(), PLAYBOOK, None)
+    attempt = RECEIVERS[name](server.url).send(notice(), None)
     assert attempt.result is result
     if status == 429:
         assert attempt.retry_after_s == 7.0
@@ -114,47 +74,69 @@ def test_every_status_means_what_it_says(name: str, status: int, result: Result,
 def test_a_lost_connection_is_tried_again(name: str, server: StandIn) -> None:
     """If this fails, one reset connection loses an alert, or ends the notify role."""
     server.answers.append((0, {}, b""))
-    assert RECEIVERS[name](server.url).send(alert(), PLAYBOOK, None).result is Result.AGAIN
+    assert RECEIVERS[name](server.url).send(notice(), None).result is Result.AGAIN
 
 
 @ALL
 def test_a_server_that_is_not_there_is_tried_again(name: str) -> None:
     """If this fails, a sink that is down for a minute loses its alerts."""
-    assert RECEIVERS[name]("http://127.0.0.1:9").send(alert(), PLAYBOOK, None).result is Result.AGAIN
+    assert RECEIVERS[name]("http://127.0.0.1:9").send(notice(), None).result is Result.AGAIN
 
 
 @ALL
 @pytest.mark.parametrize("status", list(Status))
 def test_hostile_strings_arrive_bounded_and_inert(name: str, status: Status, server: StandIn) -> None:
     """If this fails, an attacker's user agent pings the whole channel, or makes the message too large to send."""
-    hostile = alert(
+    hostile = notice(
         key=HOSTILE,
         project=HOSTILE,
         summary=HOSTILE,
         context={"user_agent": HOSTILE, "principal": HOSTILE},
         status=status,
     )
-    attempt = RECEIVERS[name](server.url).send(hostile, PLAYBOOK, None)
-    assert attempt.result is Result.DELIVERED
-    body = server.seen[0][2]
-    if name != "webhook":  # a webhook is data for programs: whole, in JSON
-        assert len(body) < 20_000
-        assert "\u202e" not in body.decode()
+    assert RECEIVERS[name](server.url).send(hostile, None).result is Result.DELIVERED
+    for path, _headers, body in server.seen:
+        if name == "slack":
+            check_slack(path, json.loads(body))
+        if name != "webhook":  # a webhook is data for programs: whole, in JSON
+            assert len(body) < 30_000
+            sent = json.loads(body)
+            text = json.dumps(sent, ensure_ascii=False)
+            assert "\u202e" not in text
+            if name == "alertmanager":  # its labels are for matchers, so they keep the key as it is
+                text = json.dumps([part["annotations"] for part in sent])
+            assert "https://evil.test" not in text, "no link that a stranger wrote comes alive"
+
+
+strangers_text = st.text(
+    st.characters(exclude_categories=["Cs"]) | st.sampled_from("<>&!@*_`\u202e\u200f\n|"), max_size=200
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=strangers_text, status=st.sampled_from(list(Status)))
+def test_whatever_a_stranger_writes_slack_takes_it_and_shows_it_inert(text: str, status: Status) -> None:
+    """If this fails, somebody finds a string that silences alerts, or that mentions everybody."""
+    hostile = alert(key=text, project=text, summary=text, title=text, context={"user_agent": text}, status=status)
+    whole = incident(hostile, story=text, title=text, owner=text, status=status)
+    for told in (notice(**dict(hostile)), _with_incident(hostile, whole)):
+        for message in (slack_blocks.message(told, buttons=True), slack_blocks.details(told)):
+            check_slack("/api/chat.postMessage", {"channel": "C77", **message})
+        assert "<" not in slack_blocks.news(told)
+
+
+def _with_incident(told: Alert, whole: Incident) -> Notice:
+    return replace(notice(**dict(told)), key=whole.id, incident=whole)
 
 
 @ALL
 def test_the_secret_is_only_where_the_contract_wants_it(name: str, server: StandIn) -> None:
     """If this fails, a token ends up in a message that people read."""
-    RECEIVERS[name](server.url).send(alert(), PLAYBOOK, None)
+    RECEIVERS[name](server.url).send(notice(), None)
     _path, headers, body = server.seen[0]
     allowed = {"slack": "authorization", "pagerduty": "body"}.get(name)
     assert (SECRET.encode() in body) == (allowed == "body")
     assert all(SECRET not in v or k.lower() == allowed for k, v in headers.items())
-
-
-def _blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
-    blocks: list[dict[str, Any]] = message["attachments"][0]["blocks"]
-    return blocks
 
 
 @pytest.mark.parametrize("hostile", [False, True])
@@ -162,17 +144,11 @@ def test_slack_messages_are_within_every_limit(hostile: bool) -> None:
     """If this fails, Slack refuses the alert with invalid_blocks or msg_blocks_too_long, and nobody is told."""
     text = HOSTILE if hostile else "fine"
     context = {f"field_{i}": text for i in range(30)}
-    message = render(alert(key=text, summary=text, context=context), PLAYBOOK * 20)
-    for block in _blocks(message):
-        parsed = Block.parse(block)
-        assert parsed is not None
-        parsed.validate_json()
-    assert len(str(_blocks(message))) <= BLOCKS_MAX
-    assert len(message["text"]) <= 4000
-    assert "<!channel>" not in message["text"]
-    for block in _blocks(message):
-        texts = [block.get("text"), *block.get("fields", ()), *block.get("elements", ())]
-        assert all(t["type"] == "plain_text" for t in texts if t is not None), "plain text is never parsed by Slack"
+    told = replace(notice(key=text, summary=text, context=context), playbook=PLAYBOOK * 20, link="https://c.test/1")
+    for message in (slack_blocks.message(told, buttons=True), slack_blocks.details(told)):
+        check_slack("/api/chat.postMessage", {"channel": "C77", **message})
+    lines = tuple(Line(Severity.LOW, text[:200]) for _ in range(20))
+    check_slack("/x/chat.postMessage", slack_blocks.bulletin(Bulletin("b", text, Severity.LOW, lines, 41, text)))
 
 
 @pytest.mark.parametrize(
@@ -185,54 +161,115 @@ def test_slack_errors(error: str, result: Result, server: StandIn) -> None:
     server.answers.append(
         (200, {"Content-Type": "application/json"}, json.dumps({"ok": False, "error": error}).encode())
     )
-    attempt = RECEIVERS["slack"](server.url).send(alert(), PLAYBOOK, None)
+    attempt = RECEIVERS["slack"](server.url).send(notice(), None)
     assert (attempt.result, attempt.detail) == (result, error)
 
 
-def test_slack_updates_its_message_and_says_the_revision_in_the_thread(server: StandIn) -> None:
-    """If this fails, one attack fills the channel with messages."""
+def test_slack_updates_its_message_and_says_what_is_new_in_the_thread(server: StandIn) -> None:
+    """If this fails, one attack fills the channel with messages, or its end is never told."""
     slack = RECEIVERS["slack"](server.url)
-    handle = slack.send(alert(), PLAYBOOK, None).handle
-    assert handle == "C77:1.000100"
-    assert slack.send(alert(revision=9, status=Status.UPDATED), PLAYBOOK, handle).handle == handle
+    handle = slack.send(notice(), None).handle
+    assert handle is not None
+    assert handle.startswith("C77:1.000100:")
+    same = slack.send(notice(revision=8, status=Status.UPDATED), handle).handle
+    assert same == handle
+    over = slack.send(notice(revision=9, status=Status.RESOLVED), handle).handle
+    assert over != handle
     assert [path.rsplit("/", 1)[-1] for path, _, _ in server.seen] == [
         "chat.postMessage",
+        "chat.postMessage",
+        "chat.update",
         "chat.update",
         "chat.postMessage",
     ]
+    assert json.loads(server.seen[-1][2])["thread_ts"] == "1.000100"
+
+
+def test_slack_begins_where_it_was_cut_off(server: StandIn) -> None:
+    """If this fails, a lost connection between message and thread posts the message twice."""
+    slack = RECEIVERS["slack"](server.url)
+    server.answers += [server.default("chat."), (0, {}, b"")]
+    first = slack.send(notice(), None)
+    assert first.result is Result.AGAIN
+    assert slack.send(notice(), first.handle).result is Result.DELIVERED
+    posted = [json.loads(body) for path, _, body in server.seen if path.endswith("postMessage")]
+    assert sum("thread_ts" not in message for message in posted) == 1
 
 
 def test_slack_says_it_anew_when_somebody_deleted_the_message(server: StandIn) -> None:
     """If this fails, deleting one message silences the rest of the attack."""
     server.answers.append((200, {"Content-Type": "application/json"}, b'{"ok":false,"error":"message_not_found"}'))
-    attempt = RECEIVERS["slack"](server.url).send(alert(revision=9), PLAYBOOK, "C77:1.000100")
+    attempt = RECEIVERS["slack"](server.url).send(notice(revision=9), "C77:1.000100:0")
     assert attempt.result is Result.DELIVERED
-    assert server.seen[-1][0].endswith("chat.postMessage")
+    assert "thread_ts" not in json.loads(server.seen[1][2])
 
 
-def test_pagerduty_resolves_what_it_triggered(server: StandIn) -> None:
+def test_pagerduty_triggers_acknowledges_and_resolves_one_incident(server: StandIn) -> None:
     """If this fails, an incident stays open for ever, or another one is paged for the same attack."""
     duty = RECEIVERS["pagerduty"](server.url)
-    duty.send(alert(), PLAYBOOK, None)
-    duty.send(alert(status=Status.RESOLVED, revision=9), PLAYBOOK, None)
-    first, second = (json.loads(body) for _, _, body in server.seen)
-    assert first["dedup_key"] == second["dedup_key"]
-    assert (first["event_action"], second["event_action"]) == ("trigger", "resolve")
-    assert first["payload"]["severity"] == "error"
+    duty.send(notice(), None)
+    duty.send(notice(revision=8, acknowledged_by="ana"), None)
+    duty.send(notice(status=Status.RESOLVED, revision=9), None)
+    events = [json.loads(body) for _, _, body in server.seen]
+    assert len({event["dedup_key"] for event in events}) == 1
+    assert [event["event_action"] for event in events] == ["trigger", "trigger", "acknowledge", "resolve"]
+    assert events[0]["payload"]["severity"] == "error"
 
 
 def test_alertmanager_labels_do_not_change_between_revisions(server: StandIn) -> None:
     """If this fails, each revision is a new alert to Alertmanager and pages again."""
     manager = RECEIVERS["alertmanager"](server.url)
-    manager.send(alert(), PLAYBOOK, None)
-    manager.send(alert(revision=9, count=99, nats=99.0, last_ts=NOW), PLAYBOOK, None)
+    handle = manager.send(notice(), None).handle
+    manager.send(notice(revision=9, count=99, nats=99.0, last_ts=NOW, incident_id="joined later"), handle)
     first, second = (json.loads(body)[0]["labels"] for _, _, body in server.seen)
     assert first == second
 
 
+def test_alertmanager_ends_the_alert_of_the_old_severity(server: StandIn) -> None:
+    """If this fails, an alert that became critical also goes on as the high one it was."""
+    manager = RECEIVERS["alertmanager"](server.url)
+    handle = manager.send(notice(), None).handle
+    manager.send(notice(revision=9, severity=Severity.CRITICAL), handle)
+    now, before = json.loads(server.seen[1][2])
+    assert (now["labels"]["severity"], before["labels"]["severity"]) == ("critical", "high")
+    assert before["endsAt"] < now["endsAt"]
+
+
 def test_a_webhook_is_signed_over_time_and_body(server: StandIn) -> None:
     """If this fails, whoever knows the URL can invent alerts at the other side."""
-    RECEIVERS["webhook"](server.url).send(alert(), PLAYBOOK, None)
+    RECEIVERS["webhook"](server.url).send(notice(), None)
     _path, headers, body = server.seen[0]
     assert headers[SIGNATURE] == sign(body, SecretStr(SECRET), int(NOW))
     assert json.loads(body)["id"] == alert().id
+
+
+@ALL
+def test_a_bulletin_is_told(name: str, server: StandIn) -> None:
+    """If this fails, "and 41 more" or a refusal of another receiver is never heard of."""
+    told = Bulletin(
+        "capped-1", "61 more alerts", Severity.HIGH, (Line(Severity.HIGH, HOSTILE[:200]),), 41, "all: there"
+    )
+    assert RECEIVERS[name](server.url).announce(told).result is Result.DELIVERED
+    path, _, body = server.seen[0]
+    assert b"and 41 more" in body
+    if name == "slack":
+        check_slack(path, json.loads(body))
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # urllib leaves the socket of an answer that hangs
+@ALL
+def test_a_slow_answer_is_tried_again(name: str, server: StandIn, client_leaks: None) -> None:
+    """If this fails, a sink that hangs holds its alerts for ever."""
+    server.stall = True
+    receiver = RECEIVERS[name](server.url)
+    _hurry(receiver)
+    assert receiver.send(notice(), None).result is Result.AGAIN
+
+
+def _hurry(receiver: Receiver) -> None:
+    """Let its patience end soon: the real one is ten seconds."""
+    client = vars(receiver)["_client"]
+    if isinstance(client, WebClient):
+        client.timeout = 1
+    else:
+        client.timeout = 0.3

@@ -1,4 +1,4 @@
-"""What a receiver is: it tries once and says how it went. Retrying, deduplication and records are outside it."""
+"""What a receiver is: it tries once and says how it went. Everything else (whom, when, how often) is outside it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 import httpx
 
-from gatewatch.records import Alert
+from gatewatch.notify.notice import Bulletin, Notice
 
 
 class Result(StrEnum):
@@ -21,17 +21,36 @@ class Result(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The answer of a receiver. ``handle`` is what it needs to update the same message later."""
+    """The answer of a receiver.
+
+    ``handle`` is what it needs to update the same message later; it may come with ``AGAIN``, where the message stands
+    and something that belongs to it is still to be said.
+    """
 
     result: Result
     detail: str = ""
     retry_after_s: float | None = None
     handle: str | None = None
 
-    @classmethod
-    def none(cls) -> Attempt:
-        """Nothing was tried."""
-        return cls(Result.NEVER)
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """How a receiver wants to be treated.
+
+    Args:
+        people: people read it: it is told of incidents as wholes, within limits, and small things together. Without it
+            every revision of every alert goes there: a program takes what it needs.
+        every_revision: it can change what it has said, so it gets every revision; else only what is news.
+        refresh_s: an open alert is told again after so many seconds, else it counts as over there.
+        per_minute: new messages at most; ``None``: no limit.
+        updates_per_minute: changes to messages at most.
+    """
+
+    people: bool
+    every_revision: bool = False
+    refresh_s: float | None = None
+    per_minute: int | None = None
+    updates_per_minute: int | None = None
 
 
 class Receiver(Protocol):
@@ -39,15 +58,24 @@ class Receiver(Protocol):
 
     @property
     def name(self) -> str:
-        """Of this receiver in records and metrics: slack, pagerduty, alertmanager, webhook."""
+        """Of this receiver in routes, records and metrics."""
         ...
 
-    def wants(self, alert: Alert) -> bool:
-        """Whether this revision belongs here at all (severity, project)."""
+    @property
+    def traits(self) -> Traits:
+        """How it wants to be treated."""
         ...
 
-    def send(self, alert: Alert, playbook: str, handle: str | None) -> Attempt:
-        """Try once. ``handle`` is that of the alert's earlier delivery; must not raise for what the other side does."""
+    def wants(self, notice: Notice) -> bool:
+        """Whether this belongs here at all (severity)."""
+        ...
+
+    def send(self, notice: Notice, handle: str | None) -> Attempt:
+        """Try once. ``handle`` is that of the earlier delivery; must not raise for what the other side does."""
+        ...
+
+    def announce(self, bulletin: Bulletin) -> Attempt:
+        """Try once to tell something that is no single alert."""
         ...
 
 
@@ -72,7 +100,7 @@ def retry_after(text: str | None) -> float | None:
     (30.0, None, None)
     """
     try:
-        return max(0.0, float(text)) if text is not None else None
+        return min(max(0.0, float(text)), 86400.0) if text is not None else None
     except ValueError:
         return None
 

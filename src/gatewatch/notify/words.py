@@ -1,60 +1,114 @@
-"""What an alert says, in the order in which somebody who was woken up needs it. Plain text; sinks escape it."""
+"""What a notice says, in the order in which somebody who was woken up needs it. Plain text; sinks escape it."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from gatewatch.notify.notice import Notice
 from gatewatch.records import Alert, Mode, Severity, Status
 
 TITLE_MAX = 140  # Slack's header takes 150
 VALUE_MAX = 300  # a stranger's longest string, cut: nobody reads more of it on a phone
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-_STEP = re.compile(r"^\s*\d+[.)]\s+(.*)$", re.MULTILINE)
-_FIELD = re.compile(r"\{([a-z_]+)\}")
+SUMMARY_MAX = 1000
+STEPS_MAX = 5
+STEP_MAX = 700
+MEMBERS_SHOWN = 10
+SPARK_CELLS = 40  # of a picture of the rate: fits a phone's line
+# Control, format (bidi overrides, zero width, tags), surrogate, private use, line and paragraph separators: nothing of
+# these shows, and each can make a line read as something it is not.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
+_STEP = re.compile(r"^\s*\d+[.)]\s+(.*(?:\n(?!\s*\d+[.)]\s)(?=[ \t]+\S).*)*)", re.MULTILINE)
+_FIELD = re.compile(r"\{([a-z_.]+)\}|`(?:context\.)?([a-z_]+)`")
+_SCHEME = re.compile(r"\b(h)tt(ps?)(?=:)", re.IGNORECASE)
+_BARS = "▁▂▃▄▅▆▇█"
+_LONG = frozenset({"samples", "contributions", "series", "tags", "context", "decision_ids", "summary"})
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One alert in words."""
+    """One notice in words.
+
+    Args:
+        title: what and who.
+        summary: the story in one line.
+        facts: name and value; the first few are what matters most.
+        details: more of them, for a second screen.
+        members: what belongs to the incident, one line each.
+        why: the parts of the score.
+        steps: what to do, with the alert's own values.
+        spark: the key's rate as a row of bars, or nothing.
+        command: shows or reproduces it on a terminal.
+    """
 
     title: str
     summary: str
-    facts: tuple[tuple[str, str], ...]  # name, value
+    facts: tuple[tuple[str, str], ...]
+    details: tuple[tuple[str, str], ...]
+    members: tuple[str, ...]
     why: tuple[str, ...]
     steps: tuple[str, ...]
+    spark: str
+    command: str
 
 
-def words_of(alert: Alert, playbook: str) -> Words:
+def words_of(notice: Notice) -> Words:
     """Say it."""
-    state = "" if alert.status is not Status.RESOLVED else "Resolved: "
-    title = f"{state}{alert.severity.value.upper()} {alert.title}: {alert.scope.value} {visible(alert.key)}"
+    alert = notice.alert
     return Words(
-        title=cut(title, TITLE_MAX),
-        summary=visible(alert.summary, 1000),
-        facts=tuple(_facts(alert)),
-        why=tuple(f"{visible(c.text)} ({c.nats:+.1f} nats)" for c in alert.contributions),
-        steps=tuple(steps_of(alert, playbook)),
+        title=cut(_title(notice), TITLE_MAX),
+        summary=shown(notice.summary, SUMMARY_MAX),
+        facts=tuple(_filled(_facts(notice))),
+        details=tuple(_filled(_details(alert))),
+        members=tuple(_members(notice)),
+        why=tuple(f"{shown(c.text)} ({c.nats:+.1f} nats)" for c in alert.contributions[:10]),
+        steps=tuple(steps_of(alert, notice.playbook)),
+        spark=spark(alert.series),
+        command=f"gatewatch alerts explain {visible(alert.id, 64)}",
     )
 
 
 def steps_of(alert: Alert, playbook: str) -> list[str]:
-    """The playbook's numbered steps, with ``{field}`` replaced by the alert's own values."""
-    values = {**{name: str(value) for name, value in alert.model_dump(mode="json").items()}, **alert.context}
-    return [
-        visible(_FIELD.sub(lambda m: visible(values.get(m[1], "unknown"), 128), step), 500)
-        for step in _STEP.findall(playbook)
-    ][:5]
+    """The playbook's numbered steps with the alert's own values: for ``{key}``, and after each field in backticks."""
+    values = {
+        name: _value(value)
+        for name, value in alert.model_dump(mode="json").items()
+        if name not in _LONG and value not in (None, "")
+    }
+    for name, ts in (("first_ts", alert.first_ts), ("last_ts", alert.last_ts), ("valid_until", alert.valid_until)):
+        values[name] = utc(ts)
+    values |= alert.context
+
+    def filled(match: re.Match[str]) -> str:
+        if match[1] is not None:
+            return shown(values.get(match[1].rsplit(".", 1)[-1], "unknown"), 128)
+        value = values.get(match[2])
+        return match[2] if value is None else f"{match[2]} ({shown(value, 128)})"
+
+    steps = (" ".join(step.split()).replace("**", "") for step in _STEP.findall(playbook)[:STEPS_MAX])
+    return [cut(_FIELD.sub(filled, step), STEP_MAX) for step in steps]
 
 
 def visible(text: str, most: int = VALUE_MAX) -> str:
-    r"""Without control and bidirectional characters, on one line, cut: what a stranger wrote must not move the rest.
+    r"""Without characters that do not show, on one line, cut: what a stranger wrote must not move the rest.
 
     >>> visible("acme\n\u202egnp.exe")
     'acme gnp.exe'
     """
-    return cut(_UNSEEN.sub("", text.replace("\n", " ").replace("\t", " ")), most)
+    clean = "".join(" " if unicodedata.category(c) in _UNSEEN else c for c in text[: 4 * most])
+    return cut(" ".join(clean.split()), most)
+
+
+def shown(text: str, most: int = VALUE_MAX) -> str:
+    """For people: also no link comes alive that a stranger wrote.
+
+    >>> shown("see https://evil.test")
+    'see hxxps://evil.test'
+    """
+    return cut(_SCHEME.sub(r"\1xx\2", visible(text, most)), most)
 
 
 def cut(text: str, most: int) -> str:
@@ -68,31 +122,113 @@ def utc(ts: float) -> str:
     >>> utc(1795491465.5)
     '2026-11-24 03:37:45 UTC'
     """
-    return datetime.fromtimestamp(ts, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return datetime.fromtimestamp(min(max(ts, 0.0), 253_402_300_799.0), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def _facts(alert: Alert) -> list[tuple[str, str]]:
-    facts = [
-        ("Since", utc(alert.first_ts)),
-        ("Observed", f"{alert.observed:,.4g} {alert.unit} (expected {alert.expected:,.4g})"),
-        ("Usual", visible(alert.baseline)),
-        ("Would not have fired", visible(alert.counterfactual)),
-        ("Owner", visible(alert.owner) if alert.owner else "nobody owns it in the catalog"),
-        ("Done", _done(alert)),
-    ]
-    if alert.project:
-        facts.append(("Project", visible(alert.project)))
-    facts += [(name.replace("_", " "), visible(value)) for name, value in sorted(alert.context.items())]
-    return [(name, value) for name, value in facts if value]
+def rfc3339(ts: float) -> str:
+    """A time for programs.
+
+    >>> rfc3339(1795491465.5)
+    '2026-11-24T03:37:45.500000+00:00'
+    """
+    return datetime.fromtimestamp(min(max(ts, 0.0), 253_402_300_799.0), UTC).isoformat()
 
 
-def _done(alert: Alert) -> str:
-    if alert.decision_ids:
-        return f"stopped by {len(alert.decision_ids)} decision(s): {', '.join(alert.decision_ids[:3])}"
+def spark(series: Sequence[float]) -> str:
+    """A rate as a row of bars, the highest of each stretch.
+
+    >>> spark([0, 0, 1, 2, 8])
+    '▁▁▂▃█'
+    """
+    values = [v for v in series if v == v and v >= 0.0]  # noqa: PLR0124 - not NaN
+    if not values or max(values) in (0.0, float("inf")):
+        return ""
+    n = min(len(values), SPARK_CELLS)
+    cells = [max(values[i * len(values) // n : (i + 1) * len(values) // n]) for i in range(n)]
+    return "".join(_BARS[round(v / max(cells) * (len(_BARS) - 1))] for v in cells)
+
+
+def measured(alert: Alert) -> str:
+    """What was seen, with its unit, beside what was expected."""
+    times = alert.observed / alert.expected if alert.expected > 0 else 0.0
+    over = f" over {_span(alert.window_s)}" if alert.window_s > 0 else ""
+    factor = f", {times:,.0f} times as many" if times >= 2 else ""
+    return f"{_number(alert.observed)} {shown(alert.unit, 60)}{over}; expected {_number(alert.expected)}{factor}"
+
+
+def _title(notice: Notice) -> str:
+    alert = notice.alert
+    state = "Resolved: " if notice.status is Status.RESOLVED else "Not acknowledged: " if notice.escalated else ""
+    what = notice.incident.title if notice.incident is not None else alert.title
+    return f"{state}{notice.severity.value.upper()} {shown(what)}: {alert.scope.value} {shown(alert.key)}"
+
+
+def _facts(notice: Notice) -> Iterator[tuple[str, str]]:
+    alert, incident = notice.alert, notice.incident
+    first = incident.first_ts if incident is not None else alert.first_ts
+    yield "Since", utc(first)
+    yield "Measured", measured(alert)
+    yield "Usual", shown(alert.baseline)
+    yield "Done", _done(notice)
+    owner = (incident.owner if incident is not None else None) or alert.owner
+    escalation = f", escalate to {shown(alert.escalation, 100)}" if alert.escalation else ""
+    yield "Owner", (shown(owner) if owner else "nobody owns it in the catalog") + escalation
+    yield "Project", shown(alert.project or "")
+    yield "Acknowledged", shown(f"by {notice.acknowledged_by}") if notice.acknowledged_by else "by nobody yet"
+    yield "Verdict", shown(notice.verdict or "")
+    if incident is not None:
+        yield "Keys", f"{incident.members_total:,} in {incident.alerts_total:,} alerts"
+
+
+def _details(alert: Alert) -> Iterator[tuple[str, str]]:
+    yield "Would not have fired", shown(alert.counterfactual)
+    yield "Surprise", f"{alert.nats:.1f} nats; the threshold is {alert.threshold_nats:.1f}"
+    for name, value in sorted(alert.context.items())[:20]:
+        yield shown(name.replace("_", " "), 60), shown(value)
+    yield "Rows", ", ".join(shown(sample, 120) for sample in alert.samples[:5])
+    yield "Tags", ", ".join(shown(tag, 40) for tags in alert.tags.values() for tag in tags)
+    yield "Detector", f"{shown(alert.detector, 60)} {alert.detector_version}, settings {shown(alert.config_hash, 20)}"
+
+
+def _filled(facts: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    return ((name, value) for name, value in facts if value)
+
+
+def _members(notice: Notice) -> Iterator[str]:
+    if notice.incident is None:
+        return
+    for member in notice.incident.members[:MEMBERS_SHOWN]:
+        what = ", ".join(shown(d, 60) for d in member.detectors[:5])
+        yield f"{member.severity.value.upper()} {member.scope.value} {shown(member.key, 100)}: {what}"
+    if (more := notice.incident.members_total - MEMBERS_SHOWN) > 0:
+        yield f"and {more:,} more"
+
+
+def _done(notice: Notice) -> str:
+    alert, incident = notice.alert, notice.incident
+    n = incident.decisions_total if incident is not None else len(alert.decision_ids)
+    if n:
+        return f"stopped by {n} decision{'s' if n > 1 else ''}: {', '.join(alert.decision_ids[:3])}".rstrip(": ")
     return "nothing: mode block would stop it" if alert.mode is not Mode.BLOCK else "nothing was stopped"
 
 
-# OCSF's numbers, and PagerDuty's and Alertmanager's words for them (contracts.md 10.1)
+def _value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _span(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size or seconds == size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+# OCSF's numbers (contracts.md 7.1), and PagerDuty's words (10.1)
+OCSF = {severity: number for number, severity in enumerate(Severity, 1)}
 PAGERDUTY = {
     Severity.CRITICAL: "critical",
     Severity.HIGH: "error",

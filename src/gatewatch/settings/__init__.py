@@ -26,16 +26,24 @@ from gatewatch.settings.base import (
     read_secret,
 )
 from gatewatch.settings.detection import BlockSettings, Budget, DetectorSettings, Project, ProjectDetectorSettings
-from gatewatch.settings.enforce import Bouncer, EnforceSettings, Identify, MapFileSettings
+from gatewatch.settings.enforce import Bouncer, EnforceSettings, Gateway, Identify, MapFileSettings
 from gatewatch.settings.guards import PROTECTED_NETWORKS, AllowEntry, Guards
 from gatewatch.settings.ingest import IngestSettings, Source
 from gatewatch.settings.kafka import KafkaSecurity, KafkaSettings
 from gatewatch.settings.notify import (
     AlertmanagerSettings,
+    DigestSettings,
+    EmailSettings,
+    Escalation,
     NotifySettings,
     PagerDutySettings,
+    QuietSettings,
+    ReceiverSettings,
+    Route,
+    SlackButtons,
     SlackSettings,
     WebhookSettings,
+    When,
 )
 from gatewatch.settings.observe import HttpSettings, LogSettings
 from gatewatch.settings.receive import ReceiveSettings, ReceiveSource
@@ -51,8 +59,12 @@ __all__ = [
     "Bouncer",
     "Budget",
     "DetectorSettings",
+    "DigestSettings",
     "Duration",
+    "EmailSettings",
     "EnforceSettings",
+    "Escalation",
+    "Gateway",
     "Guards",
     "HttpSettings",
     "Identify",
@@ -67,15 +79,20 @@ __all__ = [
     "PagerDutySettings",
     "Project",
     "ProjectDetectorSettings",
+    "QuietSettings",
     "ReceiveSettings",
     "ReceiveSource",
+    "ReceiverSettings",
+    "Route",
     "Section",
     "Settings",
+    "SlackButtons",
     "SlackSettings",
     "Source",
     "Tls",
     "VerdictSettings",
     "WebhookSettings",
+    "When",
     "check_listen",
     "check_network",
     "is_loopback",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from gatewatch.records import Alert, ContributionModel, Mode, Scope, Severity, Status
+from gatewatch.notify.notice import Notice
+from gatewatch.records import Alert, ContributionModel, Incident, IncidentMember, Mode, Scope, Severity, Status
 
 NOW = 1_800_000_000.0
 PLAYBOOK = """# Playbook
@@ -51,3 +52,53 @@ def alert(**changes: Any) -> Alert:
         "config_hash": "01234567",
     }
     return Alert(**{**fields, **changes})
+
+
+def notice(*, verdict: str | None = None, acknowledged_by: str | None = None, **changes: Any) -> Notice:
+    """A notice about one alert."""
+    told = alert(**changes)
+    return Notice(
+        told.incident_id or told.id,
+        told.id,
+        told.revision,
+        told,
+        members=(told,),
+        playbook=PLAYBOOK,
+        verdict=verdict,
+        acknowledged_by=acknowledged_by,
+    )
+
+
+def incident(*alerts: Alert, **changes: Any) -> Incident:
+    """An incident of these alerts (or of one), the first of them the gravest, with some fields changed."""
+    parts = alerts or (alert(incident_id="inc0000000000001"),)
+    first = parts[0]
+    fields: dict[str, Any] = {
+        "id": "inc0000000000001",
+        "revision": max(a.revision for a in parts),
+        "status": Status.OPEN,
+        "severity": max((a.severity for a in parts), key=lambda s: s.rank),
+        "mode": Mode.ALERT,
+        "title": "Credential stuffing",
+        "story": "stuffing from 346 addresses since 04:10, 499 tries on 31 accounts, 0 successes; 12 blocks",
+        "scope": first.scope,
+        "key": first.key,
+        "detector": first.detector,
+        "detectors": tuple(dict.fromkeys(a.detector for a in parts)),
+        "project": first.project,
+        "members": tuple(
+            IncidentMember(
+                scope=a.scope, key=a.key, detectors=(a.detector,), severity=a.severity, alert_id=a.id, count=a.count
+            )
+            for a in parts
+        ),
+        "members_total": len(parts),
+        "alert_ids": tuple(a.id for a in parts),
+        "alerts_total": len(parts),
+        "first_ts": min(a.first_ts for a in parts),
+        "last_ts": max(a.last_ts for a in parts),
+        "valid_until": max(a.valid_until for a in parts),
+        "count": sum(a.count for a in parts),
+        "config_hash": "01234567",
+    }
+    return Incident(**{**fields, **changes})

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
-import msgspec
 import pytest
 
 from gatewatch.clock import ManualClock, stopwatch
 from gatewatch.log.base import TopicPartition, TopicSpec
 from gatewatch.log.memory import MemoryLog
-from gatewatch.notify.base import Attempt, Result
-from gatewatch.notify.sent import OLD_S, Action, Sent, Why
+from gatewatch.metrics import Metrics
+from gatewatch.notify.base import Attempt, Result, Traits
+from gatewatch.notify.dedup import OLD_S, Sent, Why, why_not
+from gatewatch.notify.notice import Bulletin, Notice
+from gatewatch.notify.record import Action, read
 from gatewatch.notify.worker import NotifyWorker
 from gatewatch.records import Alert, Mode, Severity, Status
 from gatewatch.settings import Settings
-from gatewatch.testing.alerts import NOW, alert
+from gatewatch.testing.alerts import NOW, alert, notice
 
 SETTINGS = Settings()
 ALERTS = TopicPartition("gatewatch.alerts", 0)
@@ -32,26 +35,33 @@ class Sink:
         self.open = threading.Event()
         self.open.set()
         self.wanted = True
+        self.traits = Traits(people=True, every_revision=True)
+        self.bulletins: list[Bulletin] = []
 
-    def wants(self, _alert: Alert) -> bool:
+    def wants(self, _notice: Notice) -> bool:
         """As the test says."""
         return self.wanted
 
-    def send(self, told: Alert, _playbook: str, handle: str | None) -> Attempt:
+    def send(self, told: Notice, handle: str | None) -> Attempt:
         """Wait until the test lets it, then answer."""
         self.open.wait(10.0)
-        self.told.append((told.id, told.revision, handle))
-        return self.answers.pop(0) if self.answers else Attempt(Result.DELIVERED, handle=f"h-{told.id}")
+        self.told.append((told.about, told.revision, handle))
+        return self.answers.pop(0) if self.answers else Attempt(Result.DELIVERED, handle=f"h-{told.key}")
+
+    def announce(self, bulletin: Bulletin) -> Attempt:
+        """Keep it."""
+        self.bulletins.append(bulletin)
+        return Attempt(Result.DELIVERED)
 
 
 def _log() -> MemoryLog:
     log = MemoryLog()
-    log.admin().create([TopicSpec(f"gatewatch.{name}", 1) for name in ("alerts", "actions")])
+    log.admin().create([TopicSpec(f"gatewatch.{name}", 1) for name in ("alerts", "incidents", "verdicts", "actions")])
     return log
 
 
 def _worker(log: MemoryLog, *sinks: Sink, clock: ManualClock | None = None) -> NotifyWorker:
-    return NotifyWorker(log, SETTINGS, {}, sinks, member="m", clock=clock or ManualClock(NOW))
+    return NotifyWorker(log, SETTINGS, {}, sinks, member="m", clock=clock or ManualClock(NOW), metrics=Metrics())
 
 
 def _write(log: MemoryLog, *alerts: Alert) -> None:
@@ -68,7 +78,7 @@ def _turn(worker: NotifyWorker, until: Callable[[], bool]) -> None:
 
 
 def _actions(log: MemoryLog) -> list[Action]:
-    return [msgspec.json.decode(v, type=Action) for c in log.read("gatewatch.actions") for v in c.values if v]
+    return [a for c in log.read("gatewatch.actions") for v in c.values if v and (a := read(v)) is not None]
 
 
 def _committed(log: MemoryLog) -> int:
@@ -173,25 +183,30 @@ def test_a_busy_sink_is_tried_again_when_it_says() -> None:
     worker.close()
 
 
+PEOPLE = Traits(people=True, every_revision=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "wanted", "why"),
     [
         ({}, True, None),
         ({"mode": Mode.SHADOW}, True, Why.SHADOW),
         ({"severity": Severity.INFO}, False, Why.UNWANTED),
-        ({"last_ts": NOW - OLD_S - 1}, True, Why.OLD),
-        ({"status": Status.RESOLVED}, True, None),
+        ({"last_ts": NOW - OLD_S - 1}, True, Why.LATE),
+        ({"status": Status.RESOLVED}, True, Why.LATE),
     ],
 )
-def test_why_something_is_not_told(changes: dict[str, object], wanted: bool, why: Why | None) -> None:
+def test_why_something_is_not_told(changes: dict[str, Any], wanted: bool, why: Why | None) -> None:
     """If this fails, people are woken by what is over or only being tried, or not at all."""
-    assert Sent().why_not("slack", alert(**changes), NOW, wanted=wanted) is why
+    told = why_not(Sent(), "slack", PEOPLE, notice(**changes), NOW, routed=True, wanted=wanted, held=False)
+    assert told is why
 
 
 def test_what_was_opened_is_closed_even_when_it_is_old() -> None:
     """If this fails, incidents stay open at the pager for ever."""
     sent = Sent()
     sent.note(Action(receiver="pagerduty", alert_id=alert().id, revision=7, status="open", result="delivered", ts=NOW))
-    late = alert(revision=9, status=Status.RESOLVED, last_ts=NOW - 9 * OLD_S)
-    assert sent.why_not("pagerduty", late, NOW, wanted=False) is None
-    assert sent.why_not("pagerduty", alert(revision=7), NOW, wanted=True) is Why.REPEATED
+    late = notice(revision=9, status=Status.RESOLVED, last_ts=NOW - 9 * OLD_S)
+    assert why_not(sent, "pagerduty", PEOPLE, late, NOW, routed=False, wanted=False, held=True) is None
+    again = why_not(sent, "pagerduty", PEOPLE, notice(), NOW, routed=True, wanted=True, held=False)
+    assert again is Why.REPEATED

@@ -1,32 +1,23 @@
-"""Slack: one message for each alert, updated in place; every revision is a reply in its thread.
-
-Limits and escaping by contracts.md 9. What a stranger wrote stands in ``plain_text`` only, which Slack never parses, so
-no mention, link or formatting in it comes alive; the fallback text is escaped.
-"""
+"""Slack: one message for each incident, updated in place; details, and what changes, stand in its thread."""
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import Any
 
 from pydantic import SecretStr
 from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 
-from gatewatch.notify.base import Attempt, Result, retry_after
-from gatewatch.notify.words import Words, cut, words_of
-from gatewatch.records import Alert, Severity, Status
+from gatewatch.notify.base import Attempt, Result, Traits, retry_after
+from gatewatch.notify.notice import Bulletin, Notice
+from gatewatch.notify.receivers import slack_blocks
+from gatewatch.records import Severity
 
-BLOCKS_MAX = 13_000  # characters of all blocks: msg_blocks_too_long was seen near 13,200 (contracts.md 9.2)
-FIELD_MAX = 300  # of one fact: ten of them stay far below a section's 2,000 each
-_FACTS_MAX = 10  # fields of one section
-_TIMEOUT_S = 10
-_COLOURS = {
-    Severity.CRITICAL: "#a30200",
-    Severity.HIGH: "#d9480f",
-    Severity.MEDIUM: "#e8a317",
-    Severity.LOW: "#4a90d9",
-    Severity.INFO: "#8a8f98",
-}
+TIMEOUT_S = 10
+# With 15 new messages and their replies, and a reply each, it stays below the 60 a minute that a channel takes, and
+# below the 50 of chat.update (contracts.md 9.4).
+UPDATES_PER_MINUTE = 20
 # Slack says these of a config that a person must mend; anything unknown is tried again, within bounds
 _NEVER = frozenset(
     {
@@ -36,96 +27,98 @@ _NEVER = frozenset(
     }
 )  # fmt: skip
 _GONE = frozenset({"message_not_found", "cant_update_message", "edit_window_closed"})
+_NO_DETAILS = "-"  # the end of a handle while the thread's first reply is missing
 
 
 class Slack:
     """One channel.
 
+    A handle is ``channel:ts:news``: where the message stands, and what was last said in its thread.
+
     Args:
         channel: name or id.
         token: a bot token with ``chat:write``.
         base_url: of the API; for tests and proxies.
+        name: of this receiver.
+        per_minute: new messages at most.
+        buttons: whether somebody listens to them.
     """
 
-    name = "slack"
+    def __init__(
+        self,
+        channel: str,
+        token: SecretStr,
+        *,
+        base_url: str = WebClient.BASE_URL,
+        name: str = "slack",
+        per_minute: int = 15,
+        buttons: bool = False,
+        timeout_s: int = TIMEOUT_S,
+    ) -> None:
+        self.name, self._channel, self._buttons = name, channel, buttons
+        self.traits = Traits(
+            people=True, every_revision=True, per_minute=per_minute, updates_per_minute=UPDATES_PER_MINUTE
+        )
+        self._client = WebClient(token.get_secret_value(), base_url=base_url, timeout=timeout_s, retry_handlers=[])
 
-    def __init__(self, channel: str, token: SecretStr, *, base_url: str = WebClient.BASE_URL) -> None:
-        self._channel = channel
-        self._client = WebClient(token.get_secret_value(), base_url=base_url, timeout=_TIMEOUT_S, retry_handlers=[])
-
-    def wants(self, alert: Alert) -> bool:
+    def wants(self, notice: Notice) -> bool:
         """Low and above: info would be noise in a channel."""
-        return alert.severity.rank >= Severity.LOW.rank
+        return notice.severity.rank >= Severity.LOW.rank
 
-    def send(self, alert: Alert, playbook: str, handle: str | None) -> Attempt:
-        """Post the message, or update it and reply in its thread. The handle is ``channel:ts``."""
-        message = render(alert, playbook)
+    def send(self, notice: Notice, handle: str | None) -> Attempt:
+        """Post the message, or update it; say in its thread what is new."""
+        message = slack_blocks.message(notice, buttons=self._buttons)
+        place = handle
         try:
-            if handle is None:
-                return self._post(message)
-            channel, ts = handle.split(":", 1)
-            self._client.chat_update(channel=channel, ts=ts, **message)
-            self._client.chat_postMessage(
-                channel=channel, thread_ts=ts, text=message["text"], unfurl_links=False, unfurl_media=False
-            )
+            if place is None:
+                answer = self._post(self._channel, message)
+                place = f"{answer['channel']}:{answer['ts']}:{_NO_DETAILS}"
+            else:
+                channel, ts, _said = place.split(":", 2)
+                self._client.chat_update(channel=channel, ts=ts, **message)
+            place = self._reply(notice, place)
         except SlackApiError as error:
-            if handle is not None and error.response.get("error") in _GONE:
-                return self.send(alert, playbook, None)  # somebody deleted it: say it anew
-            return _refused(error)
+            if handle is not None and _code(error) in _GONE:
+                return self.send(notice, None)  # somebody deleted it: say it anew
+            return _refused(error, place)
+        except (SlackClientError, OSError) as error:
+            return Attempt(Result.AGAIN, type(error).__name__, handle=place)
+        return Attempt(Result.DELIVERED, handle=place)
+
+    def announce(self, bulletin: Bulletin) -> Attempt:
+        """A message of its own."""
+        try:
+            self._post(self._channel, slack_blocks.bulletin(bulletin))
+        except SlackApiError as error:
+            return _refused(error, None)
         except (SlackClientError, OSError) as error:
             return Attempt(Result.AGAIN, type(error).__name__)
-        return Attempt(Result.DELIVERED, handle=handle)
+        return Attempt(Result.DELIVERED)
 
-    def _post(self, message: dict[str, Any]) -> Attempt:
-        answer = self._client.chat_postMessage(channel=self._channel, unfurl_links=False, unfurl_media=False, **message)
-        return Attempt(Result.DELIVERED, handle=f"{answer['channel']}:{answer['ts']}")
+    def _reply(self, notice: Notice, place: str) -> str:
+        """Say in the thread what is not said there yet; returns the new handle."""
+        channel, ts, said = place.split(":", 2)
+        now = sha256(notice.news.encode()).hexdigest()[:8]
+        if said == _NO_DETAILS:
+            self._post(channel, slack_blocks.details(notice), thread_ts=ts)
+        elif said != now:
+            self._post(channel, {"text": slack_blocks.news(notice)}, thread_ts=ts)
+        return f"{channel}:{ts}:{now}"
 
-
-def render(alert: Alert, playbook: str) -> dict[str, Any]:
-    """``text`` and ``attachments`` of the message, within every limit."""
-    words = words_of(alert, playbook)
-    blocks = _blocks(words)
-    while len(blocks) > 2 and len(str(blocks)) > BLOCKS_MAX:
-        blocks.pop()
-    colour = "#2eb67d" if alert.status is Status.RESOLVED else _COLOURS[alert.severity]
-    return {
-        "text": escape(cut(f"{words.title} - {words.summary}", 1000)),
-        "attachments": [{"color": colour, "blocks": blocks}],
-    }
+    def _post(self, channel: str, message: dict[str, Any], **more: Any) -> Any:
+        return self._client.chat_postMessage(
+            channel=channel, unfurl_links=False, unfurl_media=False, mrkdwn=False, **message, **more
+        )
 
 
-def escape(text: str) -> str:
-    """For ``mrkdwn``: these three, in this order, and nothing else.
-
-    >>> escape("<!channel> & <https://evil|x>")
-    '&lt;!channel&gt; &amp; &lt;https://evil|x&gt;'
-    """
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def _code(error: SlackApiError) -> str:
+    return str(error.response.get("error", "unknown")) if error.response.status_code == 200 else ""
 
 
-def _blocks(words: Words) -> list[dict[str, Any]]:
-    blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": _plain(words.title)},
-        {"type": "section", "text": _plain(words.summary)},
-    ]
-    facts = [_plain(cut(f"{name}: {value}", FIELD_MAX)) for name, value in words.facts]
-    blocks += [{"type": "section", "fields": facts[i : i + _FACTS_MAX]} for i in range(0, len(facts), _FACTS_MAX)][:2]
-    if words.steps:
-        steps = "\n".join(f"{i}. {step}" for i, step in enumerate(words.steps, 1))
-        blocks.append({"type": "section", "text": _plain(cut(steps, 2900))})
-    if words.why:
-        blocks.append({"type": "context", "elements": [_plain(cut("Why: " + "; ".join(words.why), 1900))]})
-    return blocks
-
-
-def _plain(text: str) -> dict[str, Any]:
-    return {"type": "plain_text", "text": text or "-", "emoji": False}
-
-
-def _refused(error: SlackApiError) -> Attempt:
-    code = str(error.response.get("error", "unknown")) if error.response.status_code == 200 else ""
+def _refused(error: SlackApiError, place: str | None) -> Attempt:
+    code = _code(error)
     if code in _NEVER:
         return Attempt(Result.NEVER, code)
     headers = {name.lower(): value for name, value in error.response.headers.items()}
     detail = code or f"HTTP {error.response.status_code}"
-    return Attempt(Result.AGAIN, detail, retry_after(headers.get("retry-after")))
+    return Attempt(Result.AGAIN, detail, retry_after(headers.get("retry-after")), place)

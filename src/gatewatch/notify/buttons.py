@@ -1,0 +1,235 @@
+"""Where people press Slack's buttons: Socket Mode (no port open), or requests that Slack signs.
+
+Both give the same payload to :func:`pressed`, which trusts nothing in it but that Slack sent it: the person is looked
+up in ``verdicts.actors``, and what the button is about in our own records.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from typing import Protocol
+from urllib.parse import parse_qs
+
+import structlog
+from pydantic import SecretStr
+from slack_sdk import WebClient
+from slack_sdk.signature import Clock as SlackClock
+from slack_sdk.signature import SignatureVerifier
+from slack_sdk.socket_mode import SocketModeClient
+from slack_sdk.socket_mode.client import BaseSocketModeClient
+from slack_sdk.socket_mode.request import SocketModeRequest
+from slack_sdk.socket_mode.response import SocketModeResponse
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from gatewatch.clock import Clock
+from gatewatch.errors import GatewatchError, VerdictError
+from gatewatch.notify.judge import Judge
+from gatewatch.observe.http import Server
+
+BODY_MAX = 64 * 1024  # Slack sends the whole message along: some 15 kB
+REPLAYS_MAX = 10_000  # presses remembered within the five minutes in which Slack's signature holds
+_log = structlog.get_logger("gatewatch.notify")
+
+
+class Surface(Protocol):
+    """A place where buttons arrive."""
+
+    def open(self, judge: Judge) -> None:
+        """Listen from now on.
+
+        Raises:
+            ConfigError: the address cannot be had.
+        """
+        ...
+
+    def close(self) -> None:
+        """Stop; may be called when it was never open."""
+        ...
+
+
+class Denied(Exception):  # noqa: N818 - what is said to the person, not a fault
+    """A press that does not count; the text is for the person."""
+
+
+def pressed(payload: object, judge: Judge, team: str | None) -> str:
+    """Take one ``block_actions`` payload; returns what to answer.
+
+    Raises:
+        Denied: the payload is none of ours, or the person may not.
+    """
+    try:
+        action = payload["actions"][0]  # type: ignore[index] # whatever its shape, it is checked by use
+        user, workspace = str(payload["user"]["id"]), str(payload["team"]["id"])  # type: ignore[index]
+        button, key, at = str(action["action_id"]), str(action["value"]), float(action["action_ts"])
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise Denied("this is no press of one of our buttons") from None
+    if team is not None and workspace != team:
+        raise Denied("this workspace may not judge alerts")
+    try:
+        return judge.pressed(button, key, user, at)
+    except VerdictError as error:
+        _log.warning("a press was refused", user=user[:32], why=str(error))
+        raise Denied(str(error)) from error
+    except GatewatchError as error:
+        _log.error("a verdict was not written", error=str(error))
+        raise Denied("it could not be written: try again") from error
+
+
+class SocketSurface:
+    """Socket Mode: we connect to Slack, and it sends presses over that connection.
+
+    Args:
+        app_token: an app-level token with ``connections:write``.
+        bot_token: of the bot that posts.
+        base_url: of the API.
+        team: the only workspace whose people count.
+    """
+
+    def __init__(self, app_token: SecretStr, bot_token: SecretStr, base_url: str, team: str | None) -> None:
+        self._app_token, self._bot_token, self._base_url, self._team = app_token, bot_token, base_url, team
+        self._client: SocketModeClient | None = None
+        self._judge: Judge | None = None
+
+    def open(self, judge: Judge) -> None:
+        """Connect, on a thread of its own, again and again until Slack answers."""
+        self._judge = judge
+        web = WebClient(self._bot_token.get_secret_value(), base_url=self._base_url)
+        self._client = SocketModeClient(self._app_token.get_secret_value(), web_client=web)
+        self._client.socket_mode_request_listeners.append(self._on_request)
+        threading.Thread(target=self._connect, args=(self._client,), name="slack-socket", daemon=True).start()
+
+    def close(self) -> None:
+        """Leave the connection."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _connect(self, client: SocketModeClient) -> None:
+        wait = threading.Event()
+        pause_s = 1.0
+        while self._client is client:
+            try:
+                client.connect()
+            except Exception as error:  # noqa: BLE001 - the SDK raises many kinds; without buttons alerts still go out
+                _log.warning("no connection for buttons", error=type(error).__name__)
+                wait.wait(pause_s)
+                pause_s = min(pause_s * 2, 60.0)
+            else:
+                return  # from here on the SDK connects again by itself
+
+    def _on_request(self, client: BaseSocketModeClient, request: SocketModeRequest) -> None:
+        """Answer within Slack's three seconds, then work."""
+        client.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id))
+        judge = self._judge
+        if judge is None or request.type != "interactive" or request.payload.get("type") != "block_actions":
+            return
+        try:
+            answer = pressed(request.payload, judge, self._team)
+        except Denied as denied:
+            answer = str(denied)
+        _tell(client.web_client, request.payload, answer)
+
+
+def _tell(client: WebClient, payload: dict[str, object], text: str) -> None:
+    """Say it to the person alone; it matters little when that fails."""
+    try:
+        channel, user = payload["channel"]["id"], payload["user"]["id"]  # type: ignore[index] # as in pressed
+        client.chat_postEphemeral(channel=channel, user=user, text=text)
+    except Exception as error:  # noqa: BLE001 - the verdict stands; the message itself will show it
+        _log.info("not answered", error=type(error).__name__)
+
+
+class HttpSurface:
+    """Signed requests: Slack posts to ``/slack/actions``, through a proxy that speaks TLS.
+
+    Args:
+        secret: Slack's signing secret.
+        address: host and port.
+        team: the only workspace whose people count.
+        clock: the window for replays is five minutes around it.
+    """
+
+    def __init__(self, secret: SecretStr, address: tuple[str, int], team: str | None, clock: Clock) -> None:
+        self._verifier = SignatureVerifier(secret.get_secret_value(), _Now(clock))
+        self._address, self._team = address, team
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._judge: Judge | None = None
+        self._server: Server | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens; 0 where it does not."""
+        return self._server.port if self._server is not None else 0
+
+    def open(self, judge: Judge) -> None:
+        """Listen."""
+        self._judge = judge
+        if self._server is None:
+            app = Starlette(routes=[Route("/slack/actions", self._on_request, methods=["POST"])])
+            self._server = Server(app, *self._address, "notify.slack.buttons.listen")
+
+    def close(self) -> None:
+        """Stop listening."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
+    async def _on_request(self, request: Request) -> Response:
+        body = await _body(request)
+        judge = self._judge
+        if body is None or judge is None:
+            return JSONResponse({"error": "too large"}, 413)
+        signature = request.headers.get("x-slack-signature", "")
+        if not self._genuine(body, request.headers.get("x-slack-request-timestamp", ""), signature):
+            return JSONResponse({"error": "not signed by Slack"}, 401)
+        if signature in self._seen:
+            return JSONResponse({"error": "seen before"}, 409)
+        self._seen[signature] = None
+        while len(self._seen) > REPLAYS_MAX:
+            self._seen.popitem(last=False)
+        try:
+            payload = json.loads(parse_qs(body.decode())["payload"][0])
+        except (KeyError, ValueError):
+            return JSONResponse({"error": "no payload"}, 400)
+        try:
+            answer = await run_in_threadpool(pressed, payload, judge, self._team)
+        except Denied as denied:
+            return JSONResponse({"error": str(denied)}, 403)
+        return JSONResponse({"response_type": "ephemeral", "text": answer})
+
+    def _genuine(self, body: bytes, timestamp: str, signature: str) -> bool:
+        try:
+            return self._verifier.is_valid(body, timestamp, signature)
+        except ValueError:  # a time that is no number, a body that is no text
+            return False
+
+
+class _Now(SlackClock):
+    """Our clock, for the SDK."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def now(self) -> float:
+        """Epoch seconds."""
+        return self._clock.now()
+
+
+async def _body(request: Request) -> bytes | None:
+    """The raw body, or ``None`` where it is too large to be Slack's."""
+    parts, size = [], 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > BODY_MAX:
+                return None
+            parts.append(part)
+    except ClientDisconnect:
+        return None
+    return b"".join(parts)
