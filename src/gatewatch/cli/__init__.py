@@ -27,9 +27,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "check": ("check", "Check a settings file before anything starts with it."),
     "detectors": ("detectors", "What detectors there are, and what each one does."),
     "alerts": ("alerts", "List, show and explain alerts."),
+    "incidents": ("incidents", "List and show incidents: alerts that belong together."),
     "decisions": ("decisions", "List, add and remove block decisions."),
     "verdicts": ("verdicts", "Judge alerts: true, false alarm, expected, snooze, acknowledge, approve."),
     "silences": ("silences", "Hold alerts back for a time."),
+    "audit": ("audit", "What was told to whom, and whether the record of it is whole."),
     "dead-letters": ("dead_letters", "List, show and retry events that could not be read."),
     "simulate": ("simulate", "Make benign traffic and labelled attacks, into a file or a topic."),
 }
