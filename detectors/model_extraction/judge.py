@@ -1,0 +1,87 @@
+"""The score of an open hour: five p-values, combined."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gatewatch.sdk import find, kernel
+
+from .constants import AGAIN_NATS, HARVEST, LIMIT, REFRESH_S, SIGN_NATS, TOKENS
+from .layout import ASKED, CALLS, OUT, REPEATS, SPREAD, Found, Memory, Params
+from .past import own_surprise
+from .peers import bits_in, is_warm, middle, profile, rarity_of_newcomers, surprise
+
+
+@kernel
+def judge(
+    pair: Any, target: np.uint64, newcomer: bool, t: float, memory: Memory, values: npt.NDArray[np.float64],
+    p: Params, found: Found, n: int,
+) -> bool:  # fmt: skip
+    """Score the open hour; whether a finding was written."""
+    common = memory.common[0]
+    at = find(memory.models, target)
+    peers = memory.model_rows[at] if at >= 0 and is_warm(memory.model_rows[at], p) else memory.pool[0]
+    profile(pair, values)
+    calls, out = _volume(pair, peers, values, CALLS), _volume(pair, peers, values, OUT)
+    if max(calls, out) < SIGN_NATS and pair.calls < p.limit:
+        return False  # nearly every hour of nearly every caller ends here
+    detail = found.detail[n]
+    detail[0] = max(calls, out)
+    _behaviour(pair, peers, newcomer, values, detail)
+    nats = fisher(detail[0] + detail[1] + detail[2] + detail[3] + detail[4])
+    threshold = max(p.least_nats, math.log(max(common.day, 1.0) / p.alarms_per_day))
+    behaves = max(detail[1], detail[2], detail[3]) >= SIGN_NATS
+    learned = pair.calls >= p.least_calls and detail[0] >= SIGN_NATS and behaves and nats >= threshold
+    if not (learned or pair.calls >= p.limit) or not _is_news(pair, nats, t):
+        return False
+    reason = (HARVEST if calls >= out else TOKENS) if learned else LIMIT
+    warm = is_warm(peers, p) and common.now - common.began >= p.warm_s
+    found.reason[n], found.nats[n] = reason, nats
+    found.threshold[n] = min(threshold, nats) if reason == LIMIT else threshold
+    found.observed[n] = pair.out if reason == TOKENS else pair.calls
+    found.expected[n] = p.limit if reason == LIMIT else middle(peers, OUT if reason == TOKENS else CALLS)
+    found.window_s[n], found.since[n] = max(0.0, t - pair.began), pair.began
+    found.warm[n] = warm or reason == LIMIT
+    if learned and warm:
+        pair.frozen_at = min(pair.frozen_at, t)
+        pair.told_hour = pair.hour
+    return True
+
+
+@kernel
+def _volume(pair: Any, peers: Any, values: npt.NDArray[np.float64], metric: int) -> float:
+    """Surprise at one of the two volumes; twice the p, as the smaller one counts."""
+    peers_say = surprise(peers, metric, values[metric])
+    nats = peers_say if peers_say == 0.0 else min(peers_say, own_surprise(pair, metric, values[metric]))
+    return max(0.0, nats - math.log(2.0))
+
+
+@kernel
+def _behaviour(pair: Any, peers: Any, newcomer: bool, values: npt.NDArray[np.float64], detail: Any) -> None:
+    """Fill what ``Reason.columns`` names after the volume."""
+    for m, place in ((REPEATS, 1), (SPREAD, 2), (ASKED, 3)):
+        detail[place] = min(surprise(peers, m, values[m]), own_surprise(pair, m, values[m]))
+    detail[4] = rarity_of_newcomers(peers) if newcomer else 0.0
+    detail[5], detail[6], detail[7] = values[REPEATS], values[ASKED], bits_in(pair.shapes)
+
+
+@kernel
+def fisher(total: float) -> float:
+    """-ln of the p-value of a sum of five -ln p: the upper tail of a Gamma(5) distribution (Fisher 1925)."""
+    return total - math.log1p(total * (1.0 + total / 2.0 * (1.0 + total / 3.0 * (1.0 + total / 4.0))))
+
+
+@kernel
+def _is_news(pair: Any, nats: float, t: float) -> bool:
+    """The first time in an hour, a good deal more, or ten minutes later."""
+    if pair.told_nats > 0.0 and nats < pair.told_nats + AGAIN_NATS and t < pair.told_at + REFRESH_S:
+        return False
+    if pair.told_nats == 0.0 and t < pair.told_at + REFRESH_S:
+        return False
+    pair.told_at = max(pair.told_at, t)
+    pair.told_nats = max(pair.told_nats, nats, 1e-9)
+    return True
