@@ -18,11 +18,11 @@ from gatewatch.clock import SystemClock
 from gatewatch.decide import records_io
 from gatewatch.decide.text import accused, number, span
 from gatewatch.errors import DetectorError
-from gatewatch.records import Alert, Mode, Severity, Status
+from gatewatch.records import Alert, Incident, Mode, Severity, Status
 
 app = typer.Typer(help="List, show and explain alerts.", no_args_is_help=True, pretty_exceptions_enable=False)
 
-_COLOURS = {
+COLOURS = {
     Severity.CRITICAL: "bold red",
     Severity.HIGH: "red",
     Severity.MEDIUM: "yellow",
@@ -81,7 +81,7 @@ def show_command(
         own.print_json(alert.model_dump(mode="json"))
         return
     table = Table("field", "value", show_edge=False)
-    for name, value in _fields(alert):
+    for name, value in fields(alert):
         table.add_row(name, own.shown(value, 1000))
     Console().print(table)
 
@@ -100,7 +100,7 @@ def explain_command(
         own.print_json(alert.model_dump(mode="json") | {"playbook_text": playbook})
         return
     console = Console()
-    console.print(f"[{_COLOURS[alert.severity]}]{alert.severity}[/] {own.shown(alert.summary, 1000)}", highlight=False)
+    console.print(f"[{COLOURS[alert.severity]}]{alert.severity}[/] {own.shown(alert.summary, 1000)}", highlight=False)
     console.print(_times(alert), highlight=False)
     console.print()
     console.print(_score(alert), highlight=False)
@@ -151,18 +151,19 @@ def _table(alerts: list[Alert]) -> Table:
     table = Table("id", "severity", "status", "last (UTC)", "who", "what", "owner", show_edge=False)
     table.columns[0].no_wrap = True
     for a in alerts:
-        severity = f"[{_COLOURS[a.severity]}]{a.severity}[/]" + (" (shadow)" if a.mode is Mode.SHADOW else "")
+        severity = f"[{COLOURS[a.severity]}]{a.severity}[/]" + (" (shadow)" if a.mode is Mode.SHADOW else "")
         who = own.shown(accused(a.scope, a.key))
         owner = own.shown(a.owner or ("nobody" if "unowned" in a.context else "-"))
         table.add_row(a.id, severity, a.status.value, own.when(a.last_ts), who, own.shown(a.summary, 1000), owner)
     return table
 
 
-def _fields(alert: Alert) -> Iterator[tuple[str, str]]:
+def fields(alert: Alert | Incident) -> Iterator[tuple[str, str]]:
+    """Everything that is recorded, as names and texts."""
     for name, value in alert.model_dump(mode="json").items():
         if value in (None, {}, []):
             continue
-        if name.endswith("_ts") or name == "valid_until":
+        if name.endswith(("_ts", "_until")):
             yield name, f"{own.when(value)} UTC"
         elif isinstance(value, dict):
             yield from ((f"{name}.{key}", _plain(inner)) for key, inner in value.items())

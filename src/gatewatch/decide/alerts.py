@@ -20,7 +20,13 @@ CLOSED_EARLY = "closed early: more episodes are open than are kept"
 
 
 def revision(
-    episode: Episode, entry: Entry, offset: int, config_hash: str, status: Status, note: str | None = None
+    episode: Episode,
+    entry: Entry,
+    offset: int,
+    config_hash: str,
+    status: Status,
+    note: str | None = None,
+    incident_id: str | None = None,
 ) -> Alert:
     """What a person is told of an episode now. ``note`` is added to the summary."""
     lead = episode.lead
@@ -28,7 +34,7 @@ def revision(
         id=episode.id,
         revision=offset,
         status=status,
-        severity=_severity(episode),
+        severity=severity_of(episode),
         mode=episode.mode,
         detector=lead.detector,
         detector_version=lead.version,
@@ -60,10 +66,11 @@ def revision(
         playbook=f"{lead.detector}/PLAYBOOK.md",
         decision_ids=tuple(sorted(d.id for d in episode.decisions.values())),
         config_hash=config_hash,
+        incident_id=incident_id,
     )
 
 
-def _severity(episode: Episode) -> Severity:
+def severity_of(episode: Episode) -> Severity:
     """A guard that leaves the rest to a person makes it urgent: nobody else stops the attack."""
     if any(guard in PAGING for guard, _reason in episode.refused.values()):
         return at_least(episode.severity, Severity.HIGH)

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gatewatch.catalog import Catalog, Ownership
-from gatewatch.decide import alerts, modes, severity
+from gatewatch.decide import alerts, modes, severity, story
+from gatewatch.decide.cases import Case
 from gatewatch.decide.episodes import OPEN_MAX, Episode, Episodes
+from gatewatch.decide.incidents import Incidents, is_crowded
 from gatewatch.decide.policy import Moment, Policy
-from gatewatch.records import Alert, Decision, Finding, FindingBatch, Mode, Refusal, Scope, Status
+from gatewatch.records import Alert, Decision, Finding, FindingBatch, Incident, Mode, Refusal, Scope, Status
 from gatewatch.registry import Entry
 from gatewatch.sdk import Reason
 from gatewatch.settings import Settings
@@ -21,14 +23,15 @@ from gatewatch.settings import Settings
 
 @dataclass(slots=True)
 class Decided:
-    """What one record of ``findings`` led to; at most one revision of each alert."""
+    """What one record of ``findings`` led to, the gravest first; at most one revision of each alert and incident."""
 
     alerts: list[Alert] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.alerts or self.decisions or self.refusals)
+        return bool(self.alerts or self.incidents or self.decisions or self.refusals)
 
 
 class Decider:
@@ -51,12 +54,18 @@ class Decider:
         }
         self._tasks: dict[int, tuple[int, float]] = {}  # routed offset applied, watermark
         self._episodes = Episodes(open_max)
+        self._incidents = Incidents()
         self._policy = Policy.of(settings, entries)
 
     @property
     def open_episodes(self) -> int:
         """How many there are, for metrics."""
         return len(self._episodes)
+
+    @property
+    def open_incidents(self) -> int:
+        """How many there are, for metrics."""
+        return len(self._incidents)
 
     def order(self, decision: Decision, offset: int) -> None:
         """A person's order, or removal of one; it takes effect before the findings of ``offset``."""
@@ -81,6 +90,10 @@ class Decider:
         self._end(touched, moment, decided)
         for episode in touched.values():
             self._tell(episode, offset, decided)
+        decided.alerts.sort(key=lambda a: (-a.severity.rank, -a.nats, a.id))
+        for case in self._incidents.touched():
+            self._tell_case(case, moment, decided)
+        self._incidents.forget(min(watermark for _offset, watermark in self._tasks.values()))
         return decided
 
     def _take(self, finding: Finding, moment: Moment, touched: dict[str, Episode], decided: Decided) -> None:
@@ -93,15 +106,18 @@ class Decider:
         episode = self._episodes.get(finding)
         if episode is not None and finding.ts - episode.last_ts > episode.cool_down_s:
             self._episodes.end(episode)
-            touched.pop(episode.id, None)
-            decided.alerts.append(self._revision(episode, moment.offset, Status.RESOLVED))
+            self._close(episode, moment, touched, decided)
             episode = None
+        began = episode is None
         if episode is None:
             episode = self._episodes.begin(finding, moment.task, mode, level, ownership)
         episode.add(finding, mode, level, ownership)
         self._episodes.move(episode, moment.task)
         touched[episode.id] = episode
+        self._incidents.see(episode, finding, began=began)
         outcome = self._policy.judge(episode, finding, mode, moment)
+        if outcome is not None:
+            self._incidents.note(episode, outcome)
         if isinstance(outcome, Decision):
             decided.decisions.append(outcome)
         elif outcome is not None:
@@ -109,7 +125,7 @@ class Decider:
 
     def _tell(self, episode: Episode, offset: int, decided: Decided) -> None:
         """A revision of an episode that goes on, where there is news."""
-        if episode.has_news():
+        if episode.has_news(crowded=is_crowded(self._incidents.of(episode))):
             status = Status.OPEN if episode.told is None else Status.UPDATED
             episode.tell()
             decided.alerts.append(self._revision(episode, offset, status))
@@ -120,15 +136,34 @@ class Decider:
         What was touched in this very record (a late row, or a catch-up that spans hours) has no other revision then.
         """
         for episode in self._episodes.over(moment.task, self._tasks[moment.task][1]):
-            touched.pop(episode.id, None)
-            decided.alerts.append(self._revision(episode, moment.offset, Status.RESOLVED))
+            self._close(episode, moment, touched, decided)
         for episode in self._episodes.surplus():
-            touched.pop(episode.id, None)
-            decided.alerts.append(self._revision(episode, moment.offset, Status.RESOLVED, alerts.CLOSED_EARLY))
+            self._close(episode, moment, touched, decided, alerts.CLOSED_EARLY)
+
+    def _close(
+        self, episode: Episode, moment: Moment, touched: dict[str, Episode], decided: Decided, note: str | None = None
+    ) -> None:
+        """The last revision of an episode that is over."""
+        touched.pop(episode.id, None)
+        decided.alerts.append(self._revision(episode, moment.offset, Status.RESOLVED, note))
+        self._incidents.leave(episode)
+
+    def _tell_case(self, case: Case, moment: Moment, decided: Decided) -> None:
+        """A revision of an incident, where there is news. One that was never told is no news when it is merged."""
+        merged = case.into is not None
+        if (merged and case.told is not None) or (not merged and (case.open == 0 or case.has_news())):
+            now = self._tasks[moment.task][1]
+            decided.incidents.append(story.revision(case, moment.offset, now, self._config_hash, ""))
+        if merged:
+            case.drop()
+        elif decided.incidents and decided.incidents[-1].id == case.id:
+            case.tell()
 
     def _revision(self, episode: Episode, offset: int, status: Status, note: str | None = None) -> Alert:
         entry = self._entries[episode.lead.detector]
-        return alerts.revision(episode, entry, offset, self._config_hash, status, note)
+        case = self._incidents.of(episode)
+        incident_id = None if case is None else case.id
+        return alerts.revision(episode, entry, offset, self._config_hash, status, note, incident_id)
 
     def _ownership(self, finding: Finding) -> Ownership:
         def named(scope: Scope, name: str) -> str | None:

@@ -104,14 +104,17 @@ class Episode:
         else:
             self.last_samples.append(finding.sample)
 
-    def has_news(self) -> bool:
-        """Whether a person should hear of it again: it grew, or goes on, or what we do about it changed."""
+    def has_news(self, *, crowded: bool = False) -> bool:
+        """Whether a person should hear of it again: it grew, or goes on, or what we do about it changed.
+
+        With ``crowded`` it is one of many, and its incident tells how they grow.
+        """
         told = self.told
         return (
             told is None
             or self.severity.rank > told.severity.rank
             or modes.rank(self.mode) > modes.rank(told.mode)
-            or self.count >= 2 * told.count
+            or (self.count >= 2 * told.count and not crowded)
             or self.last_ts - told.ts >= UPDATE_S
             or self._orders() != told.orders
         )

@@ -1,4 +1,4 @@
-"""The decide role: reads `findings`, writes `alerts`, `decisions` and, for refusals, `actions`.
+"""The decide role: reads `findings`, writes `alerts`, `incidents`, `decisions` and, for refusals, `actions`.
 
 `findings` has one partition, so one member of the group is active and the others stand by. Whoever takes it over reads
 it from the beginning and keeps silent until it has passed what the group has committed. An offset is committed once
@@ -80,7 +80,7 @@ class DecideWorker:
         topic = settings.kafka.topic
         self._findings = TopicPartition(topic("findings"), 0)
         self._decisions = TopicPartition(topic("decisions"), 0)
-        self._alerts, self._actions = topic("alerts"), topic("actions")
+        self._alerts, self._incidents, self._actions = topic("alerts"), topic("incidents"), topic("actions")
         self._owned: _Owned | None = None
         self._orders_from = 0  # next offset of `decisions` to read
         self._lock = threading.Lock()
@@ -203,11 +203,14 @@ class DecideWorker:
 
     def _say(self, owned: _Owned, decided: Decided, offset: int, headers: Headers) -> None:
         records = [(self._alerts, a.id, records_io.write(a)) for a in decided.alerts]
+        records += [(self._incidents, i.id, records_io.write(i)) for i in decided.incidents]
         records += [(self._decisions.topic, d.id, records_io.write(d)) for d in decided.decisions]
         records += [(self._actions, r.alert_id, records_io.write_refusal(r, offset)) for r in decided.refusals]
         self._send(owned, offset, records, tuple(h for h in headers if h[0] == H_READ_AT))
         for alert in decided.alerts:
             self._metrics.alert(alert)
+        for incident in decided.incidents:
+            self._metrics.incident(incident)
         for decision in decided.decisions:
             self._metrics.decision(decision)
         for refusal in decided.refusals:
@@ -240,4 +243,5 @@ class DecideWorker:
                 safe = self._owned.safe()
             self._consumer.mark(self._findings, max(safe, self._owned.committed))
             self._metrics.open_episodes(self._owned.decider.open_episodes)
+            self._metrics.open_incidents(self._owned.decider.open_incidents)
         self._consumer.commit()

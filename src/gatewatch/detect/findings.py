@@ -10,7 +10,10 @@ from gatewatch.records import Finding, Scope, SourceRange
 from gatewatch.sdk import Detector, Hits, RawFinding, Reason
 
 # Other keys of the row that a person or a decision may need
-CONTEXT = ("principal", "credential", "account", "ip", "network", "user_agent", "endpoint", "model", "country", "path")
+CONTEXT = (
+    "principal", "credential", "account", "ip", "network", "user_agent", "ja4", "shape_hash", "endpoint", "model",
+    "country", "path",
+)  # fmt: skip
 
 
 def name_hits(
@@ -23,7 +26,7 @@ def name_hits(
         reason = reasons[int(hits.reason[i])]
         scope = detector.scopes[int(hits.scope[i])]
         raw = _raw(hits, i, reason, scope, batch.text(scope.value, row) or "")
-        context = {name: text for name in CONTEXT if (text := batch.text(name, row)) is not None and name != scope}
+        context = _context(batch, row, scope)
         place = sample(batch, row, ranges)
         finding = Finding(
             id=finding_id(detector.name, scope, raw.key, reason.name, place),
@@ -49,6 +52,13 @@ def name_hits(
             context=context,
         )
         yield row, finding
+
+
+def _context(batch: Batch, row: int, scope: Scope) -> dict[str, str]:
+    context = {name: text for name in CONTEXT if (text := batch.text(name, row)) is not None and name != scope}
+    if (asn := int(batch.column("asn")[row])) >= 0:
+        context["asn"] = str(asn)
+    return context
 
 
 def sample(batch: Batch, row: int, ranges: Sequence[SourceRange]) -> str:

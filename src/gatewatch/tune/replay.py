@@ -1,6 +1,6 @@
 """Files through the whole flow at full speed, and what came out as files.
 
-``alerts.jsonl`` and ``decisions.jsonl`` hold one line for each alert and decision, as it stood at the end;
+``alerts.jsonl``, ``incidents.jsonl`` and ``decisions.jsonl`` hold one line for each, as it stood at the end;
 ``revisions.jsonl`` every revision of every alert. What is in shadow mode stands in ``shadow.jsonl``: it was never sent.
 """
 
@@ -18,7 +18,7 @@ from gatewatch import __version__
 from gatewatch.clock import stopwatch
 from gatewatch.flow import Flow, Outcome
 from gatewatch.log.files import FileChunk, read_values, write_jsonl
-from gatewatch.records import Alert, DeadLetter, Decision, Finding, Mode
+from gatewatch.records import Alert, DeadLetter, Decision, Finding, Incident, Mode
 from gatewatch.settings import Settings, Source
 
 # Lines fed at a time: about 1,300 rows for each of 12 partitions, where a batch's fixed cost no longer matters.
@@ -33,6 +33,7 @@ class Replayed:
     seconds: float = 0.0
     findings: list[Finding] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     dead: list[dict[str, Any]] = field(default_factory=list)
     first_ts: float | None = None
@@ -42,6 +43,11 @@ class Replayed:
         """Each alert as it stood at the end, in order of its first event."""
         last = {alert.id: alert for alert in self.alerts}
         return sorted(last.values(), key=lambda a: (a.first_ts, a.id))
+
+    def last_incidents(self) -> list[Incident]:
+        """Each incident as it stood at the end, without those that became part of another."""
+        last = {incident.id: incident for incident in self.incidents}
+        return sorted((i for i in last.values() if i.merged_into is None), key=lambda i: (i.first_ts, i.id))
 
     def last_decisions(self) -> list[Decision]:
         """Each decision as it stood at the end, in order of its start."""
@@ -93,6 +99,8 @@ def write(done: Replayed, out: Path, settings: Settings) -> dict[str, Any]:
     shadow = [a for a in alerts if a.mode is Mode.SHADOW]
     write_jsonl(out / "alerts.jsonl", (a.model_dump_json().encode() for a in sent))
     write_jsonl(out / "revisions.jsonl", (a.model_dump_json().encode() for a in done.alerts))
+    incidents = [i for i in done.last_incidents() if i.mode is not Mode.SHADOW]
+    write_jsonl(out / "incidents.jsonl", (i.model_dump_json().encode() for i in incidents))
     write_jsonl(out / "decisions.jsonl", (d.model_dump_json().encode() for d in ordered))
     write_jsonl(out / "shadow.jsonl", _shadow(shadow, decisions))
     write_jsonl(out / "findings.jsonl", (msgspec.json.encode(f) for f in done.findings))
@@ -110,6 +118,7 @@ def write(done: Replayed, out: Path, settings: Settings) -> dict[str, Any]:
         "alerts_by_detector": dict(Counter(a.detector for a in sent)),
         "alerts_by_severity": dict(Counter(a.severity.value for a in sent)),
         "shadow_alerts": len(shadow),
+        "incidents": len(incidents),
         "decisions": len(ordered),
         "seconds": round(done.seconds, 3),
         "events_per_s": round(done.events / done.seconds) if done.seconds > 0 else 0,
@@ -147,5 +156,6 @@ def _gather(done: Replayed, outcome: Outcome, places: _Places) -> None:
     done.events += outcome.events
     done.findings += outcome.findings
     done.alerts += outcome.alerts
+    done.incidents += outcome.incidents
     done.decisions += outcome.decisions
     done.dead += [places.of(letter) for letter in outcome.dead]

@@ -166,8 +166,8 @@ def test_a_full_breaker_alerts_louder_and_says_why(
     decided = decider.apply(make_batch(0, 5.0, *findings), 0)
     assert [d.value for d in decided.decisions] == ["203.0.113.0", "203.0.113.1"]
     assert [(r.guard, r.value) for r in decided.refusals] == [("blocks_per_minute", "203.0.113.2")]
-    assert [a.severity for a in decided.alerts] == [Severity.MEDIUM, Severity.MEDIUM, Severity.HIGH]
-    assert "2 blocks in the last minute are the limit" in decided.alerts[2].context["refused"]
+    assert [a.severity for a in decided.alerts] == [Severity.HIGH, Severity.MEDIUM, Severity.MEDIUM]
+    assert "2 blocks in the last minute are the limit" in decided.alerts[0].context["refused"]
     later = decider.apply(make_batch(1, 100.0, make_finding(100.0, key="203.0.113.2", n=1)), 1)
     assert [d.value for d in later.decisions] == ["203.0.113.2"]
     assert "refused" not in later.alerts[0].context

@@ -83,7 +83,7 @@ def in_bytes(decided: list[Decided]) -> list[bytes]:
     """Everything that would be sent, in order."""
     out = []
     for offset, one in enumerate(decided):
-        out += [write(a) for a in one.alerts] + [write(d) for d in one.decisions]
+        out += [*map(write, one.alerts), *map(write, one.incidents), *map(write, one.decisions)]
         out += [write_refusal(r, offset) for r in one.refusals]
     return out
 

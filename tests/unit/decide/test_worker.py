@@ -31,7 +31,7 @@ class Site:
 
     def __init__(self, entries: dict[str, Entry]) -> None:
         self.log = MemoryLog()
-        names = ("findings", "alerts", "decisions", "actions")
+        names = ("findings", "alerts", "incidents", "decisions", "verdicts", "actions")
         self.log.admin().create([TopicSpec(f"gatewatch.{name}", 1) for name in names])
         self.clock = ManualClock(T0)
         self.metrics = Metrics()

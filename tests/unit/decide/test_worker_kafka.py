@@ -51,7 +51,10 @@ def test_an_order_and_a_takeover_on_a_real_broker(
     log = open_log(settings.kafka)
     compact = {"cleanup.policy": "compact"}
     admin = log.admin()
-    admin.create([*(TopicSpec(t, 1) for t in (findings, alerts, actions)), TopicSpec(decisions, 1, 1, compact)])
+    compacted = (decisions, settings.kafka.topic("incidents"), settings.kafka.topic("verdicts"))
+    admin.create(
+        [*(TopicSpec(t, 1) for t in (findings, alerts, actions)), *(TopicSpec(t, 1, 1, compact) for t in compacted)]
+    )
     admin.close()
     producer = log.producer()
 

@@ -1,0 +1,125 @@
+"""``gatewatch incidents``: alerts that belong together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gatewatch.cli import own
+from gatewatch.cli.alerts import COLOURS, fields
+from gatewatch.cli.options import Config, Json, duration
+from gatewatch.clock import SystemClock
+from gatewatch.decide import records_io
+from gatewatch.decide.text import accused
+from gatewatch.records import Incident, Mode, Severity, Status
+
+app = typer.Typer(help="List and show incidents.", no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.command("list")
+def list_command(
+    config: Config = None,
+    folder: own.From = None,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Only those with a finding in the last 90, 10m, 8h, 7d (of the data, with --from)."),
+    ] = None,
+    severity: Annotated[Severity | None, typer.Option(help="Only this severity and worse.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only those that touch this project.")] = None,
+    open_only: Annotated[bool, typer.Option("--open", help="Only those that go on.")] = False,
+    shadow: Annotated[bool, typer.Option("--shadow", help="Also what was recorded and not sent.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List incidents, each as it stands now, the latest last."""
+    incidents = load(config, folder)
+    oldest = float("-inf")
+    if since is not None:
+        now = max((i.last_ts for i in incidents), default=0.0) if folder is not None else SystemClock().now()
+        oldest = now - duration(since)
+    chosen = [
+        i
+        for i in incidents
+        if i.merged_into is None
+        and (severity is None or i.severity.rank >= severity.rank)
+        and (project is None or project in i.projects)
+        and not (open_only and i.status is Status.RESOLVED)
+        and (shadow or i.mode is not Mode.SHADOW)
+        and i.last_ts >= oldest
+    ]
+    if as_json:
+        own.print_json([i.model_dump(mode="json") for i in chosen])
+    elif chosen:
+        Console().print(_table(chosen))
+    if not chosen:
+        raise own.nothing(f"no such incident ({len(incidents)} without the filters)")
+
+
+@app.command("show")
+def show_command(
+    incident_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the incident, or its beginning.")],
+    config: Config = None,
+    folder: own.From = None,
+    as_json: Json = False,
+) -> None:
+    """Show one incident: its story, who belongs to it and why, and what was done."""
+    incidents = load(config, folder)
+    found = [i for i in incidents if i.id.startswith(incident_id)]
+    if len(found) != 1:
+        many = f"{incident_id} is the beginning of {len(found)} ids" if found else f"no incident {incident_id}"
+        raise own.nothing(f"{many}; `gatewatch incidents list --shadow` names all {len(incidents)}")
+    (incident,) = found
+    if as_json:
+        own.print_json(incident.model_dump(mode="json"))
+        return
+    console = Console()
+    console.print(f"[{COLOURS[incident.severity]}]{incident.severity}[/] {own.shown(incident.story, 2000)}\n")
+    table = Table("field", "value", show_edge=False)
+    for name, value in fields(incident):
+        if name not in ("story", "members"):
+            table.add_row(name, own.shown(value, 1000))
+    console.print(table)
+    console.print(_members(incident))
+
+
+def load(config: Path | None, folder: Path | None) -> list[Incident]:
+    """The last revision of every incident, by its last finding.
+
+    Raises:
+        ConfigError: the settings are wrong, or the folder is none of a replay.
+        LogError: the topic cannot be read.
+    """
+    if folder is not None:
+        incidents = list(own.readable(own.in_folder(folder, "incidents.jsonl"), records_io.read_incident))
+    else:
+        with own.own_log(config) as (settings, log):
+            topic = settings.kafka.topic("incidents")
+            incidents = list(own.readable(own.in_topic(log, topic), records_io.read_incident))
+    last: dict[str, Incident] = {}
+    for incident in incidents:
+        if incident.id not in last or last[incident.id].revision <= incident.revision:
+            last[incident.id] = incident
+    return sorted(last.values(), key=lambda i: (i.last_ts, i.id))
+
+
+def _table(incidents: list[Incident]) -> Table:
+    table = Table("id", "severity", "status", "last (UTC)", "story", "owner", show_edge=False)
+    table.columns[0].no_wrap = True
+    for i in incidents:
+        severity = f"[{COLOURS[i.severity]}]{i.severity}[/]" + (" (shadow)" if i.mode is Mode.SHADOW else "")
+        row = (i.id, severity, i.status.value, own.when(i.last_ts), own.shown(i.story, 1000), own.shown(i.owner or "-"))
+        table.add_row(*row)
+    return table
+
+
+def _members(incident: Incident) -> Table:
+    more = incident.members_total - len(incident.members)
+    title = f"{incident.members_total} members" + (f", {more} not shown" if more else "")
+    table = Table("who", "severity", "findings", "detectors", "alert", title=title, title_justify="left")
+    for m in incident.members:
+        who, detectors = own.shown(accused(m.scope, m.key)), own.shown(", ".join(m.detectors))
+        table.add_row(who, m.severity.value, str(m.count), detectors, m.alert_id)
+    return table
