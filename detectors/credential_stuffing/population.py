@@ -51,7 +51,8 @@ FLOOR = 0.5  # of the usual failures: where few succeed, the ratio alone would c
 LEAST = 0.01  # failures a minute that surprise nobody
 BEGUN_NATS = 1.0  # an excursion begins where its evidence was last this small
 OUTAGE = 0.3  # of the usual successes: with fewer, logins fail because something is broken
-USUAL_TAU_MIN = 240.0
+USUAL_TAU_MIN, FAST_TAU_MIN = 240.0, 5.0
+BUSY = 10.0  # successes a minute from which a single minute tells an outage
 FROZEN_S, RELEASE = 86_400.0, 1.05  # DESIGN section 2: after a day without a verdict 5 % a day
 REFRESH_S = 300.0
 NEWS = 0.5  # of the threshold, in evidence since the last time
@@ -74,7 +75,7 @@ _ROW = np.dtype(
     [
         ("key", "u8"), ("kind", "u1"), ("seen", "f8"), ("born", "f8"),
         ("x", "f8", (2,)), ("successes", "f8"), ("firsts", "f8"),  # of the minute that is open
-        ("smooth", "f8", (2,)), ("usual", "f8"), ("total", "f8"),  # successes a minute, and since the start
+        ("smooth", "f8", (2,)), ("usual", "f8"), ("fast", "f8"), ("total", "f8"),  # successes
         ("bad", "f8", (2,)), ("good", "f8", (2,)),  # learned: failures, and the successes they are measured by
         ("minutes", "f8"),  # in which that was learned
         ("excess", "f8", (2,)), ("square", "f8", (2,)),  # moments of the dispersion
@@ -240,7 +241,9 @@ class DistributedStuffing(PopulationDetector):
         x, mean = r["x"].copy(), self._expected()
         spread = dispersion(r["excess"], r["square"])
         warm = _warm(r)
-        broken = r["smooth"][:, 0] < OUTAGE * r["usual"]
+        r["fast"] += (r["successes"] - r["fast"]) / FAST_TAU_MIN
+        lately = np.where(r["usual"] >= BUSY, np.minimum(r["successes"], r["fast"]), r["fast"])
+        broken = lately < OUTAGE * r["usual"]
         self._test(x, mean, spread, warm & ~broken, end)
         self._learn(x, mean, spread, broken, end)
         r["x"], r["successes"], r["firsts"] = 0.0, 0.0, 0.0

@@ -222,7 +222,7 @@ class PopulationTask:
         findings: list[Finding] = []
         for bucket in sorted(b for b in self._waiting if b < ready):
             tasks = self._waiting.pop(bucket)
-            findings += self._process(_together(bucket, [r for t in sorted(tasks) for r in tasks[t]]), offset)
+            findings += self._process(added_up(bucket, [r for t in sorted(tasks) for r in tasks[t]]), offset)
         self._given = ready
         return FindingBatch(task=self.number, routed_offset=offset, watermark=ready * SPAN_S, findings=tuple(findings))
 
@@ -241,7 +241,7 @@ class PopulationTask:
             self.metrics.detector_time(name, stopwatch() - began)
 
 
-def _together(bucket: int, parts: list[Rows]) -> Rollup:
+def added_up(bucket: int, parts: list[Rows]) -> Rollup:
     """Add up the rows of one key, in the order of tasks."""
     keys = np.concatenate([rows.keys for rows in parts])
     kinds = np.concatenate([rows.kinds for rows in parts])

@@ -120,18 +120,21 @@ def none_seen(nbytes: int) -> Seen:
 
 @kernel
 def add_rows(
-    rows: Columns, sums: Sums, seen: Seen, clock: npt.NDArray[np.float64], limits: npt.NDArray[np.int64],
-    fresh: npt.NDArray[np.int64],
-) -> int:  # fmt: skip
-    """Add every row that counts to its coarse keys.
+    rows: Columns, first: int, sums: Sums, seen: Seen, clock: npt.NDArray[np.float64], stop_at: float,
+    limits: npt.NDArray[np.int64], fresh: npt.NDArray[np.int64],
+) -> tuple[int, int]:  # fmt: skip
+    """Add every row that counts to its coarse keys, from row ``first`` on, until the clock reaches ``stop_at``.
 
-    ``fresh`` (>= 4 * rows, 2) is filled with (entry, row) of entries that are new; returns how many. ``clock`` (1,) is
-    the newest event time seen. Cost: about .3 us a row.
+    ``fresh`` (>= 4 * rows, 2) is filled with (entry, row) of entries that are new. ``clock`` (1,) is the newest event
+    time seen. Returns the row to go on from, and how many entries are new. Cost: about .3 us a row.
     """
     made = 0
     marks = np.empty(PER_ROW, np.int64)
     amounts = np.zeros(len(COUNTS), np.float64)
-    for i in range(rows.ts.shape[0]):
+    for i in range(first, rows.ts.shape[0]):
+        if rows.ts[i] >= stop_at > clock[0]:
+            clock[0] = rows.ts[i]
+            return i, made
         clock[0] = max(clock[0], rows.ts[i])
         if not rows.role[i] & _WHERE:
             continue
@@ -153,7 +156,7 @@ def add_rows(
                 sums.counts[entry, c] += amounts[c]
             for m in range(filled):
                 sums.bins[entry, marks[m]] += np.float32(1.0)
-    return made
+    return rows.ts.shape[0], made
 
 
 @kernel

@@ -15,12 +15,13 @@ import pyarrow as pa
 from gatewatch.detect.rollup_kernel import LATE_S, Columns, Seen, Sums, add_rows, no_sums, none_seen, reindex
 from gatewatch.errors import StateError
 from gatewatch.events.batch import ROUTED, Batch
-from gatewatch.events.rollup import BINS, COUNTS, FINISH, SPAN_S, Kind, Rows
+from gatewatch.events.rollup import BINS, COUNTS, FINISH, SPAN_S, Kind, Rows, together
 from gatewatch.state.hashing import HashSeed, hash_column
 
 # Entries of all open buckets together, of each kind. An endpoint is a route template, a project somebody who is billed:
 # sites have hundreds. A user agent is anybody's invention: what finds no room still counts in ALL.
 LIMITS = {Kind.ALL: 256, Kind.PROJECT: 1024, Kind.ENDPOINT: 2048, Kind.CLIENT: 768}
+_LIMITS = np.array([LIMITS[kind] for kind in Kind], np.int64)
 ROOM = sum(LIMITS.values())  # 6 MB where all are in use
 LABELS_MAX = 20_000  # names remembered, some 200 B each
 SEEN_BYTES = 1 << 18  # of a generation: 2 M bits
@@ -46,19 +47,27 @@ class Rollups:
     _seen: Seen = field(default_factory=lambda: none_seen(SEEN_BYTES))
     _clock: npt.NDArray[np.float64] = field(default_factory=lambda: np.full(1, -np.inf))
     _turned_at: float = -np.inf  # event time at which the older generation of pairs was last forgotten
-    _closed: int | None = None
+    _closed: int | None = None  # buckets below are closed
+    _told: int | None = None  # and those below were given away
+    _done: list[Rows] = field(default_factory=list)  # of buckets that are closed and not given away
     _labels: dict[tuple[int, int], dict[str, str]] = field(default_factory=dict)
 
     def add(self, batch: Batch) -> None:
-        """Add a batch's rows. Cost: about .3 us a row, and 2 us for each coarse key of each bucket."""
-        if not batch.n:
-            return
+        """Add a batch's rows, closing buckets on the way, so that where it was cut shows nowhere.
+
+        Cost: about .3 us a row, 2 us for each coarse key of each bucket, and 50 us a bucket.
+        """
+        columns, at = _columns(batch, self.seed), 0
         fresh = np.empty((4 * batch.n, 2), np.int64)
-        limits = np.array([LIMITS[kind] for kind in Kind], np.int64)
-        made = add_rows(_columns(batch, self.seed), self._sums, self._seen, self._clock, limits, fresh)
-        for entry, row in fresh[:made].tolist():
-            self._name(int(self._sums.kinds[entry]), int(self._sums.keys[entry]), batch, row)
-        self._turn()
+        if self._closed is None and batch.n:
+            self._clock[0] = max(self._clock[0], batch.ts[0])
+            self._close()
+        while at < batch.n:
+            at, made = add_rows(columns, at, self._sums, self._seen, self._clock, self._stop_at(), _LIMITS, fresh)
+            for entry, row in fresh[:made].tolist():
+                self._name(int(self._sums.kinds[entry]), int(self._sums.keys[entry]), batch, row)
+            self._close()
+            self._turn()
 
     def close(self, watermark: float) -> tuple[int, Rows] | None:
         """What has closed since the last time: the number of the first bucket that is open, and the rows before it.
@@ -66,15 +75,27 @@ class Rollups:
         A bucket closes when the newest row, or the watermark, is :data:`LATE_S` past its end; a row that is later still
         counts in the next one.
         """
-        now = max(float(self._clock[0]), watermark)
+        self._clock[0] = max(self._clock[0], watermark)
+        self._close()
+        if self._closed is None or self._closed == self._told:
+            return None
+        self._told = self._closed
+        done, self._done = self._done, []
+        return self._closed, together(done)
+
+    def _stop_at(self) -> float:
+        """Event time at which the next bucket closes."""
+        assert self._closed is not None
+        return (self._closed + 1) * SPAN_S + LATE_S
+
+    def _close(self) -> None:
+        now = float(self._clock[0])
         if not isfinite(now):
-            return None
-        self._clock[0] = now
+            return
         closed = floor((now - LATE_S) / SPAN_S)
-        if self._closed is not None and closed <= self._closed:
-            return None
-        self._closed = closed
-        return closed, self._take(closed)
+        if self._closed is None or closed > self._closed:
+            self._closed = closed
+            self._take(closed)
 
     @property
     def overflown(self) -> int:
@@ -82,7 +103,7 @@ class Rollups:
         return int(self._sums.overflown[0])
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Everything, as copies."""
+        """Everything but what is closed and not given away: a task takes that at once (:meth:`close`)."""
         used = int(self._sums.used[0])
         labels = [[kind, key, label] for (kind, key), label in self._labels.items()]
         return {
@@ -95,7 +116,7 @@ class Rollups:
             "young": self._seen.young.copy(),
             "old": self._seen.old.copy(),
             "numbers": np.array([self._clock[0], self._turned_at, self._seen.added[0], self._sums.overflown[0]]),
-            "closed": np.array([] if self._closed is None else [self._closed], np.int64),
+            "closed": np.array([] if self._closed is None else [self._closed, self._told or self._closed], np.int64),
             "labels": np.frombuffer(msgspec.msgpack.encode(labels), np.uint8).copy(),
         }
 
@@ -115,23 +136,24 @@ class Rollups:
         self._sums.used[0], self._sums.overflown[0], self._clock[0] = used, overflown, clock
         reindex(self._sums)
         self._seen = Seen(arrays["young"].copy(), arrays["old"].copy(), np.array([added], np.int64))
-        self._closed = int(arrays["closed"][0]) if len(arrays["closed"]) else None
+        self._closed, self._told = arrays["closed"].tolist() if len(arrays["closed"]) else (None, None)
+        self._done = []
         labels = msgspec.msgpack.decode(arrays["labels"].tobytes(), type=list[tuple[int, int, dict[str, str]]])
         self._labels = {(kind, key): label for kind, key, label in labels}
 
-    def _take(self, closed: int) -> Rows:
-        """The entries of closed buckets, in order; the others move up."""
+    def _take(self, closed: int) -> None:
+        """Put the entries of closed buckets aside, in order; the others move up."""
         used = int(self._sums.used[0])
-        done = np.flatnonzero(self._sums.buckets[:used] < closed)
+        over = self._sums.buckets[:used] < closed
+        if not over.any():
+            return
+        done, stay = np.flatnonzero(over), np.flatnonzero(~over)
         order = np.lexsort((self._sums.keys[done], self._sums.kinds[done], self._sums.buckets[done]))
-        rows = self._rows(done[order])
-        if len(done):
-            stay = np.flatnonzero(self._sums.buckets[:used] >= closed)
-            for array in (self._sums.buckets, self._sums.kinds, self._sums.keys, self._sums.counts, self._sums.bins):
-                array[: len(stay)] = array[stay]
-            self._sums.used[0] = len(stay)
-            reindex(self._sums)
-        return rows
+        self._done.append(self._rows(done[order]))
+        for array in (self._sums.buckets, self._sums.kinds, self._sums.keys, self._sums.counts, self._sums.bins):
+            array[: len(stay)] = array[stay]
+        self._sums.used[0] = len(stay)
+        reindex(self._sums)
 
     def _rows(self, at: npt.NDArray[np.intp]) -> Rows:
         kinds, keys = self._sums.kinds[at], self._sums.keys[at]
@@ -164,8 +186,7 @@ def warm_up() -> None:
     """Compile the kernels, by running them on nothing."""
     rows = Batch(pa.RecordBatch.from_pylist([], schema=ROUTED))
     sums, seed = no_sums(1), HashSeed(0, 0)
-    fresh, limits = np.empty((0, 2), np.int64), np.zeros(len(Kind), np.int64)
-    add_rows(_columns(rows, seed), sums, none_seen(8), np.zeros(1), limits, fresh)
+    add_rows(_columns(rows, seed), 0, sums, none_seen(8), np.zeros(1), 0.0, _LIMITS, np.empty((0, 2), np.int64))
     reindex(sums)
 
 

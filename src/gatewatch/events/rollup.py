@@ -141,6 +141,25 @@ class Rows:
         return len(self.keys)
 
 
+def together(parts: Sequence[Rows]) -> Rows:
+    """One after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return Rows(
+            np.zeros(0, np.int64), np.zeros(0, np.uint8), np.zeros(0, np.uint64), (),
+            np.zeros((0, len(COUNTS))), np.zeros((0, WIDTH), np.float32),
+        )  # fmt: skip
+    return Rows(
+        np.concatenate([rows.buckets for rows in parts]),
+        np.concatenate([rows.kinds for rows in parts]),
+        np.concatenate([rows.keys for rows in parts]),
+        tuple(label for rows in parts for label in rows.labels),
+        np.concatenate([rows.counts for rows in parts]),
+        np.concatenate([rows.bins for rows in parts]),
+    )
+
+
 def records(task: int, routed_offset: int, closed: int, rows: Rows) -> Iterator[RollupRecord]:
     """The rows cut into records of at most :data:`ROWS_MAX`; only the last one says that the buckets are closed."""
     cuts = range(0, max(len(rows), 1), ROWS_MAX)

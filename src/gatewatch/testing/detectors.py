@@ -28,11 +28,12 @@ from gatewatch.records import Opinion, Scope
 from gatewatch.registry import Entry
 from gatewatch.sdk import Context, Detector, RawFinding
 from gatewatch.state.hashing import hash_text
-from gatewatch.testing import traffic
+from gatewatch.testing import populations, traffic
 from gatewatch.testing.batches import SEED, batch_of, cut
 from gatewatch.testing.cases import Told, cases, unmet
 from gatewatch.testing.detector_folder import FOLDER_LAWS
 from gatewatch.testing.detector_runs import build, bytes_of, findings, lines_of, stream
+from gatewatch.testing.populations import POPULATION_LAWS
 
 Law = Callable[[Entry], None]
 
@@ -43,8 +44,15 @@ def check_detector(entry: Entry) -> None:
     Raises:
         AssertionError: it breaks one; the text says which and how.
     """
-    for law in LAWS:
+    for law in laws_of(entry):
         law(entry)
+
+
+def laws_of(entry: Entry) -> tuple[Law, ...]:
+    """Those that apply: of the folder, and of each part that it has."""
+    keys = KEY_LAWS if entry.detector is not None else ()
+    populations = POPULATION_LAWS if entry.population is not None else ()
+    return (*FOLDER_LAWS, *keys, *populations, cases_hold)
 
 
 def input_is_not_changed(entry: Entry) -> None:
@@ -288,18 +296,22 @@ def cases_hold(entry: Entry) -> None:
     assert len(found) - attacks >= 2, f"{len(found) - attacks} benign cases"
     for case in found:
         assert bool(case.expect.alerts) or not case.attack, f"{case.name}: an attack that nobody need see"
-        told = [
-            Told(entry.name, f.scope, f.key, f.reason.name, ts)
-            for _, ts, f in findings(build(entry), batch_of(case.events))
-        ]
+        told = [Told(entry.name, f.scope, f.key, f.reason.name, ts) for ts, f in _found(entry, batch_of(case.events))]
         mine = case.expect.model_copy(
             update={"alerts": tuple(a for a in case.expect.alerts if a.detector == entry.name)}
         )
         assert not (wrong := unmet(mine, told)), f"{case.name}: {'; '.join(wrong)}"
 
 
-LAWS: tuple[Law, ...] = (
-    *FOLDER_LAWS,
+def _found(entry: Entry, batch: Batch) -> list[tuple[float, RawFinding]]:
+    """What both parts of a folder find."""
+    on_keys = [] if entry.detector is None else [(ts, f) for _, ts, f in findings(build(entry), batch)]
+    if entry.population is None:
+        return on_keys
+    return on_keys + populations.told(populations.build_population(entry), populations.rollups_of(batch))
+
+
+KEY_LAWS: tuple[Law, ...] = (
     input_is_not_changed,
     cut_does_not_matter,
     repeats_itself,
@@ -317,5 +329,5 @@ LAWS: tuple[Law, ...] = (
     findings_are_bounded,
     options_work_both_ways,
     explanations_add_up,
-    cases_hold,
 )
+LAWS: tuple[Law, ...] = (*FOLDER_LAWS, *KEY_LAWS, cases_hold)  # of a folder with a part on keys only

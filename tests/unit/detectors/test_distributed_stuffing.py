@@ -1,0 +1,133 @@
+"""Stuffing at one try an address, on sums as detect tasks tell them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from gatewatch import registry
+from gatewatch.events.rollup import Kind, Rollup
+from gatewatch.records import Opinion, Scope
+from gatewatch.sdk import Context, PopulationDetector, RawFinding
+from gatewatch.settings import DetectorSettings
+from gatewatch.testing.batches import SEED
+from gatewatch.testing.populations import START, Line, rollup_of, told
+
+ENTRY = registry.load("credential_stuffing")
+DAY_S = 86_400.0
+MONTHLY = 1 / 30  # one false alarm in 30 days, the budget of the published comparisons
+LOGINS_AN_HOUR = 2000.0
+
+
+def _detector(alarms_per_day: float = MONTHLY) -> PopulationDetector:
+    return ENTRY.build_population(None, Context(SEED, partitions=1, alarms_per_day=alarms_per_day))
+
+
+def _site(
+    days: float, seed: int, *, attack_at: float = np.inf, tries_an_hour: float = 0.0, unknown: float = 0.6
+) -> Iterator[Rollup]:
+    """A minute a rollup: logins with a rhythm of the day; people's failures over-dispersed (Javed and Paxson 2013).
+
+    One first contact in eight logins; 8 % of them fail, one in five of those on a name that does not exist.
+    """
+    rng = np.random.default_rng(seed)
+    for minute in range(int(days * 1440)):
+        start = START + 60.0 * minute
+        rhythm = 1.0 + 0.6 * np.sin(2 * np.pi * (start % DAY_S) / DAY_S)
+        logins = rng.poisson(LOGINS_AN_HOUR / 60 * rhythm)
+        firsts = rng.binomial(logins, 0.125)
+        bad = rng.binomial(firsts, rng.beta(1.6, 18.4))
+        attack = rng.poisson(tries_an_hour / 60) if start - START >= attack_at else 0
+        caught = rng.binomial(attack, 0.997)
+        counts = {
+            "requests": logins + attack,
+            "successes": logins - bad + attack - caught,
+            "account_hours": logins - bad + attack - caught,
+            "first_successes": firsts - bad + attack - caught,
+            "failures": bad + caught,
+            "first_failures": bad + caught,
+            "unknown_failures": rng.binomial(bad, 0.2) + rng.binomial(caught, unknown),
+        }
+        yield rollup_of(start, [Line(Kind.ALL, {}, {k: float(v) for k, v in counts.items()})])
+
+
+def _first(found: list[tuple[float, RawFinding]], at: float) -> float:
+    """Minutes from ``at`` to the first finding after it; inf if there is none."""
+    return min((ts - START - at for ts, _ in found if ts - START > at), default=np.inf) / 60.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("share", "within_min"), [(0.03, 120.0), (0.06, 60.0), (0.12, 30.0)])
+def test_a_distributed_attack_is_found_in_time(share: float, within_min: float) -> None:
+    """A botnet would try a whole list unseen (>= .95 found, these medians, at one false alarm a month)."""
+    at, delays = 2.3 * DAY_S, []
+    for seed in range(8):
+        site = _site(2.6, seed, attack_at=at, tries_an_hour=share * LOGINS_AN_HOUR)
+        delays.append(_first(told(_detector(), list(site)), at))
+    assert np.isfinite(delays).mean() >= 0.95, delays
+    assert np.median(delays) <= within_min, delays
+
+
+@pytest.mark.slow
+def test_people_alone_raise_nothing_in_a_month() -> None:
+    """At one false alarm in 30 days allowed, a month of people's typing errors may give one, not twenty."""
+    alarms = told(_detector(), list(_site(30.0, 100)))
+    assert len(alarms) <= 1, alarms
+
+
+def test_an_outage_is_no_attack() -> None:
+    """When the identity provider fails, everybody fails: paging the security team helps nobody."""
+    detector = _detector(1.0)
+    rollups = list(_site(1.0, 3))
+    for i in range(60):
+        counts = {"requests": 40.0, "failures": 40.0, "first_failures": 12.0, "successes": 0.0}
+        rollups.append(rollup_of(START + DAY_S + 60.0 * i, [Line(Kind.ALL, {}, counts)]))
+    after = [ts for ts, _ in told(detector, rollups) if ts > START + DAY_S + 15 * 60]
+    assert not after, "accused during an outage"
+
+
+def test_what_it_says_adds_up_and_names_the_agent() -> None:
+    """A responder could not follow why it fired, nor see what the botnet's tool calls itself."""
+    detector = _detector(1.0)
+    told(detector, list(_site(1.0, 4)))
+    found: list[tuple[float, RawFinding]] = []
+    contexts = []
+    for i in range(60):
+        bad = {"requests": 45.0, "successes": 30.0, "account_hours": 30.0, "first_successes": 4.0, "failures": 12.0,
+               "first_failures": 12.0, "unknown_failures": 7.0}  # fmt: skip
+        tool = {"requests": 12.0, "failures": 12.0, "first_failures": 12.0}
+        browser = {"requests": 30.0, "account_hours": 30.0}
+        rollup = rollup_of(START + DAY_S + 60.0 * i, [
+            Line(Kind.ALL, {}, bad), Line(Kind.CLIENT, {"user_agent": "botkit/2", "asn": "64500"}, tool),
+            Line(Kind.CLIENT, {"user_agent": "browser", "asn": "64501"}, browser),
+        ])  # fmt: skip
+        hits = detector.process(rollup)
+        contexts += [hit.context for hit in hits]
+        found += [(rollup.start, RawFinding(h.reason, h.scope, "all", h.nats, h.threshold_nats, h.observed, h.expected,
+                                            h.window_s, h.detail)) for h in hits]  # fmt: skip
+    assert found
+    assert contexts[-1] == {"user_agent": "botkit/2"}
+    for _, finding in found:
+        explanation = detector.explain(finding)
+        assert sum(c.nats for c in explanation.contributions) == pytest.approx(finding.nats)
+        assert "would not have fired with" in explanation.counterfactual
+    assert detector.opinion(Scope.ALL, 0) is Opinion.FINDING
+
+
+def test_an_attack_does_not_teach() -> None:
+    """After a week of stuffing the next week would be normal."""
+    detector = _detector(1.0)
+    at = 1.0 * DAY_S
+    found = told(detector, list(_site(4.0, 5, attack_at=at, tries_an_hour=120.0)))
+    last_day = [ts for ts, _ in found if ts - START > 3.0 * DAY_S]
+    assert last_day, "three days of attack, and it is silent"
+
+
+def test_switched_off_it_is_blind() -> None:
+    """An operator who switched it off would believe it quiet."""
+    options = DetectorSettings.model_validate({"distributed": False})
+    detector = ENTRY.build_population(options, Context(SEED, partitions=1, alarms_per_day=1.0))
+    assert not told(detector, list(_site(0.1, 6)))
+    assert detector.opinion(Scope.ALL, 0) is Opinion.BLIND
