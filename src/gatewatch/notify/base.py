@@ -78,6 +78,10 @@ class Receiver(Protocol):
         """Try once to tell something that is no single alert."""
         ...
 
+    def close(self) -> None:
+        """Let go of connections; nothing is sent afterwards."""
+        ...
+
 
 # What HTTP statuses mean where a receiver does not know better (contracts.md 9-11): the rest of 4xx is our own fault.
 _AGAIN = frozenset({408, 425, 429})

@@ -131,6 +131,8 @@ class NotifyWorker:
             if flush:
                 self._commit()
         finally:
+            for receiver in self._receivers:
+                receiver.close()
             self._producer.close(flush=flush)
             self._consumer.close()
 

@@ -53,6 +53,9 @@ class Sink:
         self.bulletins.append(bulletin)
         return Attempt(Result.DELIVERED)
 
+    def close(self) -> None:
+        """It has no connection."""
+
 
 def _log() -> MemoryLog:
     log = MemoryLog()

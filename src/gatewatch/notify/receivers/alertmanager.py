@@ -75,6 +75,10 @@ class Alertmanager:
             }
         )
 
+    def close(self) -> None:
+        """Let go of connections."""
+        self._client.close()
+
     def _post(self, *alerts: dict[str, Any]) -> Attempt:
         try:
             return judge(self._client.post("/api/v2/alerts", json=list(alerts)))

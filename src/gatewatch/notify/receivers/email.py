@@ -98,6 +98,9 @@ class Email:
         message.set_content("\n".join((bulletin.title, "", *bulletin.rows, "", bulletin.footer)))
         return self._deliver(message)
 
+    def close(self) -> None:
+        """Each mail has a connection of its own; none is kept."""
+
     def _message(self, subject: str, identity: str) -> EmailMessage:
         """An empty mail. A second try has the same Message-ID, by which many servers drop it."""
         domain = self._sender.rsplit("@", 1)[1]

@@ -65,6 +65,10 @@ class PagerDuty:
         }
         return self._post(event)
 
+    def close(self) -> None:
+        """Let go of connections."""
+        self._client.close()
+
     def _post(self, event: dict[str, Any]) -> Attempt:
         try:
             return judge(self._client.post("/v2/enqueue", json=event))

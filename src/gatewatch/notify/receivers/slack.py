@@ -95,6 +95,9 @@ class Slack:
             return Attempt(Result.AGAIN, type(error).__name__)
         return Attempt(Result.DELIVERED)
 
+    def close(self) -> None:
+        """The SDK opens a connection for each call, and keeps none."""
+
     def _reply(self, notice: Notice, place: str) -> str:
         """Say in the thread what is not said there yet; returns the new handle."""
         channel, ts, said = place.split(":", 2)

@@ -67,6 +67,10 @@ class Webhook:
         body = _cloudevent(bulletin.id, "bulletin", "notify", data) if self._envelope == "cloudevents" else data
         return self._post(msgspec.json.encode(body), bulletin.id)
 
+    def close(self) -> None:
+        """Let go of connections."""
+        self._client.close()
+
     def _post(self, body: bytes, idempotency_key: str) -> Attempt:
         kind = "application/cloudevents+json" if self._envelope == "cloudevents" else "application/json"
         headers = {"Content-Type": kind, "Idempotency-Key": idempotency_key}
