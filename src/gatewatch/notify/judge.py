@@ -24,6 +24,8 @@ class Button:
     reason: str = ""
 
 
+PRESS_MAX_S = 3600.0  # Slack sends a press again for some minutes; what is older was said about something else
+
 BUTTONS = (
     Button("gw_acknowledge", "Acknowledge", VerdictKind.ACKNOWLEDGE, reason="acknowledged on Slack"),
     Button("gw_true", "True alarm", VerdictKind.TRUE, reason="marked as true on Slack"),
@@ -64,7 +66,7 @@ class Judge:
             )
         if button is None or about is None:
             raise VerdictError("this alert is not known any more; use `gatewatch verdict`")
-        if abs(self._clock.now() - pressed_at) > 3600.0:
+        if not abs(self._clock.now() - pressed_at) <= PRESS_MAX_S:  # also where it is not a number
             raise VerdictError("this press is more than an hour old")
         verdict = verdict_on(
             about,

@@ -1,0 +1,221 @@
+"""Buttons over Socket Mode and over signed HTTP: who presses is checked, and what they say is written once."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from gatewatch.clock import ManualClock, stopwatch
+from gatewatch.log.base import TopicSpec
+from gatewatch.log.memory import MemoryLog
+from gatewatch.notify.buttons import BODY_MAX, HttpSurface, SocketSurface, Surface
+from gatewatch.notify.group import Groups
+from gatewatch.notify.judge import BUTTONS, Judge
+from gatewatch.records import Verdict
+from gatewatch.settings import Settings, parse
+from gatewatch.testing.alerts import NOW, alert
+from gatewatch.testing.sinks import SlackStandIn
+from gatewatch.testing.slack_socket import SocketStandIn
+from gatewatch.verdicts import Book
+
+SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+SETTINGS = parse({"verdicts": {"actors": [{"name": "ana", "slack": "U042"}]}}, Settings)
+WAIT_S = 60.0
+
+
+@pytest.fixture
+def log() -> MemoryLog:
+    """Where verdicts go."""
+    made = MemoryLog()
+    made.admin().create([TopicSpec("gatewatch.verdicts", 1)])
+    return made
+
+
+@pytest.fixture
+def judge(log: MemoryLog) -> Judge:
+    """Knows one alert."""
+    groups = Groups(Book(), {}, None)
+    groups.alert(alert())
+    return Judge(log, SETTINGS, ManualClock(NOW), groups)
+
+
+@pytest.fixture
+def slack() -> Iterator[SlackStandIn]:
+    """Slack's API."""
+    made = SlackStandIn()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def socket_mode() -> Iterator[SocketStandIn]:
+    """Slack's side of the socket."""
+    made = SocketStandIn()
+    yield made
+    made.close()
+
+
+def payload(button: str = "gw_true", **changes: Any) -> dict[str, Any]:
+    """What Slack sends when somebody presses."""
+    pressed: dict[str, Any] = {
+        "type": "block_actions",
+        "team": {"id": "T1"},
+        "user": {"id": "U042", "username": "ana", "team_id": "T1"},
+        "channel": {"id": "C77", "name": "abuse"},
+        "message": {"ts": "1.000100", "text": "..."},
+        "actions": [
+            {"type": "button", "action_id": button, "block_id": "gw:x", "value": alert().id, "action_ts": f"{NOW:.3f}"}
+        ],
+    }
+    return {**pressed, **changes}
+
+
+def verdicts(log: MemoryLog) -> list[Verdict]:
+    """What was written."""
+    return Book.load(log, SETTINGS)[0].verdicts()
+
+
+def signed(body: bytes, at: float = NOW, secret: str = SECRET) -> dict[str, str]:
+    """The headers that Slack sends."""
+    base = b"v0:" + str(int(at)).encode() + b":" + body
+    digest = hmac.new(secret.encode(), base, hashlib.sha256).hexdigest()
+    return {
+        "X-Slack-Request-Timestamp": str(int(at)),
+        "X-Slack-Signature": f"v0={digest}",
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+
+
+@pytest.fixture
+def post(judge: Judge) -> Iterator[Callable[..., httpx.Response]]:
+    """Post to the surface; signed rightly unless headers are given."""
+    surface = HttpSurface(SecretStr(SECRET), ("127.0.0.1", 0), "T1", ManualClock(NOW))
+    surface.open(judge)
+
+    def send(pressed: object, headers: dict[str, str] | None = None, **at: Any) -> httpx.Response:
+        body = pressed if isinstance(pressed, bytes) else urlencode({"payload": json.dumps(pressed)}).encode()
+        url = f"http://127.0.0.1:{surface.port}/slack/actions"
+        return httpx.post(url, content=body, headers=signed(body, **at) if headers is None else headers)
+
+    yield send
+    surface.close()
+
+
+@pytest.mark.parametrize("button", BUTTONS, ids=lambda b: b.id)
+def test_each_button_writes_its_verdict(button: Any, post: Callable[..., httpx.Response], log: MemoryLog) -> None:
+    """If this fails, what a person said on Slack is not heard."""
+    assert post(payload(button.id)).status_code == 200
+    (said,) = verdicts(log)
+    assert (said.kind, said.actor, said.via, said.alert_id) == (button.kind, "ana", "slack", alert().id)
+    assert said.until == (None if button.lasts_s is None else NOW + button.lasts_s)
+
+
+@pytest.mark.parametrize(
+    ("at", "secret", "status"),
+    [
+        (NOW, "wrong", 401),
+        (NOW - 301, SECRET, 401),
+        (NOW + 301, SECRET, 401),
+        (NOW - 299, SECRET, 200),
+    ],
+)
+def test_only_fresh_requests_that_slack_signed_count(
+    at: float, secret: str, status: int, post: Callable[..., httpx.Response], log: MemoryLog
+) -> None:
+    """If this fails, anybody who finds the URL can call an attack a false alarm."""
+    assert post(payload(), at=at, secret=secret).status_code == status
+    assert len(verdicts(log)) == (status == 200)
+
+
+def test_a_captured_request_counts_once(post: Callable[..., httpx.Response], log: MemoryLog) -> None:
+    """If this fails, who has seen one press can repeat it for five minutes."""
+    assert post(payload()).status_code == 200
+    assert post(payload()).status_code == 409
+    assert len(verdicts(log)) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"payload=%7B%7D", {}),
+        (b"payload=%7B%7D", {"X-Slack-Request-Timestamp": "soon", "X-Slack-Signature": "v0=1"}),
+        (b"\xff\xfe", {"X-Slack-Request-Timestamp": str(int(NOW)), "X-Slack-Signature": "v0=1"}),
+    ],
+)
+def test_what_is_not_signed_at_all_is_refused(
+    body: bytes, headers: dict[str, str], post: Callable[..., httpx.Response], log: MemoryLog
+) -> None:
+    """If this fails, a scanner makes the surface answer 500, or worse."""
+    assert post(body, headers).status_code == 401
+    assert verdicts(log) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"user": {"id": "U666"}}, "may not judge"),
+        ({"team": {"id": "T666"}}, "workspace"),
+        ({"actions": []}, "no press"),
+        ({"actions": [{"action_id": "gw_true", "value": "unknown", "action_ts": str(NOW)}]}, "not known"),
+        ({"actions": [{"action_id": "gw_evil", "value": alert().id, "action_ts": str(NOW)}]}, "not known"),
+        ({"actions": [{"action_id": "gw_true", "value": alert().id, "action_ts": "1.0"}]}, "more than an hour"),
+        ({"actions": [{"action_id": "gw_true", "value": alert().id, "action_ts": "nan"}]}, "more than an hour"),
+    ],
+)
+def test_who_may_not_is_told_so(
+    changes: dict[str, Any], says: str, post: Callable[..., httpx.Response], log: MemoryLog
+) -> None:
+    """If this fails, anybody in the workspace, or a forged press, can silence an attack."""
+    answer = post(payload(**changes))
+    assert answer.status_code == 403
+    assert says in answer.json()["error"]
+    assert verdicts(log) == []
+
+
+def test_a_body_that_is_too_large_is_refused_unread(post: Callable[..., httpx.Response]) -> None:
+    """If this fails, anybody can fill the memory of notify."""
+    assert post(b"x" * (BODY_MAX + 1)).status_code == 413
+    assert post(b"nothing=1").status_code == 400
+
+
+def _await(what: Callable[[], bool]) -> None:
+    deadline = stopwatch() + WAIT_S
+    while not what():
+        assert stopwatch() < deadline
+
+
+@pytest.fixture
+def connected(judge: Judge, slack: SlackStandIn, socket_mode: SocketStandIn) -> Iterator[Surface]:
+    """A surface that is connected to the stand-in."""
+    slack.socket_url = socket_mode.url
+    surface = SocketSurface(SecretStr("xapp-1"), SecretStr("xoxb-1"), f"{slack.url}/api/", "T1")
+    surface.open(judge)
+    assert socket_mode.await_connections(1, WAIT_S)
+    yield surface
+    surface.close()
+
+
+def test_presses_over_the_socket(
+    connected: Surface, slack: SlackStandIn, socket_mode: SocketStandIn, log: MemoryLog
+) -> None:
+    """If this fails, Slack shows a warning at each button and nothing is heard, or everybody in the channel may judge."""
+    socket_mode.press(payload(user={"id": "U666"}), "stranger")
+    _await(lambda: slack.calls["chat.postEphemeral"] == 1)
+    assert verdicts(log) == []
+    for envelope in ("right", "sent again after a lost acknowledgement"):
+        socket_mode.press(payload("gw_expected"), envelope)
+        assert socket_mode.await_acknowledged(envelope, WAIT_S)
+    _await(lambda: slack.calls["chat.postEphemeral"] == 3)
+    assert [v.kind.value for v in verdicts(log)] == ["expected"]
+    socket_mode.drop()  # as Slack does every few hours
+    assert socket_mode.await_connections(2, WAIT_S)
+    socket_mode.press(payload(), "after")
+    _await(lambda: len(verdicts(log)) == 2)
