@@ -86,7 +86,9 @@ def own_slot(row: Any, shape: np.uint64) -> int:
 
 @kernel
 def size_surprise(row: Any, e: Any, body: Body, own: int, template: int) -> tuple[float, float]:
-    """Nats of a size and the size expected, bytes: of this caller in this structure, else of the structure, else of it.
+    """Nats of a size, and the logarithm of the one expected.
+
+    Expected of this caller in this structure, else of this caller, else of the structure.
 
     The caller's own mean and variance, with the endpoint's as a prior that is worth a few bodies.
     """
@@ -107,7 +109,7 @@ def size_surprise(row: Any, e: Any, body: Body, own: int, template: int) -> tupl
         mean, var = e.means[template], e.vars[template]
     else:
         return 0.0, 0.0
-    return surprise(body.size, mean, var), math.exp(min(mean, 700.0))
+    return surprise(body.size, mean, var), mean
 
 
 @kernel

@@ -259,7 +259,7 @@ class _Side:
         limits = (config.max_body_bytes, config.max_depth, config.max_keys, config.max_array, config.max_string)
         self.memory = Memory(
             self.callers.head, self.callers.rows, self.endpoints.head, self.endpoints.rows, common,
-            np.array(limits, np.float64), np.zeros(FACTS, np.uint32), np.zeros(WORDS, np.uint64), NO_FACTS,
+            np.array(limits, np.float64), np.zeros(FACTS + WORDS, np.uint64), NO_FACTS,
         )  # fmt: skip
 
 

@@ -45,7 +45,10 @@ def scan(columns: Columns, wanted: int, memory: Memory, p: Params, found: npt.ND
     status, auth, endpoint, path, shape = columns.status, columns.auth, columns.endpoint, columns.path, columns.shape
     bytes_in, body_size, depth, keys = columns.bytes_in, columns.body_size, columns.depth, columns.keys
     array, string, kinds = columns.array, columns.string, columns.kinds
+    # Out of their tuples once: Numba counts references each time
     heads, rows, common, limits = memory.callers, memory.rows, memory.common[0], memory.limits
+    endpoints, profiles, scratch = memory.endpoints, memory.profiles, memory.scratch
+    starts, offsets, data = memory.facts.starts, memory.facts.offsets, memory.facts.data
     n = 0
     for i in range(ts.shape[0]):
         t = ts[i]
@@ -76,17 +79,62 @@ def scan(columns: Columns, wanted: int, memory: Memory, p: Params, found: npt.ND
         if over:
             n = _limits(i, t, (size, depth[i], keys[i], array[i], string[i]), row, limits, p, found, n)
         if some:
-            ls = math.log(size) if math.isfinite(size) and size >= 1.0 else np.nan
-            has_kinds = _is_kinds(kinds[i])
-            bits = U64(np.int64(kinds[i])) if has_kinds else U64(0)
-            teaches = status[i] < 400 and (auth[i] == _SUCCESS or auth[i] == _UNKNOWN or p.anonymous)
-            name = caller.fingerprint(key[i])
-            body = Body(i, t, name, shape[i], ls, bits, has_kinds, teaches)
-            where = endpoint[i] if endpoint[i] != U64(0) else (path[i] if path[i] != U64(0) else p.salt)
-            n = _visit(body, where, row, memory, weight, n == before, p, found, n)
+            teaches = status[i] < 400 and (served or p.anonymous)
+            body = _body(i, t, key[i], shape[i], size, kinds[i], teaches)
+            where = _first(endpoint[i], path[i], p.salt)
+            look = (row, weight, n == before)
+            n = _learned(body, where, look, endpoints, profiles, starts, offsets, data, scratch, p, found, n)
         told = row.rank == 1 and row.t - row.told_at < p.refresh_s
         heads.held[at] = 1 if told or caller.evidence(row) >= 0.5 * p.threshold else 0
     return n
+
+
+@kernel
+def _first(endpoint: np.uint64, path: np.uint64, other: np.uint64) -> np.uint64:
+    """What stands for the endpoint: its route, else the path, else one for all."""
+    if endpoint != U64(0):
+        return endpoint
+    return path if path != U64(0) else other
+
+
+@kernel
+def _body(i: int, t: float, key: np.uint64, shape: np.uint64, size: float, kinds: float, teaches: bool) -> Body:
+    """One row's body, from its columns."""
+    ls = math.log(size) if math.isfinite(size) and size >= 1.0 else np.nan
+    has_kinds = _is_kinds(kinds)
+    bits = U64(np.int64(kinds)) if has_kinds else U64(0)
+    return Body(i, t, caller.fingerprint(key), shape, ls, bits, has_kinds, teaches)
+
+
+@kernel
+def _learned(
+    body: Body,
+    where: np.uint64,
+    look: tuple[Any, float, bool],
+    endpoints: Any,
+    profiles: Any,
+    starts: Any,
+    offsets: Any,
+    data: Any,
+    scratch: Any,
+    p: Params,
+    found: npt.NDArray[np.void],
+    n: int,
+) -> int:
+    """One body against what its endpoint and its caller are used to: the new number of findings."""
+    at, new = find_or_admit(endpoints, where, body.t, body.teaches and not p.anonymous, authenticated_only=False)
+    if at < 0:
+        return n
+    e = profiles[at]
+    row, weight, may_tell = look
+    if new:
+        profile.clear(e, body.t)
+    slot = profile.slot_of(e, body.shape) if body.shape != U64(0) else -1
+    n_facts = 0
+    if body.shape != U64(0) and (slot < 0 or e.known[slot] == 0):
+        n_facts = read(starts, offsets, data, body.i, p.salt, scratch)
+    score = _score(body, row, e, slot, n_facts, scratch, p)
+    return _visit(body, score, row, e, n_facts, scratch, weight, may_tell, p, found, n)
 
 
 @kernel
@@ -125,56 +173,49 @@ def _limits(
 @kernel
 def _visit(
     body: Body,
-    where: np.uint64,
+    score: Score,
     row: Any,
-    memory: Memory,
+    e: Any,
+    n_facts: int,
+    scratch: Any,
     weight: float,
     may_tell: bool,
     p: Params,
     found: npt.NDArray[np.void],
     n: int,
 ) -> int:
-    """One body against its endpoint and its caller: the new number of findings."""
-    at, new = find_or_admit(memory.endpoints, where, body.t, body.teaches and not p.anonymous, authenticated_only=False)
-    if at < 0:
-        return n
-    e = memory.profiles[at]
-    if new:
-        profile.clear(e, body.t)
-    template = profile.slot_of(e, body.shape) if body.shape != U64(0) else -1
-    is_template = template >= 0 and e.known[template] == 1
-    n_facts = 0
-    if body.shape != U64(0) and not is_template:
-        n_facts = read(memory.facts, body.i, p.salt, memory.scratch)
-    score = _score(body, row, e, template, n_facts, memory, p)
+    """What comes of a body's score, for its caller and for its endpoint: the new number of findings."""
     nats = score.structure + score.characters + score.size
     caller.step(row, score, body, weight, p)
     surprises = nats >= p.gate
-    n = _tell(body, row, e, score, nats, may_tell, p, found, n)
+    if nats > 0.0 and may_tell:
+        n = _tell(body, row, e, score, nats, p, found, n)
     is_open = profile.note_surprise(e, surprises, body.caller)
     if not body.teaches:
         return n
     if not surprises or is_open:
         far = score.far if e.n >= p.endpoint_rows else -1  # all are far where there is nothing yet
-        profile.teach(e, body, template, far, memory.scratch, n_facts)
+        profile.teach(e, body, score.template, far, scratch, n_facts, row.n == 0.0)
     elif not p.anonymous and row.n >= p.caller_rows and body.shape != U64(0):
-        profile.vote(e, body, template, score.far, memory.scratch, n_facts)
+        profile.vote(e, body, score.template, score.far, scratch, n_facts)
     if not surprises or is_open or body.t - row.since >= FROZEN_S:
         caller.teach(row, body, score.own)
     return n
 
 
 @kernel
-def _score(body: Body, row: Any, e: Any, template: int, n_facts: int, memory: Memory, p: Params) -> Score:
+def _score(body: Body, row: Any, e: Any, template: int, n_facts: int, scratch: Any, p: Params) -> Score:
     """What the body says, given endpoint and caller as they were before it."""
     structure = characters = nearest = 0.0
     new_fields, far, kind, other = 0, 0, -1, -1
     own = caller.own_slot(row, body.shape) if body.shape != U64(0) else -1
     is_template = template >= 0 and e.known[template] == 1
     if body.shape != U64(0) and not is_template:
-        nats, new_fields, nearest, far = profile.unknown_structure(e, memory.scratch, n_facts, memory.words)
+        nats, new_fields, nearest, far = profile.unknown_structure(e, scratch, n_facts)
         if own < 0 and e.n >= p.endpoint_rows:
             structure = nats
+            if row.n < p.caller_rows:  # a new caller may well have a client of its own: be as sure as callers are many
+                structure = min(structure, 2.0 * math.log(1.0 + e.callers))
     if body.shape != U64(0) and own < 0 and row.n >= p.caller_rows:
         structure = max(structure, -math.log((row.novel + CELL) / (row.n + 1.0)))
     unusual = body.kinds & ~row.known
@@ -191,7 +232,6 @@ def _tell(
     e: Any,
     score: Score,
     nats: float,
-    may_tell: bool,
     p: Params,
     found: npt.NDArray[np.void],
     n: int,
@@ -199,7 +239,7 @@ def _tell(
     """A finding where one body, or all of late together, are beyond the threshold, and that is news."""
     w = caller.evidence(row)
     most = max(nats, w)
-    if most < p.threshold or nats <= 0.0 or not may_tell:
+    if most < p.threshold:
         return n
     if row.rank == 1 and most < GROWTH * row.told and body.t - row.told_at < p.refresh_s:
         return n

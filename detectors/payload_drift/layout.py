@@ -53,6 +53,7 @@ ENDPOINT = np.dtype(
     [
         ("first", "f8"),
         ("n", "f8"),  # bodies learned from
+        ("callers", "f8"),  # of them, those that were a caller's first
         ("novel", "f8"),  # of them, those whose structure was no template
         ("content", "f8"),  # of them, those that say which kinds of characters they hold
         ("share", "f8"),  # of the last bodies, those that surprised
@@ -120,8 +121,7 @@ class Memory(NamedTuple):
     profiles: npt.NDArray[np.void]  # (endpoints,) ENDPOINT
     common: npt.NDArray[np.void]  # (1,) COMMON
     limits: npt.NDArray[np.float64]  # (LIMITS,)
-    scratch: npt.NDArray[np.uint32]  # (FACTS,) fields of the body at hand
-    words: npt.NDArray[np.uint64]  # (WORDS,) and their bits
+    scratch: npt.NDArray[np.uint64]  # (FACTS + WORDS,) fields of the body at hand, and their bits
     facts: Facts  # of the batch at hand
 
 
@@ -173,4 +173,4 @@ class Score(NamedTuple):
     far: int  # bin of its distance
     kind: int  # bits of the two rarest kinds, -1
     other: int
-    expected: float  # bytes
+    expected: float  # logarithm of bytes

@@ -25,7 +25,7 @@ from .constants import (
     SHARE_MEMORY,
 )
 from .facts import keep, place_of
-from .layout import BINS, FULL, KIND_BITS, TEMPLATES, VOTERS, WORDS, Body
+from .layout import BINS, FACTS, FULL, TEMPLATES, VOTERS, WORDS, Body
 from .sizes import learn
 
 U64, U32 = np.uint64, np.uint32
@@ -35,7 +35,7 @@ U64, U32 = np.uint64, np.uint32
 def clear(e: Any, t: float) -> None:
     """A new endpoint's row, which may have been another's."""
     e.first = t
-    e.n = e.novel = e.content = e.share = 0.0
+    e.n = e.callers = e.novel = e.content = e.share = 0.0
     e.kinds[:] = 0.0
     e.far[:] = 0.0
     e.odd[:] = U32(0)
@@ -55,7 +55,7 @@ def slot_of(e: Any, shape: np.uint64) -> int:
 
 
 @kernel
-def unknown_structure(e: Any, facts: Any, n_facts: int, words: Any) -> tuple[float, int, float, int]:
+def unknown_structure(e: Any, facts: Any, n_facts: int) -> tuple[float, int, float, int]:
     """Nats of a body of no template, its fields never seen, similarity to the nearest template, bin of its distance.
 
     How rare bodies of no template are here, and how rare one as far off is among them. Of the latter the first guess is
@@ -64,7 +64,7 @@ def unknown_structure(e: Any, facts: Any, n_facts: int, words: Any) -> tuple[flo
     nats = -math.log((e.novel + CELL) / (e.n + 1.0))
     if n_facts == 0:
         return nats, 0, 0.0, 0
-    new, nearest = _compare(e, facts, n_facts, words)
+    new, nearest = _compare(e, facts, n_facts)
     distance = NEW_FIELD_NATS * min(new, NEW_FIELDS) + FAR_NATS * max(0.0, 1.0 - nearest - FAR)
     far = min(BINS - 1, int(distance / BIN_NATS))
     beyond = 0.0
@@ -77,23 +77,23 @@ def unknown_structure(e: Any, facts: Any, n_facts: int, words: Any) -> tuple[flo
 
 
 @kernel
-def _compare(e: Any, facts: Any, n_facts: int, words: Any) -> tuple[int, float]:
+def _compare(e: Any, facts: Any, n_facts: int) -> tuple[int, float]:
     """Fields never seen (none where the table of fields is full), and Jaccard similarity to the nearest template."""
-    words[:] = U64(0)
+    facts[FACTS:] = U64(0)
     new = 0
     for j in range(n_facts):
-        at = place_of(e, facts[j])
+        at = place_of(e, U32(facts[j]))
         if at < 0:
             new += 1
         else:
-            words[at >> 6] |= U64(1) << U64(at & 63)
+            facts[FACTS + (at >> 6)] |= U64(1) << U64(at & 63)
     nearest = 0.0
     for j in range(TEMPLATES):
         if e.shape[j] != U64(0) and e.known[j] == 1:
             both = either = 0
             for k in range(WORDS):
-                both += _ones(words[k] & e.bits[j, k])
-                either += _ones(words[k] | e.bits[j, k])
+                both += _ones(facts[FACTS + k] & e.bits[j, k])
+                either += _ones(facts[FACTS + k] | e.bits[j, k])
             nearest = max(nearest, both / max(1, either + new))
     return (0 if e.used >= FULL else new), nearest
 
@@ -114,16 +114,20 @@ def rare_kinds(e: Any, kinds: np.uint64) -> tuple[float, int, int]:
     Two, because kinds come together (a mail address has both a dot and an "@"): with more of them, what is ordinary
     adds up (on HttpParams one benign value in 1,000 reaches 7.1 nats with two, as it should, and 12 with four).
     """
-    first = second = 0.0
+    rarest, rare = np.inf, np.inf
     kind = other = -1
-    for j in range(KIND_BITS):
-        if (kinds >> U64(j)) & U64(1):
-            nats = -math.log((e.kinds[j] + CELL) / (e.content + 1.0))
-            if nats > first:
-                first, second, kind, other = nats, first, j, kind
-            elif nats > second:
-                second, other = nats, j
-    return first + second, kind, other
+    j = 0
+    while kinds != U64(0):
+        if kinds & U64(1):
+            if e.kinds[j] < rarest:
+                rare, other = rarest, kind
+                rarest, kind = e.kinds[j], j
+            elif e.kinds[j] < rare:
+                rare, other = e.kinds[j], j
+        kinds >>= U64(1)
+        j += 1
+    nats = 0.0 if kind < 0 else -math.log((rarest + CELL) / (e.content + 1.0))
+    return nats - (0.0 if other < 0 else math.log((rare + CELL) / (e.content + 1.0))), kind, other
 
 
 @kernel
@@ -136,14 +140,19 @@ def note_surprise(e: Any, odd: bool, caller: np.uint32) -> bool:
 
 
 @kernel
-def teach(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int) -> None:
+def teach(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int, first: bool) -> None:
     """Learn from one body; who has seen very many forgets half. ``far`` is -1 before there are templates."""
     e.n += 1.0
+    e.callers += 1.0 if first else 0.0
     if body.has_kinds:
         e.content += 1.0
-        for j in range(KIND_BITS):
-            if (body.kinds >> U64(j)) & U64(1):
+        kinds = body.kinds
+        j = 0
+        while kinds != U64(0):
+            if kinds & U64(1):
                 e.kinds[j] += 1.0
+            kinds >>= U64(1)
+            j += 1
     if body.shape != U64(0):
         if slot >= 0 and e.known[slot] == 1:
             e.means[slot], e.vars[slot] = _sized(e, slot, body.size)
@@ -155,6 +164,7 @@ def teach(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int) -> 
             _propose(e, body, slot, facts, n_facts, ADMIT_CALLERS)
     if e.n >= MEMORY:
         e.n *= 0.5
+        e.callers *= 0.5
         e.novel *= 0.5
         e.content *= 0.5
         e.kinds[:] *= 0.5
@@ -199,7 +209,7 @@ def _propose(e: Any, body: Body, slot: int, facts: Any, n_facts: int, callers: i
         return False
     e.known[slot] = 1
     for j in range(n_facts):
-        at = keep(e, facts[j])
+        at = keep(e, U32(facts[j]))
         if at >= 0:
             e.bits[slot, at >> 6] |= U64(1) << U64(at & 63)
     return True

@@ -45,6 +45,6 @@ def write(hit: Any, body: Body, row: Any, e: Any, score: Score, drift: bool, war
         elif parts[0] >= parts[2]:
             hit.reason, hit.observed, hit.expected = STRUCTURE, score.new_fields, 0.0
         else:
-            hit.reason, hit.observed, hit.expected = SIZE, math.exp(body.size), score.expected
+            hit.reason, hit.observed, hit.expected = SIZE, math.exp(body.size), math.exp(min(score.expected, 700.0))
     hit.detail[0], hit.detail[1], hit.detail[2] = parts[0], parts[1], parts[2]
     hit.detail[5], hit.detail[6] = score.kind, score.other
