@@ -206,7 +206,7 @@ def connected(judge: Judge, slack: SlackStandIn, socket_mode: SocketStandIn) -> 
 def test_presses_over_the_socket(
     connected: Surface, slack: SlackStandIn, socket_mode: SocketStandIn, log: MemoryLog
 ) -> None:
-    """If this fails, Slack shows a warning at each button and nothing is heard, or everybody in the channel may judge."""
+    """If this fails, Slack warns at each button and nothing is heard, or everybody in the channel may judge."""
     socket_mode.press(payload(user={"id": "U666"}), "stranger")
     _await(lambda: slack.calls["chat.postEphemeral"] == 1)
     assert verdicts(log) == []

@@ -90,6 +90,11 @@ class Lane:
         return len(self._outbox) + len(self._delivery.jobs)
 
     @property
+    def sending(self) -> bool:
+        """Whether something is on its way just now, or done and not yet looked at."""
+        return bool(self._delivery.jobs) or not self._done.empty()
+
+    @property
     def places(self) -> list[tuple[str, int]]:
         """Topic and offset of all that is not done."""
         waiting = [*self._outbox, *(job.waiting for job in self._delivery.jobs if job.waiting is not None)]

@@ -91,6 +91,11 @@ class NotifyWorker:
         return int(self._active is not None)
 
     @property
+    def teller(self) -> Teller | None:
+        """What the active worker knows, for tests; ``None`` for those that stand by."""
+        return self._active
+
+    @property
     def caught_up(self) -> bool:
         """Whether everything that was there at the start has been read."""
         return all(self._next[tp] >= end for tp, end in self._ends.items())
