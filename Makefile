@@ -28,8 +28,12 @@ check: $(DEV)  ## Formatting, lint, types, order of rooms
 bench: $(DEV)  ## Benchmarks, beside the limit and a lean loop
 	$(PY) benchmarks/run.py
 
-docs: $(RUN)  ## Write again what is made from the code (docs/metrics.md)
+evaluate: $(DEV)  ## All evaluations on real and simulated data, into docs/evaluation.md (15 minutes)
+	$(PY) evaluation/everything.py
+
+docs: $(RUN)  ## Write again what is made from the code (docs/metrics.md, blind spots in deploy/gateways)
 	$(PY) -m gatewatch.metrics > docs/metrics.md
+	$(PY) -m gatewatch.testing.recipes
 
 setup: $(DEV)  ## Only make the virtual environment, with all tools
 
@@ -52,4 +56,4 @@ $(DEV): $(RUN)
 	$(PY) -m pip install --quiet --editable . --group test --group check --group notebook
 	touch $@
 
-.PHONY: help demo test quick check bench docs setup clean
+.PHONY: help demo test quick check bench evaluate docs setup clean
