@@ -67,6 +67,9 @@ def revision(
         decision_ids=tuple(sorted(d.id for d in episode.decisions.values())),
         config_hash=config_hash,
         incident_id=incident_id,
+        acknowledged_by=episode.acknowledged_by,
+        verdict=episode.verdict,
+        held_until=episode.held_until,
     )
 
 
@@ -93,6 +96,8 @@ def _context(episode: Episode) -> dict[str, str]:
     context = {name: clean(text) for name, text in episode.lead.context.items()}
     if episode.ownership.note is not None:
         context["unowned"] = clean(episode.ownership.note, 256)
+    if episode.waiting:
+        context["approval"] = "orders wait for a second person: gatewatch verdicts add --kind approve"
     if episode.refused:
         context["refused"] = "; ".join(f"{guard}: {reason}" for guard, reason in episode.refused.values())
     return context

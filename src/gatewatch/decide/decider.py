@@ -10,12 +10,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gatewatch.catalog import Catalog, Ownership
-from gatewatch.decide import alerts, modes, severity, story
+from gatewatch.decide import alerts, modes, said, severity, story
 from gatewatch.decide.cases import Case
-from gatewatch.decide.episodes import OPEN_MAX, Episode, Episodes
+from gatewatch.decide.episodes import OPEN_MAX, Episode, EpisodeKey, Episodes, key_of
 from gatewatch.decide.incidents import Incidents, is_crowded
 from gatewatch.decide.policy import Moment, Policy
-from gatewatch.records import Alert, Decision, Finding, FindingBatch, Incident, Mode, Refusal, Scope, Status
+from gatewatch.decide.said import CLOSING, SEEN, Said
+from gatewatch.records import (
+    Alert,
+    Decision,
+    Finding,
+    FindingBatch,
+    Incident,
+    Mode,
+    Refusal,
+    Scope,
+    Severity,
+    Status,
+    Verdict,
+    VerdictKind,
+)
 from gatewatch.registry import Entry
 from gatewatch.sdk import Reason
 from gatewatch.settings import Settings
@@ -56,6 +70,8 @@ class Decider:
         self._episodes = Episodes(open_max)
         self._incidents = Incidents()
         self._policy = Policy.of(settings, entries)
+        self._said = Said()
+        self._policy.known.expected = self._said.allowed
 
     @property
     def open_episodes(self) -> int:
@@ -71,6 +87,10 @@ class Decider:
         """A person's order, or removal of one; it takes effect before the findings of ``offset``."""
         self._policy.orders.schedule(decision, offset)
 
+    def hear(self, verdict: Verdict, offset: int) -> None:
+        """What a person said; it takes effect before the findings of ``offset``."""
+        self._said.schedule(verdict, offset)
+
     def apply(self, batch: FindingBatch, offset: int) -> Decided:
         """Apply one record of ``findings``.
 
@@ -78,22 +98,23 @@ class Decider:
         Cost: about 3 us, and about 200 us a finding.
         """
         decided = Decided()
-        self._policy.hear(offset)
-        applied, seen = self._tasks.get(batch.task, (-1, float("-inf")))
-        if batch.routed_offset <= applied:
-            return decided
-        self._tasks[batch.task] = (batch.routed_offset, max(seen, batch.watermark))
-        moment = Moment(batch.task, seen, offset)
         touched: dict[str, Episode] = {}
-        for finding in _in_order(batch.findings):
-            self._take(finding, moment, touched, decided)
-        self._end(touched, moment, decided)
+        self._policy.hear(offset)
+        for verdict in self._said.take_effect(offset):
+            self._judge(verdict, offset, touched, decided)
+        applied, seen = self._tasks.get(batch.task, (-1, float("-inf")))
+        moment = Moment(batch.task, seen, offset)
+        if batch.routed_offset > applied:
+            self._tasks[batch.task] = (batch.routed_offset, max(seen, batch.watermark))
+            for finding in _in_order(batch.findings):
+                self._take(finding, moment, touched, decided)
+            self._end(touched, moment, decided)
         for episode in touched.values():
             self._tell(episode, offset, decided)
         decided.alerts.sort(key=lambda a: (-a.severity.rank, -a.nats, a.id))
         for case in self._incidents.touched():
             self._tell_case(case, moment, decided)
-        self._incidents.forget(min(watermark for _offset, watermark in self._tasks.values()))
+        self._incidents.forget(min((watermark for _offset, watermark in self._tasks.values()), default=float("-inf")))
         return decided
 
     def _take(self, finding: Finding, moment: Moment, touched: dict[str, Episode], decided: Decided) -> None:
@@ -103,25 +124,88 @@ class Decider:
             return
         ownership = self._ownership(finding)
         level = severity.level(finding, self._reasons.get((finding.detector, finding.reason)), ownership)
-        episode = self._episodes.get(finding)
-        if episode is not None and finding.ts - episode.last_ts > episode.cool_down_s:
-            self._episodes.end(episode)
-            self._close(episode, moment, touched, decided)
-            episode = None
+        episode = self._going(finding, level, moment, touched, decided)
+        verdict = self._said.expected(key_of(finding), finding.ts, level)
+        if verdict is not None and modes.rank(mode) > modes.rank(Mode.SHADOW):
+            mode = Mode.SHADOW
+        if episode is not None and episode.muted:
+            episode.add(finding, mode, level, ownership)
+            self._episodes.move(episode, moment.task)
+            return
         began = episode is None
         if episode is None:
             episode = self._episodes.begin(finding, moment.task, mode, level, ownership)
+            episode.verdict = None if verdict is None else said.words(verdict)
         episode.add(finding, mode, level, ownership)
         self._episodes.move(episode, moment.task)
         touched[episode.id] = episode
         self._incidents.see(episode, finding, began=began)
         outcome = self._policy.judge(episode, finding, mode, moment)
+        self._put(episode, outcome, decided)
+
+    def _put(self, episode: Episode, outcome: Decision | Refusal | None, decided: Decided) -> None:
         if outcome is not None:
             self._incidents.note(episode, outcome)
         if isinstance(outcome, Decision):
             decided.decisions.append(outcome)
         elif outcome is not None:
             decided.refusals.append(outcome)
+
+    def _going(
+        self, finding: Finding, level: Severity, moment: Moment, touched: dict[str, Episode], decided: Decided
+    ) -> Episode | None:
+        """The episode that a finding goes on with, if one does.
+
+        One that is over ends here, and so does one that a person closed, when it gets graver than what they judged.
+        """
+        episode = self._episodes.get(finding)
+        if episode is None:
+            return None
+        over = finding.ts - episode.last_ts > episode.cool_down_s
+        if not over and not (episode.muted and level.rank > episode.severity.rank):
+            return episode
+        self._episodes.end(episode)
+        self._close(episode, moment, touched, decided)
+        return None
+
+    def _judge(self, verdict: Verdict, offset: int, touched: dict[str, Episode], decided: Decided) -> None:
+        """Let a verdict take effect: on an alert's episode, or on an incident and all its episodes that go on."""
+        case = None
+        if verdict.alert_id is None and verdict.incident_id is not None:
+            case = self._incidents.named(verdict.incident_id)
+            episodes = [] if case is None else [e for e in self._episodes.all() if self._incidents.of(e) is case]
+        else:
+            episode = self._episodes.by_key(EpisodeKey(verdict.detector or "", verdict.scope.value, verdict.key))
+            episodes = [episode] if episode is not None and episode.id == verdict.alert_id else []
+            if verdict.kind is VerdictKind.EXPECTED:
+                self._said.expect(EpisodeKey(verdict.detector or "", verdict.scope.value, verdict.key), verdict)
+            if episodes and (of := self._incidents.of(episodes[0])) is not None and of.size == 1:
+                case = of
+        if case is not None:
+            _note(case, verdict)
+            self._incidents.touch(case)
+        for episode in episodes:
+            self._judge_one(episode, verdict, offset, touched, decided)
+
+    def _judge_one(
+        self, episode: Episode, verdict: Verdict, offset: int, touched: dict[str, Episode], decided: Decided
+    ) -> None:
+        if episode.muted:
+            return
+        _note(episode, verdict)
+        moment = Moment(episode.task, self._tasks.get(episode.task, (-1, episode.last_ts))[1], offset)
+        if verdict.kind is VerdictKind.APPROVE:
+            outcome = self._policy.approve(episode, verdict.actor, moment)
+            self._put(episode, outcome, decided)
+        if verdict.kind not in CLOSING:
+            touched[episode.id] = episode
+            return
+        if verdict.kind is VerdictKind.EXPECTED:
+            self._said.expect(episode.key, verdict)
+        for removal in self._policy.let_go(episode, verdict, offset):
+            self._put(episode, removal, decided)
+        self._close(episode, moment, touched, decided, said.words(verdict))
+        episode.muted = True
 
     def _tell(self, episode: Episode, offset: int, decided: Decided) -> None:
         """A revision of an episode that goes on, where there is news."""
@@ -143,8 +227,10 @@ class Decider:
     def _close(
         self, episode: Episode, moment: Moment, touched: dict[str, Episode], decided: Decided, note: str | None = None
     ) -> None:
-        """The last revision of an episode that is over."""
+        """The last revision of an episode that is over, or closed by a person; of one that was closed there is none."""
         touched.pop(episode.id, None)
+        if episode.muted:
+            return
         decided.alerts.append(self._revision(episode, moment.offset, Status.RESOLVED, note))
         self._incidents.leave(episode)
 
@@ -175,6 +261,15 @@ class Decider:
             model=finding.context.get("model"),
             principal=named(Scope.PRINCIPAL, "principal"),
         )
+
+
+def _note(about: Episode | Case, verdict: Verdict) -> None:
+    """What was said stands in the next revision."""
+    about.verdict = said.words(verdict)
+    if verdict.kind in SEEN:
+        about.acknowledged_by = verdict.actor
+    if verdict.kind is VerdictKind.SNOOZE:
+        about.held_until = verdict.until
 
 
 def _in_order(findings: tuple[Finding, ...]) -> list[Finding]:

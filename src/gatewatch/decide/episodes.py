@@ -45,6 +45,7 @@ class Told:
     severity: Severity
     mode: Mode
     orders: tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
+    words: tuple[str | None, ...]
 
 
 @dataclass(slots=True)
@@ -66,6 +67,12 @@ class Episode:
     last_samples: deque[str] = field(default_factory=lambda: deque(maxlen=SAMPLES))
     decisions: dict[Key, Decision] = field(default_factory=dict)
     refused: dict[Key, tuple[str, str]] = field(default_factory=dict)  # guard and reason
+    acknowledged_by: str | None = None
+    verdict: str | None = None
+    held_until: float | None = None
+    muted: bool = False  # a person closed it: it goes on in silence, so that it does not open again at once
+    approved_by: str | None = None
+    waiting: bool = False  # orders wait for somebody who approves them
     told: Told | None = None
 
     @property
@@ -117,11 +124,16 @@ class Episode:
             or (self.count >= 2 * told.count and not crowded)
             or self.last_ts - told.ts >= UPDATE_S
             or self._orders() != told.orders
+            or self._words() != told.words
         )
 
     def tell(self) -> None:
         """A revision goes out now."""
-        self.told = Told(self.last_ts, self.count, self.severity, self.mode, self._orders())
+        self.told = Told(self.last_ts, self.count, self.severity, self.mode, self._orders(), self._words())
+
+    def _words(self) -> tuple[str | None, ...]:
+        held = None if self.held_until is None else str(self.held_until)
+        return self.acknowledged_by, self.verdict, held
 
     def _orders(self) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
         made = tuple(f"{d.id}/{d.mode}" for d in self.decisions.values())
@@ -142,7 +154,15 @@ class Episodes:
 
     def get(self, finding: Finding) -> Episode | None:
         """The open episode of a finding's key."""
-        return self._open.get(EpisodeKey(finding.detector, finding.scope.value, finding.key))
+        return self._open.get(key_of(finding))
+
+    def by_key(self, key: EpisodeKey) -> Episode | None:
+        """The open episode on a key."""
+        return self._open.get(key)
+
+    def all(self) -> Iterator[Episode]:
+        """All that are open, in the order in which they were opened."""
+        yield from self._open.values()
 
     def begin(self, finding: Finding, task: int, mode: Mode, severity: Severity, ownership: Ownership) -> Episode:
         """Open an episode with its first finding (which is not counted yet)."""
@@ -206,6 +226,11 @@ class Episodes:
             else:
                 return episode
         return None
+
+
+def key_of(finding: Finding) -> EpisodeKey:
+    """What its episode is about."""
+    return EpisodeKey(finding.detector, finding.scope.value, finding.key)
 
 
 def episode_id(first: Finding) -> str:

@@ -58,6 +58,7 @@ class Known:
     protected: tuple[Network, ...]
     breaker: Breaker
     cleared: Callable[[str], str | None] = lambda _id: None  # who removed the decision with this id
+    expected: Callable[[], Sequence[AllowEntry]] = tuple  # what people said is expected, beside the settings' list
     standing: Callable[[Candidate], Decision | None] = lambda _candidate: None  # a person's own block on that key
 
     @classmethod
@@ -85,8 +86,8 @@ def standing(candidate: Candidate, known: Known) -> str | None:
 
 
 def allow_list(candidate: Candidate, known: Known) -> str | None:
-    """An entry of ``guards.allow`` that has not expired covers it."""
-    for entry in known.guards.allow:
+    """An entry of ``guards.allow``, or a verdict "expected", that has not expired covers it."""
+    for entry in (*known.guards.allow, *known.expected()):
         if candidate.at < entry.until_ts and _covers(entry, candidate):
             what = f"{entry.scope.value} {clean(entry.value)}"
             return f"{what} is allowed by {clean(entry.owner)} until {utc(entry.until_ts)}: {clean(entry.reason)}"

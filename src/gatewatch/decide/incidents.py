@@ -39,6 +39,7 @@ class Incidents:
     _waves: Waves = field(default_factory=Waves)
     _ended: OrderedDict[str, Case] = field(default_factory=OrderedDict)
     _touched: dict[str, Case] = field(default_factory=dict)
+    _merged: OrderedDict[str, Case] = field(default_factory=OrderedDict)  # what became part of another
     _storm: Case | None = None
     _grave: Breaker = field(init=False)
     _other: Breaker = field(init=False)
@@ -102,16 +103,15 @@ class Incidents:
         self._touched.clear()
         return cases
 
-    def touch(self, episode: Episode) -> Case | None:
-        """Somebody said something about an episode: its case may have news."""
-        case = self.of(episode)
-        if case is not None:
-            self._touch(case)
-        return case
+    def named(self, incident_id: str) -> Case | None:
+        """The case of that id that goes on, or what it became part of. Cost: one pass over the open episodes."""
+        if (merged := self._merged.get(incident_id)) is not None:
+            return _root(merged)
+        return next((case for case in map(_root, self._of.values()) if case.id == incident_id), None)
 
-    def all_open(self) -> dict[str, Case]:
-        """Cases that go on, by id."""
-        return {case.id: case for case in map(_root, self._of.values())}
+    def touch(self, case: Case) -> None:
+        """Somebody said something about it: it may have news."""
+        self._touch(case)
 
     def forget(self, slowest: float) -> None:
         """Forget ended cases that no task can add to: ``slowest`` is the event time that every task has passed."""
@@ -187,6 +187,9 @@ class Incidents:
             if token is not None:
                 kept.join(words(token[1]))
             kept.absorb(case)
+            self._merged[case.id] = case
+            if len(self._merged) > ENDED_MAX:
+                self._merged.popitem(last=False)
             self._ended.pop(case.id, None)
             self._touch(case)
         if kept.open:

@@ -44,7 +44,7 @@ class Orders:
         while self._coming and self._coming[0][0] <= offset:
             order = heappop(self._coming)[2]
             if order.removed is not None:
-                self._clear(order)
+                self.clear(order)
                 removals.append(order)
             elif order.action is Action.BLOCK:
                 self._standing[(order.scope, order.value)] = order
@@ -61,7 +61,8 @@ class Orders:
         order = self._standing.get((candidate.scope, candidate.value))
         return order if order is not None and order.until > candidate.at else None
 
-    def _clear(self, order: Decision) -> None:
+    def clear(self, order: Decision) -> None:
+        """Somebody removed a decision: it is not made again."""
         self._cleared[order.id] = order.removed_by or order.actor or "somebody"
         if len(self._cleared) > CLEARED_MAX:
             self._cleared.popitem(last=False)

@@ -11,8 +11,8 @@ from gatewatch.decide.candidate import Candidate
 from gatewatch.decide.episodes import ORDERS_MAX, Episode, digest
 from gatewatch.decide.offences import Key, Offences, ttl_s
 from gatewatch.decide.orders import Orders
-from gatewatch.decide.text import sentence
-from gatewatch.records import Decision, Finding, Mode, Refusal, Scope
+from gatewatch.decide.text import clean, sentence
+from gatewatch.records import Decision, Finding, Mode, Refusal, Scope, Verdict
 from gatewatch.registry import Entry
 from gatewatch.settings import BlockSettings, Settings
 
@@ -64,6 +64,8 @@ class Policy:
         target = target_of(finding, block.scope)
         if target is None or (target not in episode.decisions and len(episode.decisions) >= ORDERS_MAX):
             return None
+        if mode is Mode.BLOCK and block.approval and episode.approved_by is None:
+            mode, episode.waiting = Mode.SHADOW, True
         candidate = _candidate(episode, finding, target, block, moment)
         running = episode.decisions.get(target)
         if running is not None and not _is_due(running, candidate.at, mode, block):
@@ -76,6 +78,26 @@ class Policy:
         decision = self._order(candidate, finding, episode, block, mode, running if renewal else None, moment)
         episode.decisions[target] = decision
         return decision
+
+    def approve(self, episode: Episode, actor: str, moment: Moment) -> Decision | Refusal | None:
+        """A second person says that the orders of an episode may hold: the one on its gravest finding does at once."""
+        if not episode.waiting:
+            return None
+        episode.approved_by, episode.waiting = actor, False
+        return self.judge(episode, episode.lead, episode.mode, moment)
+
+    def let_go(self, episode: Episode, verdict: Verdict, offset: int) -> list[Decision]:
+        """A person says that whom an episode stopped should not be: the removals of its orders."""
+        gone: list[Decision] = []
+        for target, decision in episode.decisions.items():
+            if decision.removed is None and decision.mode is Mode.BLOCK:
+                said = {"removed": verdict.ts, "removed_by": verdict.actor, "findings_offset": offset}
+                removal = decision.model_copy(update=said)
+                episode.decisions[target] = removal
+                self.orders.clear(removal)
+                self.offences.forgive(target)
+                gone.append(removal)
+        return gone
 
     def _block(self, finding: Finding) -> BlockSettings | None:
         """How to block, or ``None`` where the settings want no orders, not even recorded ones."""
@@ -95,6 +117,7 @@ class Policy:
         moment: Moment,
     ) -> Decision:
         key = (candidate.scope, candidate.value)
+        approved = episode.approved_by if mode is Mode.BLOCK else None
         offence = running.offence if running is not None else self.offences.number(key, candidate.at)
         until = candidate.at + ttl_s(block.ttl, block.max_ttl, offence)
         if mode is Mode.BLOCK:
@@ -106,7 +129,7 @@ class Policy:
             action=block.action,
             scope=candidate.scope,
             value=candidate.value,
-            reason=sentence(finding),
+            reason=sentence(finding) + ("" if approved is None else f"; approved by {clean(approved)}"),
             detector=finding.detector,
             alert_id=episode.id,
             start=running.start if running is not None else candidate.at,

@@ -100,7 +100,7 @@ def _parts(case: Case, now: float) -> Iterator[str]:
 
 def done(case: Case, now: float) -> str:
     """What we did, and whether it helped."""
-    real = [d for d in case.orders.values() if d.mode is Mode.BLOCK]
+    real = [d for d in case.orders.values() if d.mode is Mode.BLOCK and d.removed is None]
     if not real:
         if case.refused:
             guard, _n = max(case.refused.items(), key=lambda item: (item[1], item[0]))

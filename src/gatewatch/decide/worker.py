@@ -4,18 +4,20 @@
 it from the beginning and keeps silent until it has passed what the group has committed. An offset is committed once
 all that it and earlier ones led to is acknowledged; what is sent again after a kill has the same ids.
 
-People's orders come in by `decisions`, which the same member reads (one partition too, dealt in the same order).
+People's orders come in by `decisions`, and what they say about alerts by `verdicts`; the same member reads both (one
+partition too, dealt in the same order).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
 
+from gatewatch import verdicts
 from gatewatch.catalog import Catalog
 from gatewatch.clock import Clock
 from gatewatch.decide import records_io
@@ -25,7 +27,7 @@ from gatewatch.decide.orders import is_order
 from gatewatch.errors import StateError
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_READ_AT, Decision
+from gatewatch.records import H_READ_AT, Decision, Verdict
 from gatewatch.registry import Entry
 from gatewatch.settings import Settings
 
@@ -79,15 +81,17 @@ class DecideWorker:
         metrics.policy(entries, [name for name, _guard in GUARDS])
         topic = settings.kafka.topic
         self._findings = TopicPartition(topic("findings"), 0)
-        self._decisions = TopicPartition(topic("decisions"), 0)
+        self._decisions, self._verdicts = TopicPartition(topic("decisions"), 0), TopicPartition(topic("verdicts"), 0)
         self._alerts, self._incidents, self._actions = topic("alerts"), topic("incidents"), topic("actions")
         self._owned: _Owned | None = None
-        self._orders_from = 0  # next offset of `decisions` to read
+        self._read_from = {self._decisions: 0, self._verdicts: 0}  # next offset to read of what people write
         self._lock = threading.Lock()
         self._commit_at = clock.monotonic() + COMMIT_S
         self._producer = log.producer()
         self._consumer = log.consumer(
-            [self._findings.topic, self._decisions.topic], group=f"{settings.kafka.prefix}.decide", member=member
+            [tp.topic for tp in (self._findings, self._decisions, self._verdicts)],
+            group=f"{settings.kafka.prefix}.decide",
+            member=member,
         )
 
     @property
@@ -113,8 +117,8 @@ class DecideWorker:
             self._owned = None
         if polled.assigned:
             self._take_over(polled.assigned)
-        for chunk in sorted(polled.chunks, key=lambda c: c.tp != self._decisions):  # people first
-            if chunk.tp == self._decisions:
+        for chunk in sorted(polled.chunks, key=lambda c: c.tp == self._findings):  # people first
+            if chunk.tp in self._read_from:
                 self._hear(chunk)
             elif self._owned is not None:
                 self._apply(self._owned, chunk)
@@ -143,51 +147,71 @@ class DecideWorker:
             self._owned = _Owned(decider, min(max(committed, begin), end), end, begin)
             self._consumer.seek(self._findings, begin)
             self._remember(self._owned)
-        if self._decisions in tps:
-            self._consumer.seek(self._decisions, self._orders_from)
+        for tp, offset in self._read_from.items():
+            if tp in tps:
+                self._consumer.seek(tp, offset)
         self._consumer.resume(tps)
 
     def _remember(self, owned: _Owned) -> None:
-        """Read all orders there are: those that took effect do so at their offset again, the others from now on."""
-        new: dict[tuple[str, bool], Decision] = {}
-        for chunk in self._log.read(self._decisions.topic):
-            for order in self._read_orders(chunk):
-                if order.findings_offset >= 0:
-                    owned.decider.order(order, order.findings_offset)
-                    new.pop((order.id, order.removed is not None), None)
-                else:
-                    new[order.id, order.removed is not None] = order
-        for order in new.values():
-            self._acknowledge(owned, order)
+        """Read all that people ever wrote: what took effect does so at its offset again, the rest from now on."""
+        new: dict[tuple[str, bool], Decision | Verdict] = {}
+        for tp in self._read_from:
+            for chunk in self._log.read(tp.topic):
+                for said in self._read_people(chunk):
+                    key = (said.id, isinstance(said, Decision) and said.removed is not None)
+                    if said.findings_offset >= 0:
+                        self._schedule(owned, said, said.findings_offset)
+                        new.pop(key, None)
+                    else:
+                        new[key] = said
+        for said in new.values():
+            self._acknowledge(owned, said)
 
     def _hear(self, chunk: Chunk) -> None:
-        """Orders that came while we run; what has an offset already is our own acknowledgement."""
-        orders = list(self._read_orders(chunk))
+        """What people wrote while we run; what has an offset already is our own acknowledgement."""
+        told = list(self._read_people(chunk))
         if self._owned is not None:
-            for order in orders:
-                if order.findings_offset < 0:
-                    self._acknowledge(self._owned, order)
+            for said in told:
+                if said.findings_offset < 0:
+                    self._acknowledge(self._owned, said)
 
-    def _read_orders(self, chunk: Chunk) -> Iterable[Decision]:
+    def _read_people(self, chunk: Chunk) -> Iterator[Decision | Verdict]:
         if chunk.offsets:
-            self._orders_from = max(self._orders_from, chunk.offsets[-1] + 1)
+            self._read_from[chunk.tp] = max(self._read_from[chunk.tp], chunk.offsets[-1] + 1)
         for offset, value in zip(chunk.offsets, chunk.values, strict=True):
             if value is None:
                 continue
+            place = f"{chunk.tp.topic}-{chunk.tp.partition} offset {offset}"
             try:
-                decision = records_io.read_decision(value, f"{chunk.tp.topic}-{chunk.tp.partition} offset {offset}")
+                if chunk.tp == self._decisions:
+                    if is_order(decision := records_io.read_decision(value, place)):
+                        yield decision
+                elif isinstance(verdict := verdicts.read(value, place), Verdict):  # silences are for notify
+                    yield verdict
             except StateError as error:
-                _log.error("an order that cannot be read was left out", error=str(error))
-                continue
-            if is_order(decision):
-                yield decision
+                _log.error("what a person wrote cannot be read and was left out", error=str(error))
 
-    def _acknowledge(self, owned: _Owned, order: Decision) -> None:
-        """Let an order take effect at the next record, and write down that it does."""
+    def _schedule(self, owned: _Owned, said: Decision | Verdict, offset: int) -> None:
+        if isinstance(said, Decision):
+            owned.decider.order(said, offset)
+        else:
+            owned.decider.hear(said, offset)
+
+    def _acknowledge(self, owned: _Owned, said: Decision | Verdict) -> None:
+        """Let it take effect at the next record, and write down that it does.
+
+        A verdict by somebody who may not give one (whoever can write to the topic can claim any name, but not one that
+        the settings do not have) has none.
+        """
+        if isinstance(said, Verdict) and self._settings.verdicts.named(said.actor) is None:
+            _log.error("a verdict of somebody who is not on verdicts.actors was left out", verdict=said.id)
+            return
         offset = max(owned.next_offset, owned.committed)
-        owned.decider.order(order, offset)
-        taken = order.model_copy(update={"findings_offset": offset})
-        self._send(owned, offset, [(self._decisions.topic, order.id, records_io.write(taken))], ())
+        self._schedule(owned, said, offset)
+        taken = said.model_copy(update={"findings_offset": offset})
+        topic = self._decisions.topic if isinstance(said, Decision) else self._verdicts.topic
+        value = records_io.write(taken) if isinstance(taken, Decision) else verdicts.write(taken)
+        self._send(owned, offset, [(topic, said.id, value)], ())
 
     def _apply(self, owned: _Owned, chunk: Chunk) -> None:
         for offset, value, headers in zip(chunk.offsets, chunk.values, chunk.headers, strict=True):

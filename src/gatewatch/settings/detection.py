@@ -24,6 +24,7 @@ class BlockSettings(Section):
     ttl: Duration = 600.0
     max_ttl: Duration = 86400.0  # where the climb ends
     min_severity: Severity = Severity.MEDIUM
+    approval: bool = False  # the order is recorded in shadow until a person approves it
 
 
 class DetectorSettings(BaseModel):

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from gatewatch import verdicts
 from gatewatch.catalog import Catalog
 from gatewatch.clock import ManualClock
 from gatewatch.decide import records_io
@@ -15,9 +16,9 @@ from gatewatch.errors import SendError, StateError
 from gatewatch.log.base import TopicPartition, TopicSpec
 from gatewatch.log.memory import MemoryLog
 from gatewatch.metrics import Metrics
-from gatewatch.records import Action, Decision, Finding, FindingBatch, Mode, Scope
+from gatewatch.records import Action, Decision, Finding, FindingBatch, Mode, Scope, Status, Verdict, VerdictKind
 from gatewatch.registry import Entry
-from gatewatch.settings import Settings
+from gatewatch.settings import Settings, VerdictSettings
 
 Make = Callable[..., Finding]
 Batch = Callable[..., FindingBatch]
@@ -42,7 +43,7 @@ class Site:
         """One more member."""
         settings = Settings.model_validate({"guards": {"allow": [
             {"ip": "203.0.113.7", "owner": "sre", "reason": "load test", "until": "2027-01-31"},
-        ]}})  # fmt: skip
+        ]}, "verdicts": {"actors": ["ana"]}})  # fmt: skip
         return DecideWorker(
             self.log, settings, self._entries, Catalog(), member=member, clock=self.clock, metrics=self.metrics
         )
@@ -243,3 +244,36 @@ def test_a_record_of_another_program_stops_the_worker_with_its_place(site: Site)
     site.log.producer().send(FINDINGS.topic, b"hello", partition=0)
     with pytest.raises(StateError, match=r"gatewatch\.findings-0 offset 0"):
         site.run(site.worker())
+
+
+def test_a_verdict_takes_effect_at_one_offset_and_again_there_after_a_restart(
+    site: Site, make_finding: Make, make_batch: Batch
+) -> None:
+    """If this fails, a restart blocks whom people let go, or forgets what they said."""
+    first = site.worker("a")
+    site.say(make_batch(0, 0.0, make_finding(0.0)))
+    site.run(first)
+    (opened,) = (records_io.read_alert(v, "alerts") for v in site.values("alerts"))
+    actors = VerdictSettings.model_validate({"actors": ["ana", "eve"]})
+    for name in ("eve", "ana"):  # eve is on nobody's list here
+        made = verdicts.verdict_on(
+            opened, VerdictKind.EXPECTED, actor=name, reason="load test", now=T0 + 5, settings=actors, until=T0 + 9000
+        )
+        site.log.producer().send("gatewatch.verdicts", verdicts.write(made), partition=0, key=made.id.encode())
+    site.run(first)
+    site.say(make_batch(1, 10.0, make_finding(10.0, n=1)))
+    site.run(first)
+    said = [verdicts.read(v, "verdicts") for v in site.values("verdicts")]
+    taken = [v for v in said if isinstance(v, Verdict) and v.findings_offset >= 0]
+    assert [(v.actor, v.findings_offset) for v in taken] == [("ana", 1)]
+    closed = records_io.read_alert(site.values("alerts")[-1], "alerts")
+    assert (closed.id, closed.status) == (opened.id, Status.RESOLVED)
+    before = [site.values(name) for name in ("alerts", "decisions", "incidents", "verdicts")]
+    first.close()
+    second = site.worker("b")
+    site.run(second)
+    assert [site.values(name) for name in ("alerts", "decisions", "incidents", "verdicts")] == before
+    site.say(make_batch(2, 20.0, make_finding(20.0, n=2)))
+    site.run(second)
+    assert site.values("alerts") == before[0]
+    assert site.metrics.registry.get_sample_value("gatewatch_open_incidents") == 0.0
