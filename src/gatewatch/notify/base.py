@@ -40,6 +40,8 @@ class Traits:
     Args:
         people: people read it: it is told of incidents as wholes, within limits, and small things together. Without it
             every revision of every alert goes there: a program takes what it needs.
+        by_key: it recognises a conversation by its key: an end may be told of what it may never have heard of, and a
+            kill between its answer and our record leaves nothing open there.
         every_revision: it can change what it has said, so it gets every revision; else only what is news.
         refresh_s: an open alert is told again after so many seconds, else it counts as over there.
         per_minute: new messages at most; ``None``: no limit.
@@ -47,6 +49,7 @@ class Traits:
     """
 
     people: bool
+    by_key: bool = False
     every_revision: bool = False
     refresh_s: float | None = None
     per_minute: int | None = None

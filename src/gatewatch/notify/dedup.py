@@ -144,7 +144,7 @@ def why_not(
         (Why.UNROUTED, not routed),
         (Why.UNWANTED, not wanted),
         (Why.LISTED, sent.listed(receiver, notice.key) >= notice.severity.rank),
-        (Why.LATE, traits.people and (over or now - notice.alert.last_ts > OLD_S)),
+        (Why.LATE, traits.people and not (over and traits.by_key) and (over or now - notice.alert.last_ts > OLD_S)),
     )
     return next((why for why, holds in first if holds), None)
 

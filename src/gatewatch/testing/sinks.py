@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -25,6 +26,7 @@ class StandIn:
         self.answers: list[Answer] = []
         self.seen: list[tuple[str, dict[str, str], bytes]] = []
         self.stall = False  # send the head of an answer and never its body
+        self.before_answer: Callable[[str], None] = lambda _path: None
         self._lock = threading.Lock()
         self._end = threading.Event()
         stand_in = self
@@ -57,6 +59,7 @@ class StandIn:
         with self._lock:
             self.seen.append((request.path, dict(request.headers), body))
             status, headers, answer = self.answers.pop(0) if self.answers else self.answer(request.path, body)
+        self.before_answer(request.path)
         if status == 0:
             request.connection.close()
             return
@@ -64,11 +67,13 @@ class StandIn:
         for name, value in headers.items():
             request.send_header(name, value)
         request.send_header("Content-Length", str(len(answer)))
-        request.end_headers()
+        with suppress(OSError):  # who asked may have been killed
+            request.end_headers()
         if self.stall:
             self._end.wait(60.0)
             return
-        request.wfile.write(answer)
+        with suppress(OSError):  # who asked may have been killed
+            request.wfile.write(answer)
 
     def answer(self, path: str, body: bytes) -> Answer:
         """The answer to one request, where the test gave none."""

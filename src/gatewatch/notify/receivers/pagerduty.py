@@ -39,7 +39,7 @@ class PagerDuty:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.name, self._key, self._severity = name, routing_key, severity
-        self.traits = Traits(people=True, per_minute=per_minute, updates_per_minute=UPDATES_PER_MINUTE)
+        self.traits = Traits(people=True, by_key=True, per_minute=per_minute, updates_per_minute=UPDATES_PER_MINUTE)
         self._client = httpx.Client(base_url=url, timeout=10.0, transport=transport)
 
     def wants(self, notice: Notice) -> bool:
