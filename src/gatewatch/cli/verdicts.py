@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +15,11 @@ from gatewatch import verdicts
 from gatewatch.cli import own
 from gatewatch.cli.options import Config, Json, duration, ending
 from gatewatch.clock import SystemClock
-from gatewatch.decide import records_io
+from gatewatch.config_files import read_mapping
+from gatewatch.decide import propose, records_io
 from gatewatch.decide.text import accused
 from gatewatch.log.base import Log
-from gatewatch.records import Alert, Incident, Verdict, VerdictKind
+from gatewatch.records import Alert, Finding, Incident, Verdict, VerdictKind
 from gatewatch.settings import Settings
 
 app = typer.Typer(help="Judge alerts and incidents.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -75,6 +78,53 @@ def list_command(
         Console().print(_table(chosen))
     if not chosen:
         raise own.nothing("nobody said anything")
+
+
+@app.command("propose")
+def propose_command(
+    config: Config = None,
+    findings: Annotated[
+        Path | None, typer.Option(help="findings.jsonl of a replay, instead of what Kafka has.")
+    ] = None,
+    since: Annotated[str, typer.Option(help="Findings of the last 90, 10m, 8h, 7d, of the data.")] = "7d",
+    as_json: Json = False,
+) -> None:
+    """Say how the settings should change after what people said, and what that would have cost. Changes nothing."""
+    with own.own_log(config) as (settings, log):
+        book, _bad = verdicts.Book.load(log, settings)
+        known = list(_findings(log, settings, findings))
+    newest = max((f.ts for f in known), default=0.0)
+    known = [f for f in known if f.ts >= newest - duration(since)]
+    proposals = propose.propose(settings, book.verdicts(), known, _clock.now())
+    raw = {} if config is None else read_mapping(config, str(config), "kafka, sources, detectors")
+    change = propose.diff(raw, propose.changed(raw, proposals), str(config or "gatewatch.yaml"))
+    if as_json:
+        own.print_json({"proposals": [_plain(p) for p in proposals], "diff": change})
+    elif proposals:
+        for p in proposals:
+            typer.echo(f"# {p.why}: {_cost(p)}")
+        typer.echo(change)
+    if not proposals:
+        raise own.nothing("no verdict asks for a change of the settings")
+
+
+def _findings(log: Log, settings: Settings, path: Path | None) -> Iterator[Finding]:
+    if path is not None:
+        yield from own.readable(own.in_folder(path.parent, path.name), records_io.read_finding)
+        return
+    for place, value in own.in_topic(log, settings.kafka.topic("findings")):
+        batch, _bad = records_io.read_batch(value, place)
+        yield from batch.findings
+
+
+def _cost(p: propose.Proposal) -> str:
+    did = "would have removed" if p.effect == "removed" else "nobody would have been stopped for"
+    return f"{did} {p.hit} of {p.of} findings, among them {p.true} marked true"
+
+
+def _plain(p: propose.Proposal) -> dict[str, object]:
+    value = [{k: str(v) for k, v in entry.items()} for entry in p.value] if isinstance(p.value, list) else p.value
+    return asdict(p) | {"path": ".".join(p.path), "value": value}
 
 
 def _book(config: Path | None) -> verdicts.Book:

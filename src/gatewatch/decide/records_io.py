@@ -57,6 +57,18 @@ def _finding(raw: msgspec.Raw) -> Finding | None:
         return None
 
 
+def read_finding(value: bytes, place: str) -> Finding:
+    """A line of a replay's ``findings.jsonl``.
+
+    Raises:
+        StateError: it is none that this version writes.
+    """
+    try:
+        return _FINDING.decode(value)
+    except msgspec.DecodeError as error:
+        raise StateError(f"{place}: not a finding that this version writes: {error}") from error
+
+
 def read_alert(value: bytes, place: str) -> Alert:
     """A record of ``alerts``.
 
