@@ -40,9 +40,9 @@ def scan(columns: Columns, memory: Memory, p: Params, found: Found) -> int:
     for i in range(ts.shape[0]):
         t, who = ts[i], principal[i]
         target = _either(model[i], endpoint[i])
-        if role[i] & _WHO == 0 or blocked[i] == 1 or denied[i] == 1 or not _was_served(status[i], auth[i]):
+        if who == U64(0) or target == U64(0) or role[i] & _WHO == 0 or not math.isfinite(t):
             continue
-        if who == U64(0) or target == U64(0) or not math.isfinite(t):
+        if not _was_served(status[i], auth[i], denied[i], blocked[i]):
             continue
         _advance(common, t)
         known = status[i] != -1 or auth[i] == _SUCCESS
@@ -51,10 +51,7 @@ def scan(columns: Columns, memory: Memory, p: Params, found: Found) -> int:
         if at < 0 or here < 0:
             continue
         caller, pair, hour = caller_rows[at], pair_rows[here], math.floor(t / HOUR_S)
-        if new:
-            caller.first, caller.told_at = t, -np.inf
-        if fresh:
-            clear(pair, hour, t)
+        _meet(caller, pair, new, fresh, hour, t)
         if hour < pair.hour:
             continue  # its hour is closed: to count it in another would make a burst of a backlog
         if hour > pair.hour:
@@ -81,6 +78,15 @@ def scan(columns: Columns, memory: Memory, p: Params, found: Found) -> int:
 
 
 @kernel
+def _meet(caller: Any, pair: Any, new: bool, fresh: bool, hour: float, t: float) -> None:
+    """Begin the rows that are new."""
+    if new:
+        caller.first, caller.told_at = t, -np.inf
+    if fresh:
+        clear(pair, hour, t)
+
+
+@kernel
 def _advance(common: Any, t: float) -> None:
     """One more row counts, at ``t``."""
     if common.rows == 0:
@@ -96,8 +102,10 @@ def _either(model: np.uint64, endpoint: np.uint64) -> np.uint64:
 
 
 @kernel
-def _was_served(status: int, auth: int) -> bool:
+def _was_served(status: int, auth: int, denied: int, blocked: int) -> bool:
     """Whether the caller got an answer; a gateway that logs no status is taken to log what it served."""
+    if denied == 1 or blocked == 1:
+        return False
     return 200 <= status < 400 or (status == -1 and auth != _FAILURE)
 
 

@@ -1,0 +1,332 @@
+"""The detector: what it sees, its options, when it speaks. The test itself is in ``statistic.py``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from gatewatch.sdk import (
+    Context,
+    DetectorConfig,
+    Explanation,
+    Kind,
+    Need,
+    Opinion,
+    PopulationDetector,
+    PopulationHit,
+    RawFinding,
+    Reason,
+    Rollup,
+    Scope,
+    Severity,
+    StateError,
+    TableStats,
+)
+
+from . import constants as k
+from .explain import COLUMNS, explain
+from .layout import M, measured
+from .memory import Memory, begin, fit, keep, open_window
+from .statistic import divergence, speaks, tail_nats, z_scores
+
+_UNIT = "times the usual difference"
+REASONS = (
+    Reason(k.DRIFT, "drift", "The model answers differently", _UNIT, Severity.MEDIUM, learned=True, columns=COLUMNS),
+    Reason(
+        k.RELEASE, "release", "A new model version answers differently", _UNIT, Severity.MEDIUM,
+        learned=True, columns=COLUMNS,
+    ),
+    Reason(
+        k.ONE_CALLER, "one_caller", "One caller changed what the model answers", _UNIT, Severity.LOW,
+        learned=True, columns=COLUMNS,
+    ),
+    Reason(
+        k.LATENCY, "latency", "Answers take another time than usual", _UNIT, Severity.LOW,
+        learned=True, columns=COLUMNS,
+    ),
+)  # fmt: skip
+_LATENCY = k.METRICS.index("latency_ms")
+
+
+class Config(DetectorConfig):
+    """Options; what each does is in :class:`OutputDrift`."""
+
+    window_minutes: float = Field(30.0, ge=1)
+    least_answers: int = Field(100, ge=10)
+    warm_windows: int = Field(24, ge=12, le=k.KEPT)
+    warm_hours: float = Field(24.0, ge=0)
+    least_nats: float = Field(9.2, ge=4.6)
+    keys_total: int = Field(128, ge=8)
+
+
+class OutputDrift(PopulationDetector):
+    """Finds endpoints whose model no longer answers as it did: a swapped model, a broken prompt, a poisoned update.
+
+    The answers of half an hour are a window; for each metric (finish reasons, refusals, length, confidence, entropy,
+    latency) its histogram is compared with a frozen reference by the G statistic. How large that gets while all is well
+    the windows of the reference have shown, each against the others: hours, callers and prompts differ, and a
+    chi-square that knows nothing of it would alarm all day. A window that is much further off is told of at once, the
+    open one too as soon as it is large enough; one that is a little off each time adds up (CUSUM of the z-scores, from
+    one standard deviation on).
+
+    Sees:
+        * *drift*: another mix of finish reasons, refusals, lengths, confidence, entropy, over all callers;
+        * *release*: the same while a version answers that the reference hardly knows (``model_version``);
+        * *one_caller*: the same, but one caller makes half of the answers and twice what it used to: a new customer,
+          abuse or a jailbreak rather than the model. Severity low;
+        * *latency*: only the time to answer changed. Severity low.
+
+    Misses:
+        * other words in answers of the same length, end and confidence: it sees no content;
+        * a change of less than about 5 % of the answers, or of an endpoint with fewer than ``least_answers`` a window:
+          its windows last longer, and so does the delay;
+        * a change that came while the reference was learned; one so slow that each reference takes it in;
+        * which of 64 groups of callers it is, only that it is one; versions that share one of 16 places;
+        * what callers do not see: weights that were taken, a model that answers as before.
+
+    Nothing is told before ``warm_windows`` (24) windows over ``warm_hours`` (24) hours of the endpoint are known; it
+    warms again after a change that stayed for a day, which then is the new normal. The reference grows for ten days,
+    from windows that were in order, and is frozen between.
+
+    Options:
+        window_minutes: least length of a window.
+        least_answers: least answers of a window.
+        warm_windows, warm_hours: of an endpoint, first.
+        least_nats: least score of a finding; the threshold is ln(tests a day / false alarms allowed a day) where that
+            is more.
+        keys_total: endpoints with their models.
+
+    Cost: about 20 us an endpoint and bucket of ten seconds, 1 ms when a window is judged. Memory: 40 kB an endpoint.
+
+    Sources: Lipton et al. 2018 (black-box shift detection); Chen, Zaharia and Zou 2023 (LLMDrift); Wilson and Hilferty
+    1931; Page 1954 (CUSUM); algorithms E.
+    """
+
+    name: ClassVar[str] = "output_drift"
+    version: ClassVar[int] = 1
+    Config: ClassVar[type[DetectorConfig]] = Config
+    scopes: ClassVar[tuple[Scope, ...]] = (Scope.ENDPOINT,)
+    reasons: ClassVar[tuple[Reason, ...]] = REASONS
+    needs: ClassVar[tuple[Need, ...]] = (
+        Need(Scope.ENDPOINT, ("endpoint",), "log the path or the route"),
+        Need(
+            Scope.ENDPOINT,
+            ("finish_reason", "refusal", "tokens_out", "bytes_out", "confidence", "entropy", "latency_ms"),
+            "log how the answer ended, its tokens or bytes, or the time it took",
+        ),
+    )
+
+    def __init__(self, config: DetectorConfig, context: Context) -> None:
+        super().__init__(config, context)
+        assert isinstance(config, Config)
+        self._options = config
+        self._memory = Memory(config.keys_total)
+        self._clock = np.array([-np.inf, 0.0])  # newest bucket; requests on endpoints seen
+
+    def process(self, rollup: Rollup) -> Sequence[PopulationHit]:
+        """Score the bucket, then learn from it."""
+        now = rollup.start + rollup.span_s
+        self._clock[0] = max(self._clock[0], now)
+        self._clock[1] += float(rollup.column("requests").sum())
+        rows = rollup.rows(Kind.ENDPOINT)
+        if not len(rows):
+            return ()
+        found = measured(rollup, rows)
+        tells = found.any(axis=1)
+        callers, versions = rollup.histogram("principal")[rows], rollup.histogram("version")[rows]
+        requests = np.maximum(rollup.column("requests")[rows], 0.0)
+        hits = []
+        for i in np.flatnonzero(tells).tolist():
+            at = self._memory.admit(int(rollup.keys[rows[i]]), now)
+            if at < 0:
+                continue
+            row = self._memory.rows[at]
+            row["seen"] = max(float(row["seen"]), now)
+            row["answers"] += requests[i]
+            row["window"] += found[i]
+            row["callers"] += callers[i]
+            row["versions"] += versions[i]
+            hit = self._look(row, int(rows[i]), now)
+            if hit is not None:
+                hits.append(hit)
+        return hits
+
+    def explain(self, finding: RawFinding) -> Explanation:
+        """See :mod:`.explain`."""
+        return explain(finding)
+
+    def opinion(self, scope: Scope, key: int) -> Opinion:
+        """Blind where requests came, but no answer of any endpoint said anything."""
+        if scope is not Scope.ENDPOINT:
+            return Opinion.BLIND
+        if self._memory.used == 0:
+            return Opinion.BLIND if self._clock[1] > 0.0 else Opinion.WARMING
+        at = self._memory.find(key)
+        if at < 0:
+            return Opinion.WARMING
+        row = self._memory.rows[at]
+        if self._clock[0] - row["told_at"] < k.REFRESH_S or np.isfinite(row["changed_at"]):
+            return Opinion.FINDING
+        return Opinion.QUIET if np.isfinite(row["fitted_at"]) else Opinion.WARMING
+
+    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
+        """The rows that hold a key, and the clock."""
+        return {
+            "rows": self._memory.rows[: self._memory.used].copy(),
+            "room": np.array([len(self._memory.rows)], np.int64),
+            "counts": self._memory.counts.copy(),
+            "clock": self._clock.copy(),
+        }
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Become what :meth:`snapshot` saved.
+
+        Raises:
+            StateError: another version or capacity.
+        """
+        rows = arrays.get("rows")
+        fits = rows is not None and rows.dtype == self._memory.rows.dtype and {"room", "counts", "clock"} <= set(arrays)
+        if rows is None or not fits or int(arrays["room"][0]) != len(self._memory.rows):
+            raise StateError("output_drift: the snapshot does not fit (another capacity or version)")
+        self._memory.rows[: len(rows)] = rows
+        self._memory.rows["key"][len(rows) :] = 0
+        self._memory.counts[...] = arrays["counts"]
+        self._clock[...] = arrays["clock"]
+        self._memory.index()
+
+    def tables(self) -> dict[str, TableStats]:
+        """Endpoints with their models."""
+        evicted, refused = self._memory.counts.tolist()
+        room = self._memory.rows
+        return {"endpoints": TableStats(self._memory.used, len(room), evicted, refused, room.nbytes)}
+
+    def _look(self, row: Any, place: int, now: float) -> PopulationHit | None:
+        """Judge the open window when it is whole, or large enough to be looked at before."""
+        least = float(self._options.least_answers)
+        if row["answers"] < least:
+            return None
+        whole = now - row["began"] >= 60.0 * self._options.window_minutes
+        if not whole and row["answers"] < row["next"]:
+            return None
+        row["next"] = 2.0 * row["answers"]
+        known = bool(np.isfinite(row["fitted_at"]))
+        hit = self._judge(row, place, now, whole=whole) if known else None
+        if whole:
+            self._close(row, now, changed=hit is not None or bool(np.isfinite(row["changed_at"])))
+        return hit
+
+    def _close(self, row: Any, now: float, *, changed: bool) -> None:
+        """A window is over: keep it if it was in order, make the reference when there are enough."""
+        known = bool(np.isfinite(row["fitted_at"]))
+        if changed:
+            if now - row["changed_at"] >= k.RELEASE_S:
+                begin(row, now)
+                return
+        else:
+            full = keep(row)
+            warm = row["n"] >= self._options.warm_windows and now - row["since"] >= k.HOUR_S * self._options.warm_hours
+            if (known and full) or (not known and warm):
+                fit(row, self._least_of_metric(), now)
+        open_window(row, now)
+
+    def _least_of_metric(self) -> float:
+        return k.SHARE_OF_METRIC * self._options.least_answers
+
+    def _judge(self, row: Any, place: int, now: float, *, whole: bool) -> PopulationHit | None:
+        """The score of a window, and whether to speak."""
+        window = row["window"]
+        statistic = divergence(window, row["reference"], self._least_of_metric())
+        statistic[~speaks(window, float(row["answers"]))] = np.nan
+        z = z_scores(statistic, row["mean"], row["sd"])
+        heard = ~np.isnan(z)
+        if not heard.any():
+            return None
+        fast = np.array([tail_nats(value) if there else 0.0 for value, there in zip(z, heard, strict=True)])
+        slow = 2.0 * k.K * self._slow(row, z, now, whole=whole)  # Wald: exp(-2 K S) bounds the tail of S
+        score = np.minimum(np.maximum(fast, slow), k.CAP_NATS)
+        looks = math.log(k.LOOKS * float(heard.sum()))
+        threshold = max(self._options.least_nats, self._threshold())
+        over = score - looks >= threshold
+        if not over.any():
+            if whole:
+                row["changed_at"] = np.inf
+            return None
+        row["changed_at"] = min(float(row["changed_at"]), now)
+        if now - row["told_at"] < k.REFRESH_S:
+            return None
+        row["told_at"] = now
+        best = _most_telling(score, over)
+        return _hit(row, place, now, best, (statistic, fast, slow, score - looks, over), threshold)
+
+    def _slow(self, row: Any, z: npt.NDArray[np.float64], now: float, *, whole: bool) -> npt.NDArray[np.float64]:
+        """The slow test after this window; it moves only by windows that are whole."""
+        if whole:
+            step = np.where(np.isnan(z), 0.0, np.clip(z, -3.0, 3.0) - k.K)
+            row["slow_since"] = np.where(row["slow"] > 0.0, row["slow_since"], row["began"])
+            row["slow"] = np.maximum(0.0, row["slow"] + step)
+        del now
+        return np.array(row["slow"], np.float64)
+
+    def _threshold(self) -> float:
+        """ln(windows a day of all endpoints / false alarms allowed a day)."""
+        tests = max(self._memory.used, 1) * 24.0 * 60.0 / self._options.window_minutes
+        return math.log(tests / self.context.alarms_per_day)
+
+
+def _most_telling(score: npt.NDArray[np.float64], over: npt.NDArray[np.bool_]) -> int:
+    """The metric with the largest score; latency only where it is the only one."""
+    ranked = np.where(over, score, -1.0)
+    if over[: M - 1].any():
+        ranked[_LATENCY] = -1.0
+    return int(np.argmax(ranked))
+
+
+def _hit(row: Any, place: int, now: float, metric: int, test: tuple[Any, ...], threshold: float) -> PopulationHit:
+    statistic, fast, slow, nats, over = test
+    fresh = _share_of_new_versions(row)
+    one, before = _largest_caller(row)
+    alone = one >= k.ONE_SHARE and one >= k.ONE_RATIO * before
+    if fresh >= k.NEW_VERSION:
+        code = k.RELEASE
+    elif alone:
+        code = k.ONE_CALLER
+    else:
+        code = k.LATENCY if metric == _LATENCY else k.DRIFT
+    since = float(row["began"] if fast[metric] >= slow[metric] else row["slow_since"][metric])
+    ratio = float(statistic[metric] / row["mean"][metric])
+    detail = (metric, fast[metric], slow[metric], row["sd"][metric], over.sum(), fresh, one if alone else 0.0, before)
+    return PopulationHit(
+        row=place,
+        scope=Scope.ENDPOINT,
+        reason=REASONS[code],
+        nats=float(nats[metric]),
+        threshold_nats=threshold,
+        observed=ratio,
+        expected=1.0,
+        window_s=now - since,
+        since=since,
+        warm=True,
+        detail=dict(zip(COLUMNS, map(float, detail), strict=True)),
+    )
+
+
+def _share_of_new_versions(row: Any) -> float:
+    """Share of the window's answers by versions that made less than 1 % of the reference; 0 where none is logged."""
+    total, usual = float(row["versions"].sum()), row["usual_versions"]
+    if total <= 0.0 or usual.sum() <= 0.0:
+        return 0.0
+    return float(row["versions"][usual < 0.01].sum() / total)
+
+
+def _largest_caller(row: Any) -> tuple[float, float]:
+    """Share of the answers of the largest group of callers, and what it was in the reference."""
+    total = float(row["callers"].sum())
+    if total <= 0.0:
+        return 0.0, 0.0
+    at = int(np.argmax(row["callers"]))
+    return float(row["callers"][at] / total), float(row["usual_callers"][at])
