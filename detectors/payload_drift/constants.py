@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # Reasons. The first five are plain limits, in the order of Params.limits.
-BODY_BYTES, DEPTH, KEYS, ARRAY, STRING, STRUCTURE, CHARACTERS, SIZE, DRIFT = range(9)
+BODY_BYTES, DEPTH, KEYS, ARRAY, STRING, STRUCTURE, CHARACTERS, SIZE, DRIFT, RELEASE, ONE_CALLER, SIZES = range(12)
 LIMITS = 5
 NOTHING = -1
 LIMIT_NATS = 13.8  # a limit has no p-value; by convention what one in a million is, and ln(times over it) more

@@ -79,6 +79,8 @@ class Config(DetectorConfig):
     caller_bodies: int = Field(100, ge=20)
     warm_hours: float = Field(6.0, ge=0)
     decay_hours: float = Field(24.0, gt=0)
+    reference_hours: float = Field(168.0, ge=24)
+    least_index: float = Field(0.1, gt=0)
     keys_total: int = Field(49_152, ge=8)
     endpoints_total: int = Field(3072, ge=8)
 
@@ -112,6 +114,7 @@ class PayloadDrift(Detector):
         endpoint_bodies, caller_bodies: how many are learned from before anything is told of.
         warm_hours: age of an endpoint's row before what was learned may alert; before, it is recorded as shadow.
         decay_hours: how fast evidence against a caller fades.
+        reference_hours, least_index: of the part on populations.
         keys_total: rows of callers for each scope, over all partitions.
         endpoints_total: rows of endpoints for each scope, over all partitions.
 
