@@ -10,11 +10,15 @@
       /v1/fine-tunes: {owner: ml-platform}
     restricted: {endpoints: [/v1/fine-tunes]}
     canary: {models: [gpt-internal-test]}
+
+A running `decide` reads the file again when it changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -84,6 +88,23 @@ class Catalog(Section):
     restricted: Marked = Marked()
     canary: Marked = Marked()
 
+    @property
+    def hash(self) -> str:
+        """Eight hex digits that differ where the catalog differs; stands in every alert. Empty for an empty catalog."""
+        if self == Catalog():
+            return ""
+        # Sets have no order of their own: python's differs from process to process
+        text = json.dumps(self.model_dump(), sort_keys=True, default=sorted)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+    def unowned(self, projects: Iterable[str] = ()) -> Iterator[str]:
+        """What nobody owns: "project search", of what is in the catalog and of further ``projects``, each once."""
+        for kind in ("project", "endpoint", "model", "principal"):
+            table: dict[str, Resource] = getattr(self, f"{kind}s")
+            marked = getattr(self.restricted, f"{kind}s") | getattr(self.canary, f"{kind}s")
+            names = {*table, *marked, *(projects if kind == "project" else ())}
+            yield from (f"{kind} {name}" for name in sorted(names) if name not in table or table[name].owner is None)
+
     @classmethod
     def load(cls, path: Path | None) -> Catalog:
         """Read and check a catalog; ``None`` gives an empty one.
@@ -144,6 +165,40 @@ def load(path: Path) -> Catalog:
     except ConfigError as error:
         raise ConfigError("catalog", f"{path} {error.problem}") from error
     return parse(data, Catalog, f"catalog {path}")
+
+
+class Watched:
+    """A catalog's file, read again when it changes. A wrong one is refused, and the old one stays.
+
+    Args:
+        path: the file, or ``None`` where there is none to watch.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._seen = self._state()
+
+    def changed(self) -> Catalog | None:
+        """The new catalog, if the file has changed since the last call. Cost: one stat.
+
+        Raises:
+            ConfigError: it has changed and cannot be used; said once for each change.
+        """
+        state = self._state()
+        if self._path is None or state == self._seen:
+            return None
+        self._seen = state
+        return load(self._path)
+
+    def _state(self) -> tuple[int, int, int] | None:
+        """What differs when an editor, or a mounted volume, has put another file there."""
+        if self._path is None:
+            return None
+        try:
+            stat = self._path.stat()
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
 def _highest(found: list[Resource]) -> Sensitivity:

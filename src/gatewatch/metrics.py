@@ -26,6 +26,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 # Around the targets (DESIGN section 8: p50 50 ms, p99 150 ms), up to a minute for what waits behind a restart.
 _SECONDS = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+_PAUSES = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)  # the target is 50 ms for 100 MB
 _ROWS = (1, 10, 50, 100, 500, 1000, 5000)  # ingest.batch_rows is 1,000
 _BYTES = (1e3, 1e4, 1e5, 524_288, 1e6, 5e6)  # ingest.batch_bytes is 512 KiB
 _SENT_MODES = (Mode.SHADOW, Mode.ALERT, Mode.BLOCK)  # off makes no record
@@ -155,6 +156,29 @@ SPECS = (
         "Events whose key got no row; they still count in totals.",
     ),
     Spec(
+        "gatewatch_snapshots_total",
+        "counter",
+        "snapshots",
+        (_one_of("result", ("written", "dropped")),),
+        "Snapshots of detect tasks: written, or dropped because the log did not take them or the partition went.",
+    ),
+    Spec("gatewatch_snapshot_bytes", "gauge", "bytes", (), "Size of the newest snapshot of this worker, compressed."),
+    Spec(
+        "gatewatch_snapshot_pause_seconds",
+        "histogram",
+        "seconds",
+        (),
+        "How long a detect worker's loop stood still to copy a task's memory.",
+        _PAUSES,
+    ),
+    Spec(
+        "gatewatch_restores_total",
+        "counter",
+        "tasks",
+        (_one_of("start", ("snapshot", "beginning")),),
+        "Detect tasks that began at a snapshot, or had one and read `routed` from its beginning all the same.",
+    ),
+    Spec(
         "gatewatch_alerts_total",
         "counter",
         "revisions",
@@ -176,6 +200,13 @@ SPECS = (
         "revisions",
         (_one_of("severity", Severity), _one_of("status", Status), _MODE),
         "Revisions of incidents.",
+    ),
+    Spec(
+        "gatewatch_catalog_reads_total",
+        "counter",
+        "reads",
+        (_one_of("result", ("ok", "refused")),),
+        "How often decide has read a changed catalog; of one that was refused the old one holds.",
     ),
     Spec("gatewatch_open_incidents", "gauge", "incidents", (), "Incidents that go on."),
     Spec(
@@ -253,6 +284,8 @@ class Metrics:
             self._counter("gatewatch_alerts_total", **labels)
         for action, scope, mode in product(Action, _STOPPABLE, _SENT_MODES):
             self._counter("gatewatch_decisions_total", action=action.value, scope=scope.value, mode=mode.value)
+        for result in ("ok", "refused"):
+            self._counter("gatewatch_catalog_reads_total", result=result)
         for severity, status, mode in product(Severity, Status, _SENT_MODES):
             labels = {"severity": severity.value, "status": status.value, "mode": mode.value}
             self._counter("gatewatch_incidents_total", **labels)
@@ -330,6 +363,20 @@ class Metrics:
         self._follow("gatewatch_state_evictions_total", evicted, detector, table)
         self._follow("gatewatch_state_refusals_total", refused, detector, table)
 
+    def snapshot(self, *, written: bool, nbytes: int) -> None:
+        """One snapshot has ended."""
+        self._counter("gatewatch_snapshots_total", result="written" if written else "dropped").inc()
+        if written:
+            self._gauge("gatewatch_snapshot_bytes").set(nbytes)
+
+    def snapshot_pause(self, seconds: float) -> None:
+        """The loop stood still to copy a task."""
+        self._histogram("gatewatch_snapshot_pause_seconds").observe(seconds)
+
+    def restored(self, *, fits: bool) -> None:
+        """One task had a snapshot; whether it could begin there."""
+        self._counter("gatewatch_restores_total", start="snapshot" if fits else "beginning").inc()
+
     def alert(self, alert: Alert) -> None:
         """One revision of an alert."""
         labels = {
@@ -361,6 +408,10 @@ class Metrics:
     def open_episodes(self, n: int) -> None:
         """How many are open."""
         self._gauge("gatewatch_open_episodes").set(n)
+
+    def catalog_read(self, *, ok: bool) -> None:
+        """The catalog's file has changed."""
+        self._counter("gatewatch_catalog_reads_total", result="ok" if ok else "refused").inc()
 
     def open_incidents(self, n: int) -> None:
         """How many go on."""

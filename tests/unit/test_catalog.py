@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewatch.catalog import Catalog, Sensitivity, load
+from gatewatch.catalog import Catalog, Sensitivity, Watched, load
 from gatewatch.errors import ConfigError
 
 TEXT = """
@@ -74,6 +74,47 @@ def test_a_wrong_catalog_is_refused_with_its_place(tmp_path: Path, text: str, me
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load(path)
+
+
+def test_a_hash_tells_catalogs_apart_and_is_the_same_everywhere(catalog: Catalog, tmp_path: Path) -> None:
+    """If this fails, nobody can say which owners held when an alert was made."""
+    path = tmp_path / "other.yaml"
+    path.write_text(TEXT.replace("[trap]", "[trap, a, b, c, d]"))
+    other = load(path)
+    assert len({catalog.hash, other.hash, Catalog().hash}) == 3
+    assert (Catalog().hash, len(other.hash)) == ("", 8)
+    path.write_text(TEXT.replace("[trap]", "[d, c, b, a, trap]"))
+    assert load(path).hash == other.hash == "e6bd13dc"
+
+
+def test_what_nobody_owns_is_listed(catalog: Catalog) -> None:
+    """If this fails, the first alert on a forgotten project tells that nobody owns it."""
+    assert list(catalog.unowned(["new", "billing"])) == [
+        "project new", "project search", "endpoint /v1/fine-tunes", "model trap",
+    ]  # fmt: skip
+
+
+def test_a_changed_file_is_read_again_and_a_wrong_one_refused_once(tmp_path: Path) -> None:
+    """If this fails, a new on-call rota needs a restart; or a typing error takes all owners away."""
+    path = tmp_path / "catalog.yaml"
+    path.write_text(TEXT)
+    watched = Watched(path)
+    assert watched.changed() is None
+    path.write_text("projects: {billing: {owner: somebody-else}}")
+    changed = watched.changed()
+    assert changed is not None
+    assert changed.lookup("billing").owner == "somebody-else"
+    assert watched.changed() is None
+    path.write_text("projects: {billing: {ownr: x}}")
+    with pytest.raises(ConfigError, match="ownr"):
+        watched.changed()
+    assert watched.changed() is None
+    path.unlink()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        watched.changed()
+    path.write_text(TEXT)
+    assert watched.changed() is not None
+    assert Watched(None).changed() is None
 
 
 def test_a_catalog_that_is_not_there_is_an_error(tmp_path: Path) -> None:

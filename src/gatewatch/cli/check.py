@@ -31,6 +31,7 @@ from gatewatch.roles import Role
 from gatewatch.settings import Settings
 
 _WARNED = 1
+_NAMED = 20  # things that nobody owns, by name; the rest is counted
 # What a gateway can tell apart; findings on anything else order nothing.
 ENFORCEABLE = frozenset({Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT, Scope.IP, Scope.NETWORK})
 
@@ -130,7 +131,17 @@ def _secrets(settings: Settings) -> Remarks:
 
 def _catalog(settings: Settings) -> Remarks:
     if settings.catalog is not None:
-        yield _tried("catalog", f"{settings.catalog} can be read", lambda: Catalog.load(settings.catalog))
+        try:
+            catalog = Catalog.load(settings.catalog)
+        except ConfigError as error:
+            yield Remark(Level.ERROR, error.path or "catalog", error.problem)
+            return
+        yield Remark(
+            Level.OK, "catalog", f"{settings.catalog} can be read; catalog hash {catalog.hash or 'of nothing'}"
+        )
+        if names := list(catalog.unowned(settings.projects)):
+            more = f", and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            yield Remark(Level.WARNING, "catalog", f"nobody owns {', '.join(names[:_NAMED])}{more}")
 
 
 def _detectors(settings: Settings, entries: dict[str, Entry]) -> Remarks:

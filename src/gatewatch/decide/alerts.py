@@ -23,12 +23,12 @@ def revision(
     episode: Episode,
     entry: Entry,
     offset: int,
-    config_hash: str,
+    hashes: tuple[str, str],
     status: Status,
     note: str | None = None,
     incident_id: str | None = None,
 ) -> Alert:
-    """What a person is told of an episode now. ``note`` is added to the summary."""
+    """What a person is told of an episode now; ``hashes`` of settings and catalog. ``note`` is added to the summary."""
     lead = episode.lead
     return Alert(
         id=episode.id,
@@ -65,7 +65,8 @@ def revision(
         tags=_tags(entry, lead),
         playbook=f"{lead.detector}/PLAYBOOK.md",
         decision_ids=tuple(sorted(d.id for d in episode.decisions.values())),
-        config_hash=config_hash,
+        config_hash=hashes[0],
+        catalog_hash=hashes[1],
         incident_id=incident_id,
         acknowledged_by=episode.acknowledged_by,
         verdict=episode.verdict,

@@ -62,7 +62,7 @@ class Decider:
         self, settings: Settings, entries: Mapping[str, Entry], catalog: Catalog, *, open_max: int = OPEN_MAX
     ) -> None:
         self._settings, self._entries, self._catalog = settings, entries, catalog
-        self._config_hash = settings.hash
+        self._config_hash, self._catalog_hash = settings.hash, catalog.hash
         self._reasons: dict[tuple[str, str], Reason] = {
             (name, reason.name): reason for name, entry in entries.items() for reason in entry.reasons
         }
@@ -82,6 +82,10 @@ class Decider:
     def open_incidents(self) -> int:
         """How many there are, for metrics."""
         return len(self._incidents)
+
+    def use(self, catalog: Catalog) -> None:
+        """Another catalog from now on: for findings to come. Alerts say which one held."""
+        self._catalog, self._catalog_hash = catalog, catalog.hash
 
     def order(self, decision: Decision, offset: int) -> None:
         """A person's order, or removal of one; it takes effect before the findings of ``offset``."""
@@ -239,7 +243,7 @@ class Decider:
         merged = case.into is not None
         if (merged and case.told is not None) or (not merged and (case.open == 0 or case.has_news())):
             now = self._tasks[moment.task][1]
-            decided.incidents.append(story.revision(case, moment.offset, now, self._config_hash, ""))
+            decided.incidents.append(story.revision(case, moment.offset, now, self._config_hash, self._catalog_hash))
         if merged:
             case.drop()
         elif decided.incidents and decided.incidents[-1].id == case.id:
@@ -249,7 +253,8 @@ class Decider:
         entry = self._entries[episode.lead.detector]
         case = self._incidents.of(episode)
         incident_id = None if case is None else case.id
-        return alerts.revision(episode, entry, offset, self._config_hash, status, note, incident_id)
+        hashes = (self._config_hash, self._catalog_hash)
+        return alerts.revision(episode, entry, offset, hashes, status, note, incident_id)
 
     def _ownership(self, finding: Finding) -> Ownership:
         def named(scope: Scope, name: str) -> str | None:

@@ -18,13 +18,13 @@ from functools import partial
 import structlog
 
 from gatewatch import verdicts
-from gatewatch.catalog import Catalog
+from gatewatch.catalog import Catalog, Watched
 from gatewatch.clock import Clock
 from gatewatch.decide import records_io
 from gatewatch.decide.decider import Decided, Decider
 from gatewatch.decide.guards import GUARDS
 from gatewatch.decide.orders import is_order
-from gatewatch.errors import StateError
+from gatewatch.errors import ConfigError, StateError
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_READ_AT, Decision, Verdict
@@ -63,6 +63,7 @@ class DecideWorker:
         member: stable id in the group.
         clock: injected time, for commits and metrics only.
         metrics: what to count on.
+        follow_catalog: read the catalog again when its file changes; a replay has one catalog.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class DecideWorker:
         member: str,
         clock: Clock,
         metrics: Metrics,
+        follow_catalog: bool = False,
     ) -> None:
         self._log, self._settings, self._entries, self._catalog = log, settings, entries, catalog
         self._clock, self._metrics = clock, metrics
@@ -83,6 +85,7 @@ class DecideWorker:
         self._findings = TopicPartition(topic("findings"), 0)
         self._decisions, self._verdicts = TopicPartition(topic("decisions"), 0), TopicPartition(topic("verdicts"), 0)
         self._alerts, self._incidents, self._actions = topic("alerts"), topic("incidents"), topic("actions")
+        self._watched = Watched(settings.catalog if follow_catalog else None)
         self._owned: _Owned | None = None
         self._read_from = {self._decisions: 0, self._verdicts: 0}  # next offset to read of what people write
         self._lock = threading.Lock()
@@ -125,6 +128,7 @@ class DecideWorker:
         now = self._clock.monotonic()
         if now >= self._commit_at:
             self._commit()
+            self._follow_catalog()
             self._commit_at = now + COMMIT_S
         return sum(len(chunk.offsets) for chunk in polled.chunks)
 
@@ -260,6 +264,20 @@ class DecideWorker:
             owned.unacked[offset] -= 1
             if not owned.unacked[offset]:
                 del owned.unacked[offset]
+
+    def _follow_catalog(self) -> None:
+        try:
+            catalog = self._watched.changed()
+        except ConfigError as error:
+            self._metrics.catalog_read(ok=False)
+            _log.error("the changed catalog is refused, the old one holds", error=str(error))
+            return
+        if catalog is not None:
+            self._catalog = catalog
+            if self._owned is not None:
+                self._owned.decider.use(catalog)
+            self._metrics.catalog_read(ok=True)
+            _log.info("the catalog has changed", catalog_hash=catalog.hash)
 
     def _commit(self) -> None:
         if self._owned is not None:

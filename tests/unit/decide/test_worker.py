@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -39,14 +40,15 @@ class Site:
         self._entries = entries
         self._producer = self.log.producer()
 
-    def worker(self, member: str = "a") -> DecideWorker:
-        """One more member."""
+    def worker(self, member: str = "a", catalog: Path | None = None) -> DecideWorker:
+        """One more member; it follows its catalog."""
         settings = Settings.model_validate({"guards": {"allow": [
             {"ip": "203.0.113.7", "owner": "sre", "reason": "load test", "until": "2027-01-31"},
-        ]}, "verdicts": {"actors": ["ana"]}})  # fmt: skip
+        ]}, "verdicts": {"actors": ["ana"]}, "catalog": catalog})  # fmt: skip
         return DecideWorker(
-            self.log, settings, self._entries, Catalog(), member=member, clock=self.clock, metrics=self.metrics
-        )
+            self.log, settings, self._entries, Catalog.load(catalog), member=member, clock=self.clock,
+            metrics=self.metrics, follow_catalog=True,
+        )  # fmt: skip
 
     def say(self, *batches: FindingBatch, read_at: float | None = None) -> None:
         """What detect does."""
@@ -277,3 +279,25 @@ def test_a_verdict_takes_effect_at_one_offset_and_again_there_after_a_restart(
     site.run(second)
     assert site.values("alerts") == before[0]
     assert site.metrics.registry.get_sample_value("gatewatch_open_incidents") == 0.0
+
+
+def test_a_changed_catalog_holds_from_then_on_and_a_wrong_one_does_not(
+    site: Site, make_finding: Make, make_batch: Batch, tmp_path: Path
+) -> None:
+    """If this fails, pages go to who was on call when decide was started, or to nobody after a typing error."""
+    path = tmp_path / "catalog.yaml"
+    path.write_text("projects: {shop: {owner: ana}}")
+    worker = site.worker("a", catalog=path)
+    for n, text in enumerate(["", "projects: {shop: {owner: ben}}", "projects: {shop: {owner: [1]}}"]):
+        if text:
+            path.write_text(text)
+            site.run(worker)
+        site.say(make_batch(n, n * 1000.0, make_finding(n * 1000.0, n=n, project="shop")))
+        site.run(worker)
+    alerts = [records_io.read_alert(v, "alerts") for v in site.values("alerts")]
+    opened = [a for a in alerts if a.status is Status.OPEN]
+    assert [a.owner for a in opened] == ["ana", "ben", "ben"]
+    assert len({a.catalog_hash for a in opened}) == 2
+    value = site.metrics.registry.get_sample_value
+    counts = [value("gatewatch_catalog_reads_total", {"result": r}) for r in ("ok", "refused")]
+    assert counts == [1.0, 1.0]
