@@ -105,7 +105,9 @@ def build(role: Role, settings: Settings, log: Log, *, member: str, clock: Clock
         lane: Lane = "fast" if role is Role.DETECT else "slow"
         return DetectWorker(log, settings, entries, seed, member=member, clock=clock, metrics=metrics, lane=lane)
     catalog = Catalog.load(settings.catalog)
-    return DecideWorker(log, settings, entries, catalog, member=member, clock=clock, metrics=metrics)
+    return DecideWorker(
+        log, settings, entries, catalog, member=member, clock=clock, metrics=metrics, follow_catalog=True
+    )
 
 
 def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True) -> int:
