@@ -16,13 +16,13 @@ TITLE = "Logins: distributed stuffing"
 ON = (
     "Simulated through the whole flow: 2,000 logins an hour on average with a daily cycle, 20,000 people with two "
     "networks each, 8 % failures that wander from hour to hour (beta-binomial). Attacks of 6 h: each try from an "
-    "address and network of its own, 60 % on names that do not exist, .3 % succeed; one attack a day for 7 days, at "
-    "random hours, after 3 quiet days. `account_known` is not in the events, as with most gateways. False alarms: 10 "
+    "address and network of its own, 60 % on names that do not exist, .3 % succeed; one attack a day for 5 days, at "
+    "random hours, after 2 quiet days. `account_known` is not in the events, as with most gateways. False alarms: 7 "
     "quiet days of the same service."
 )
 START = 1_772_409_600.0
 LOGINS_PER_HOUR, PEOPLE, FAILURES = 2000, 20_000, 0.08
-WARM_DAYS, ATTACKS, ATTACK_H, QUIET_DAYS = 3, 7, 6, 10
+WARM_DAYS, ATTACKS, ATTACK_H, QUIET_DAYS = 2, 5, 6, 7
 LEVELS = ((0.03, 120.0), (0.06, 60.0), (0.12, 30.0))
 COARSE = (Scope.ENDPOINT, Scope.PROJECT, Scope.ALL)
 PUBLISHED = {

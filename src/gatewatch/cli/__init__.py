@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "Simulated traffic and attacks through the whole flow, then a scoreboard."),
     "replay": ("replay", "Run files through ingest, detect and decide at full speed, with the data's own time."),
     "evaluate": ("evaluate", "Labelled events through the flow: what is caught, how soon, at how many false alarms."),
+    "suggest": ("suggest", "What budgets and limits cost on a file of your own, and the settings that follow."),
     "worker": ("worker", "Read events from Kafka, detect, decide, notify, enforce."),
     "ship": ("ship", "Send a log file to a topic, line by line, for gateways without a Kafka sink."),
     "receive": ("receive", "Take log records over HTTP, for gateways that speak nothing else."),

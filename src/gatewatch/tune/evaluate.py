@@ -27,7 +27,6 @@ from gatewatch.tune.replay import Replayed, replay
 GRACE_S = 900.0  # windows of an hour may still fill up when an attack is over; as in the demo's scoreboard
 FPR = 1e-3
 ANY = "any"  # all detectors together
-_COARSE = (Scope.ENDPOINT, Scope.PROJECT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +152,12 @@ class _Seen:
         self.start = float(self.times[0]) if len(self.times) else attack.start
         self.until = (float(self.times[-1]) if len(self.times) else attack.end) + GRACE_S
         self._keys = {(scope, key_hash(scope, key)) for scope, key in spelt(attack.keys)}
-        self._keys |= {(scope, int(k)) for scope in _COARSE for k in np.unique(events.keys[scope][mine]) if k}
+        self._keys |= {
+            (scope, int(k))
+            for scope in (Scope.ENDPOINT, Scope.PROJECT)
+            for k in np.unique(events.keys[scope][mine])
+            if k
+        }
 
     def named(self, scope: Scope, key: str) -> bool:
         return scope is Scope.ALL or (scope, key_hash(scope, key)) in self._keys

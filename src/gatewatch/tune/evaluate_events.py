@@ -23,6 +23,7 @@ from gatewatch.state.hashing import hash_column, hash_text
 from gatewatch.tune.evaluate_labels import Attack, Truth, spelt
 
 KEYED = tuple(scope for scope in Scope if scope is not Scope.ALL)
+COARSE = (Scope.ENDPOINT, Scope.PROJECT, Scope.ALL)
 BENIGN = -1
 DAY_S = 86400.0
 # A finding speaks for what its key does next. Detectors tell an excursion again after 5 minutes, and an episode is over
@@ -125,20 +126,22 @@ def scores(events: Events, findings: Sequence[Finding]) -> Floats:
     """What was known of each event when it came: the largest nats said of one of its keys in the last 10 minutes.
 
     An event's own finding counts; what was said later does not, though it may tell of an excursion that began before.
-    Cost: n log n in events, and the events of its key for each finding.
+    What is said of an endpoint, a project or everything does not count: it tells that something goes on, not which
+    event. Cost: n log n in events, and the events of its key for each finding.
     """
     out = np.zeros(len(events))
     by_scope: dict[Scope, list[Finding]] = {}
     for finding in findings:
-        by_scope.setdefault(finding.scope, []).append(finding)
+        if finding.scope not in COARSE:
+            by_scope.setdefault(finding.scope, []).append(finding)
     for scope, some in by_scope.items():
-        keys = np.ones(len(events), np.uint64) if scope is Scope.ALL else events.keys[scope]
+        keys = events.keys[scope]
         order = np.lexsort((events.ts, keys))
         sorted_keys, sorted_ts = keys[order], events.ts[order]
         hashes: dict[str, int] = {}
         for finding in some:
             if finding.key not in hashes:
-                hashes[finding.key] = 1 if scope is Scope.ALL else key_hash(scope, finding.key)
+                hashes[finding.key] = key_hash(scope, finding.key)
             wanted = np.uint64(hashes[finding.key])
             low, high = np.searchsorted(sorted_keys, wanted, "left"), np.searchsorted(sorted_keys, wanted, "right")
             times = sorted_ts[low:high]
