@@ -107,6 +107,26 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     context: dict[str, str] = {}  # other keys of that row: principal, ip, network, account, user_agent, endpoint, model
 
 
+class Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What decide tells detect, by a record in every partition of ``routed``: a key is blocked, or no longer."""
+
+    decision_id: str
+    scope: Scope
+    key: str
+    start: float
+    until: float
+    removed: bool = False
+
+
+class Effect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What traffic says about an order: somebody was refused, or requests are served although they should not be."""
+
+    decision_id: str
+    ts: float
+    after_s: float | None = None  # from the order's start to the first refusal
+    through: int = 0  # requests served that began after the grace
+
+
 class FindingBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One record of ``findings``: all that one routed record caused in one task, or a sign of life.
 
@@ -117,6 +137,7 @@ class FindingBatch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     routed_offset: int
     watermark: float  # event time up to which the task has seen everything, epoch seconds
     findings: tuple[Finding, ...] = ()
+    effects: tuple[Effect, ...] = ()
 
 
 class Status(StrEnum):

@@ -10,6 +10,7 @@ import msgspec
 import numpy.typing as npt
 
 from gatewatch.errors import StateError
+from gatewatch.records import Control
 
 
 class Book(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +26,8 @@ class Book(msgspec.Struct, frozen=True, kw_only=True):
     told: float
     versions: dict[str, int]  # of each detector whose arrays are here
     raised: dict[str, int]  # how often each of them has raised
+    # What is blocked: each order, whether it was seen to work, requests served all the same, when that was told
+    orders: tuple[tuple[Control, bool, int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import structlog
 
 from gatewatch.clock import stopwatch
 from gatewatch.detect.applied import Applied
+from gatewatch.detect.blocks import Blocks
 from gatewatch.detect.findings import name_hits
 from gatewatch.detect.memory import Book, Memory, named
 from gatewatch.detect.rollups import Rollups
@@ -25,7 +26,7 @@ from gatewatch.events.batch import Batch, decode
 from gatewatch.events.rollup import RollupRecord, records
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Finding, FindingBatch, SourceRange
+from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Control, Effect, Finding, FindingBatch, SourceRange
 from gatewatch.registry import Entry, active, budget_of_one
 from gatewatch.sdk import Context, Detector, Lane
 from gatewatch.settings import Settings
@@ -36,6 +37,7 @@ MAX_RAISES = 3  # a detector that raises so often is quarantined for this partit
 SIGN_OF_LIFE_S = 1.0  # event time after which a record goes to `findings` even without a finding: decide's clock
 ROLLUPS = "@rollups"  # what the sums are called in a task's memory: no folder can have this name
 SLOW_TASKS = 100_000  # number of the first task of the slow lane; partitions end far below (settings: 1,024)
+_CONTROL = msgspec.msgpack.Decoder(Control)
 _RANGES = msgspec.msgpack.Decoder(list[SourceRange])
 _log = structlog.get_logger("gatewatch.detect")
 
@@ -72,6 +74,7 @@ class DetectTask:
     layout: bytes
     running: dict[str, _Running]
     metrics: Metrics
+    blocks: Blocks
     applied: Applied = field(default_factory=Applied)
     watermarks: Watermarks = field(default_factory=Watermarks)
     counts: Counts = field(default_factory=Counts)
@@ -108,7 +111,7 @@ class DetectTask:
         populations = lane != "slow" and any(entry.population is not None for entry in running_entries.values())
         rollups = Rollups(seed) if populations else None
         number = partition + (SLOW_TASKS if lane == "slow" else 0)
-        return cls(partition, f"{n}:{seed.id}".encode(), running, metrics, number=number, rollups=rollups)
+        return cls(partition, f"{n}:{seed.id}".encode(), running, metrics, Blocks(seed), number=number, rollups=rollups)
 
     @property
     def detectors(self) -> dict[str, Detector]:
@@ -141,17 +144,21 @@ class DetectTask:
         self.counts.repeated += verdict.repeated
         self.counts.lost += verdict.lost
         findings: list[Finding] = []
+        effects: list[Effect] = []
         if head[H_KIND] == b"batch" and value is not None:
             batch = decode(value, head[H_SCHEMA])
             if not verdict.whole:
                 keep = self.applied.keep(verdict, batch.column("src"), batch.column("offset"))
                 batch = batch.take(keep)
             if batch.n:
+                batch, effects = self.blocks.mark(batch)
                 findings = self._process(offset, batch, ranges)
+        elif head[H_KIND] == b"control" and value is not None:
+            self.blocks.hear(_CONTROL.decode(value))
         for r in ranges:
             self.watermarks.tell(f"{r.topic_id}-{r.partition}", r.watermark)
         self._close(offset)
-        return self._say(offset, findings)
+        return self._say(offset, findings, effects)
 
     def closed(self) -> list[RollupRecord]:
         """What must go to `rollups` because of the records applied since the last call."""
@@ -177,6 +184,7 @@ class DetectTask:
             now=self.watermarks.now,
             told=self._told,
             versions=versions,
+            orders=self.blocks.book(),
             raised={name: running.raised for name, running in kept.items() if running.raised},
         )
         return Memory(book, arrays)
@@ -228,6 +236,7 @@ class DetectTask:
         self.applied = Applied({(topic, partition): at for topic, partition, at in book.applied})
         self.watermarks = Watermarks(dict(book.streams), book.now)
         self._told = book.told
+        self.blocks.become(book.orders)
         self._resume = None
 
     def _process(self, offset: int, batch: Batch, ranges: Sequence[SourceRange]) -> list[Finding]:
@@ -258,12 +267,18 @@ class DetectTask:
         if closed is not None:
             self._closed += records(self.partition, offset, *closed)
 
-    def _say(self, offset: int, findings: list[Finding]) -> FindingBatch | None:
+    def _say(self, offset: int, findings: list[Finding], effects: list[Effect]) -> FindingBatch | None:
         """A record for decide: with findings at once, else when event time has gone on by a second."""
         watermark = self.watermarks.now
-        if not findings and not (isfinite(watermark) and watermark >= self._told + SIGN_OF_LIFE_S):
+        if not findings and not effects and not (isfinite(watermark) and watermark >= self._told + SIGN_OF_LIFE_S):
             return None
         if not isfinite(watermark):  # the first piece of the first round: nothing but these findings is known of time
-            watermark = min(finding.ts for finding in findings)
+            watermark = min(told.ts for told in (*findings, *effects))
         self._told = max(self._told, watermark)
-        return FindingBatch(task=self.number, routed_offset=offset, watermark=watermark, findings=tuple(findings))
+        return FindingBatch(
+            task=self.number,
+            routed_offset=offset,
+            watermark=watermark,
+            findings=tuple(findings),
+            effects=tuple(effects),
+        )

@@ -1,0 +1,88 @@
+"""The closed loop: what traffic says about our own orders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gatewatch.detect import blocks as room
+from gatewatch.detect.blocks import GRACE_S, THROUGH_EVERY_S, THROUGH_MIN, Blocks
+from gatewatch.records import Control, Effect, Scope
+from gatewatch.testing.batches import SEED, batch_of
+
+T0 = 1_767_225_600.0
+IP = "203.0.113.9"
+
+
+def _order(key: str = IP, **changed: Any) -> Control:
+    return Control(**({"decision_id": "d1", "scope": Scope.IP, "key": key, "start": T0, "until": T0 + 600.0} | changed))
+
+
+def _blocks(*orders: Control) -> Blocks:
+    blocks = Blocks(SEED)
+    for order in orders or (_order(),):
+        blocks.hear(order)
+    return blocks
+
+
+def _event(at: float, status: int = 200, ip: str = IP, **more: Any) -> dict[str, Any]:
+    return {"ts": T0 + at, "ip": ip, "status": status} | more
+
+
+def test_a_refusal_inside_our_block_is_ours_and_says_that_it_works() -> None:
+    """Detectors would learn from our own refusals, and prolong the block for ever; nobody would know it works."""
+    batch = batch_of([_event(-1.0, 403), _event(2.0, 403), _event(3.0, 403), _event(4.0, 403, ip="198.51.100.7")])
+    marked, effects = _blocks().mark(batch)
+    assert marked.column("blocked_by_us").tolist() == [-1, 1, 1, -1]
+    assert effects == [Effect(decision_id="d1", ts=T0 + 2.0, after_s=2.0)]
+    assert batch.column("blocked_by_us").tolist() == [-1, -1, -1, -1], "the batch itself was changed"
+
+
+def test_who_gets_through_is_told_now_and_then() -> None:
+    """A gateway that ignores its orders would look like a block that holds."""
+    served = [_event(GRACE_S + 1.0 + i) for i in range(int(THROUGH_EVERY_S) + 50)]
+    _, effects = _blocks(_order(until=T0 + 3600.0)).mark(batch_of(served))
+    assert [e.through for e in effects] == [THROUGH_MIN, THROUGH_MIN + int(THROUGH_EVERY_S)]
+    assert all(e.after_s is None for e in effects)
+
+
+def test_a_request_that_began_before_the_order_proves_nothing() -> None:
+    """A long generation that was running when the block came would page somebody at night."""
+    long = [_event(60.0 + i, latency_ms=60_000.0 + 1000.0 * i) for i in range(10)]
+    assert _blocks().mark(batch_of(long))[1] == []
+
+
+def test_before_after_and_without_an_order_nothing_is_ours() -> None:
+    """Refusals of the gateway's own policy would be taken for ours, and probing would go unseen."""
+    batch = batch_of([_event(-5.0, 403), _event(700.0, 403)])
+    assert _blocks().mark(batch)[0] is batch
+    taken_back = _blocks(_order(), _order(removed=True))
+    batch = batch_of([_event(2.0, 403)])
+    assert taken_back.mark(batch) == (batch, [])
+
+
+def test_an_order_that_is_prolonged_keeps_what_is_known_of_it() -> None:
+    """Each renewal would be called effective again."""
+    blocks = _blocks()
+    blocks.mark(batch_of([_event(2.0, 403)]))
+    blocks.hear(_order(until=T0 + 1200.0))
+    marked, effects = blocks.mark(batch_of([_event(800.0, 403)]))
+    assert marked.column("blocked_by_us").tolist() == [1]
+    assert effects == []
+
+
+def test_restored_it_knows_the_same() -> None:
+    """After a restart refusals would teach, and the block be called effective a second time."""
+    blocks, other = _blocks(), Blocks(SEED)
+    blocks.mark(batch_of([_event(2.0, 403)]))
+    other.become(blocks.book())
+    assert other.book() == blocks.book()
+    assert other.mark(batch_of([_event(3.0, 403)]))[1] == []
+
+
+def test_orders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attacker with many addresses could fill the memory with orders."""
+    monkeypatch.setattr(room, "ORDERS_MAX", 10)
+    blocks = _blocks(*(_order(f"10.0.0.{i}", decision_id=f"d{i}", until=T0 + 100.0 + i) for i in range(30)))
+    assert sorted(control.key for control, *_ in blocks.book()) == sorted(f"10.0.0.{i}" for i in range(20, 30))
