@@ -31,8 +31,9 @@ bench: $(DEV)  ## Benchmarks, beside the limit and a lean loop
 evaluate: $(DEV)  ## All evaluations on real and simulated data, into docs/evaluation.md (15 minutes)
 	$(PY) evaluation/everything.py
 
-docs: $(RUN)  ## Write again what is made from the code (docs/metrics.md, blind spots in deploy/gateways)
+docs: $(RUN)  ## Write again what is made from the code (docs/metrics.md, docs/alerts.md, blind spots in deploy/gateways)
 	$(PY) -m gatewatch.metrics > docs/metrics.md
+	$(PY) -m gatewatch.testing.alerts_page docs
 	$(PY) -m gatewatch.testing.recipes
 
 setup: $(DEV)  ## Only make the virtual environment, with all tools

@@ -89,7 +89,7 @@ def steps_of(alert: Alert, playbook: str) -> list[str]:
         return match[2] if value is None else f"{match[2]} ({shown(value, 128)})"
 
     steps = (" ".join(step.split()).replace("**", "") for step in _STEP.findall(playbook)[:STEPS_MAX])
-    return [cut(_FIELD.sub(filled, step), STEP_MAX) for step in steps]
+    return [cut(_FIELD.sub(filled, step).replace("`", ""), STEP_MAX) for step in steps]
 
 
 def visible(text: str, most: int = VALUE_MAX) -> str:
@@ -168,7 +168,7 @@ def _facts(notice: Notice) -> Iterator[tuple[str, str]]:
     first = incident.first_ts if incident is not None else alert.first_ts
     yield "Since", utc(first)
     yield "Measured", measured(alert)
-    yield "Usual", shown(alert.baseline)
+    yield "Compared with", shown(alert.baseline)
     yield "Done", _done(notice)
     owner = (incident.owner if incident is not None else None) or alert.owner
     escalation = f", escalate to {shown(alert.escalation, 100)}" if alert.escalation else ""
@@ -181,7 +181,7 @@ def _facts(notice: Notice) -> Iterator[tuple[str, str]]:
 
 
 def _details(alert: Alert) -> Iterator[tuple[str, str]]:
-    yield "Would not have fired", shown(alert.counterfactual)
+    yield "Otherwise", shown(alert.counterfactual)
     yield "Surprise", f"{alert.nats:.1f} nats; the threshold is {alert.threshold_nats:.1f}"
     for name, value in sorted(alert.context.items())[:20]:
         yield shown(name.replace("_", " "), 60), shown(value)
