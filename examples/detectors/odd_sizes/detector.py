@@ -21,7 +21,7 @@ class OddSizes(RiverDetector):
         each_key: one model for each principal, not one for all.
         threshold_nats, freeze_nats, warm_events, remember_events, keys_total: see PerEventConfig.
 
-    Cost: about 100 us a row, in the slow lane. Memory: 57 bytes a key, 10,000 remembered events, two sets of trees.
+    Cost: about 300 us a row, in the slow lane. Memory: 57 bytes a key, 10,000 remembered events, two sets of trees.
     """
 
     name: ClassVar[str] = "odd_sizes"

@@ -237,9 +237,9 @@ class PerEventDetector(Detector):
             np.zeros(0, np.bool_),
             none,
             none,
-            False,  # noqa: FBT003 - kernels take no keywords
-            np.zeros(0, np.int64),
-            none,
+            authenticated_only=False,
+            hit=np.zeros(0, np.int64),
+            since=none,
         )
 
 

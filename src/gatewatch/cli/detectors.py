@@ -1,8 +1,8 @@
-"""``gatewatch detectors``: what detectors there are, and what each one does."""
+"""``gatewatch detectors``: what detectors there are, what each one does; to begin a new one, and to check it."""
 
 from __future__ import annotations
 
-import inspect
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +12,11 @@ from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
+import gatewatch.detectors
 from gatewatch.cli.options import Json
 from gatewatch.registry import Entry, load, load_all
+from gatewatch.scaffold import Kind, write
+from gatewatch.testing.check import cost_us, outcomes, sees_the_traffic
 
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="What detectors there are, and what each one does."
@@ -67,6 +70,52 @@ def show(name: Annotated[str, typer.Argument(help="Name of a detector.")], as_js
     console.print(_reasons_table(entry))
     console.print()
     console.print(Markdown(entry.playbook))
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the new detector: lower-case letters, digits and _.")],
+    kind: Annotated[Kind, typer.Option("--kind", "-k", help="What it is made of.")] = Kind.PER_EVENT,
+    into: Annotated[Path, typer.Option("--into", "-i", help="Folder for the new folder.")] = Path("detectors"),
+) -> None:
+    """Write a detector folder that works as it is: a small rule, its playbook and its cases, to be changed.
+
+    Kinds: per-event is a model in plain Python, river any model of River's, kernel a compiled loop over rows (the
+    fastest), population looks at projects, endpoints and clients.
+    """
+    folder = write(name, kind, into)
+    console = Console(soft_wrap=True)
+    console.print(f"written: {escape(str(folder))}", highlight=False)
+    if str(into.resolve()) not in (str(Path(path).resolve()) for path in gatewatch.detectors.__path__):
+        console.print(f"put it on the search path: export GATEWATCH_DETECTORS_PATH={escape(str(into.resolve()))}")
+    console.print(f"then: gatewatch detectors check {name}")
+
+
+@app.command()
+def check(name: Annotated[str, typer.Argument(help="Name of a detector.")], as_json: Json = False) -> None:
+    """Hold a detector to its contract, run its cases, measure its cost. Exit code 1 where a law is broken."""
+    entry = load(name)
+    console = Console()
+    results = list(outcomes(entry))
+    broken = sum(not result.ok for result in results)
+    costs, sees = ({}, None) if broken else (cost_us(entry), sees_the_traffic(entry))  # what is broken may raise
+    if as_json:
+        rows = [{"law": r.law, "ok": r.ok, "error": r.error, "demands": r.demands} for r in results]
+        console.print_json(
+            data={"name": name, "ok": not broken, "sees_traffic": sees, "laws": rows, "cost_us_per_row": costs}
+        )
+        raise typer.Exit(int(broken > 0))
+    table = Table("law", "", "what is wrong", show_edge=False)
+    for result in results:
+        mark = "[green]ok[/]" if result.ok else "[red]broken[/]"
+        table.add_row(result.law, mark, "" if result.ok else escape(f"{result.error} (the law: {result.demands})"))
+    console.print(table)
+    if costs:
+        console.print("us a row: " + ", ".join(f"{cost:.2f} at {at}" for at, cost in costs.items()), highlight=False)
+    if sees is False:
+        console.print("note: the kit's traffic lacks a field that it needs, so most laws have shown little")
+    console.print(f"{len(results) - broken} of {len(results)} laws hold")
+    raise typer.Exit(int(broken > 0))
 
 
 def summary(entry: Entry) -> dict[str, Any]:

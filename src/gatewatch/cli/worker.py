@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gatewatch import settings as settings_module
+from gatewatch.registry import active, in_lane, load_all
 from gatewatch.roles import Role, run
 from gatewatch.supervise import supervise
 
@@ -25,12 +26,14 @@ def command(
     """Read events from Kafka, detect, decide, notify, enforce. Ctrl-C and SIGTERM stop cleanly.
 
     Without --role every role that is configured runs as a child process and is started again when it ends by accident;
-    --processes then counts detect processes.
+    --processes then counts detect processes. Detectors in plain Python run as a role of their own, detect-slow, where
+    there are any.
     """
     settings = settings_module.load(config)
     if role is not None and processes == 1:
         raise typer.Exit(run(role, settings, index=index))
     everything = [(Role.INGEST, 1), (Role.DETECT, processes), (Role.DECIDE, 1)]
+    everything += [(Role.DETECT_SLOW, 1)] * bool(in_lane(active(load_all(), settings.detectors), "slow"))
     everything += [(Role.NOTIFY, 1)] * (settings.notify is not None)
     everything += [(Role.ENFORCE, 1)] * (settings.enforce is not None)
     raise typer.Exit(supervise(everything if role is None else [(role, processes)], settings))

@@ -1,0 +1,5 @@
+"""Principals that take away too much at once."""
+
+from .detector import NewDetector
+
+DETECTOR = NewDetector

@@ -1,0 +1,5 @@
+"""Requests whose sizes do not fit together as those of others do."""
+
+from .detector import NewDetector
+
+DETECTOR = NewDetector
