@@ -47,7 +47,8 @@ class Server:
 
     def __init__(self, app: ASGIApp, host: str, port: int, setting: str, tls: Tls | None = None) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # With its protocol named: asyncio sets TCP_NODELAY on no other, and each answer would wait 40 ms for an ACK.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
