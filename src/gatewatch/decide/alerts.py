@@ -21,14 +21,17 @@ CLOSED_EARLY = "closed early: more episodes are open than are kept"
 
 def revision(
     episode: Episode,
-    entry: Entry,
+    entry: Entry | None,
     offset: int,
     hashes: tuple[str, str],
     status: Status,
     note: str | None = None,
     incident_id: str | None = None,
 ) -> Alert:
-    """What a person is told of an episode now; ``hashes`` of settings and catalog. ``note`` is added to the summary."""
+    """What a person is told of an episode now; ``note`` is added to the summary.
+
+    ``entry`` is ``None`` where the finding is our own (``own.py``); ``hashes`` are those of settings and catalog.
+    """
     lead = episode.lead
     return Alert(
         id=episode.id,
@@ -62,8 +65,8 @@ def revision(
         context=_context(episode),
         owner=episode.ownership.owner,
         escalation=episode.ownership.escalation,
-        tags=_tags(entry, lead),
-        playbook=f"{lead.detector}/PLAYBOOK.md",
+        tags=_tags(entry, lead) if entry is not None else {},
+        playbook=f"{lead.detector}/PLAYBOOK.md" if entry is not None else "docs/decide.md",
         decision_ids=tuple(sorted(d.id for d in episode.decisions.values())),
         config_hash=hashes[0],
         catalog_hash=hashes[1],

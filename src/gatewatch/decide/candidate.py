@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
-from gatewatch.records import Scope
+from gatewatch.records import Action, Scope
 
 Network = IPv4Network | IPv6Network
 ADDRESSES = (Scope.IP, Scope.NETWORK)
@@ -17,7 +17,8 @@ class Candidate:
     """Whom to stop, and what else is known of the row that caused it.
 
     ``at`` is the event time at which the decision would start; ``context`` holds other keys of that row, ``share``
-    the key's share of live traffic where the detector says it.
+    the key's share of live traffic and ``healthy`` the principals that use the address in good health, where they are
+    known.
     """
 
     id: str
@@ -26,6 +27,8 @@ class Candidate:
     at: float
     context: Mapping[str, str] = field(default_factory=dict)
     share: float | None = None
+    healthy: int | None = None
+    action: Action = Action.BLOCK
 
     @property
     def network(self) -> Network | None:

@@ -17,7 +17,7 @@ from gatewatch.decide.episodes import COOL_DOWN_S, UPDATE_S, Episode
 from gatewatch.decide.evidence import ACTORS
 from gatewatch.decide.offences import Key
 from gatewatch.decide.severity import at_least
-from gatewatch.records import Decision, Finding, Mode, Scope, Severity
+from gatewatch.records import Decision, Effect, Finding, Mode, Scope, Severity
 
 T = TypeVar("T")
 
@@ -85,6 +85,8 @@ class Case:
     alerts_total: int = 0
     orders: dict[str, Decision] = field(default_factory=dict)
     refused: Counter[str] = field(default_factory=Counter)  # guard: keys
+    effective: dict[str, float] = field(default_factory=dict)  # order: seconds until the first request was refused
+    through: set[str] = field(default_factory=set)  # orders in spite of which requests are served
     passing: set[Key] = field(default_factory=set)  # found again long after their block began
     victims: set[str] = field(default_factory=set)  # accounts
     projects: dict[str, None] = field(default_factory=dict)
@@ -147,6 +149,15 @@ class Case:
         if decision.id in self.orders or len(self.orders) < ORDERS_MAX:
             self.orders[decision.id] = decision
 
+    def effect(self, effect: Effect) -> None:
+        """What traffic shows of one of its orders."""
+        if effect.decision_id not in self.orders:
+            return
+        if effect.after_s is not None:
+            self.effective[effect.decision_id] = effect.after_s
+        if effect.through:
+            self.through.add(effect.decision_id)
+
     def join(self, why: str) -> None:
         """Remember by what evidence somebody belongs to it."""
         if len(self.evidence) < EVIDENCE_MAX:
@@ -173,6 +184,8 @@ class Case:
             self.order(decision)
         self.refused += other.refused
         self.passing |= other.passing
+        self.effective |= other.effective
+        self.through |= other.through
         self.victims |= other.victims
         for mine, theirs in (
             (self.projects, other.projects), (self.detectors, other.detectors), (self.titles, other.titles)
@@ -187,7 +200,7 @@ class Case:
 
     def drop(self) -> None:
         """It is over and told: what is large about it goes, whoever still points to it."""
-        for large in (self.members, self.alerts, self.orders, self.passing, self.victims):
+        for large in (self.members, self.alerts, self.orders, self.passing, self.victims, self.effective):
             large.clear()
 
     def has_news(self) -> bool:
@@ -212,7 +225,12 @@ class Case:
 
     @property
     def grade(self) -> Severity:
-        """How soon a person must look: as the gravest alert; one step more, to high at most, where there are many."""
+        """How soon a person must look: as the gravest alert; one step more, to high at most, where there are many.
+
+        What gets through a block is at least high: nobody but a person can stop it.
+        """
+        if self.through:
+            return at_least(self.severity, Severity.HIGH)
         if self.size < MANY:
             return self.severity
         up = list(Severity)[min(self.severity.rank + 1, Severity.HIGH.rank)]
@@ -220,7 +238,8 @@ class Case:
 
     def _words(self) -> tuple[str | None, ...]:
         until = None if self.held_until is None else f"{self.held_until:.0f}"
-        return self.acknowledged_by, self.verdict, until
+        seen = "effective" if self.effective else None
+        return self.acknowledged_by, self.verdict, until, seen
 
     def _member(self, key: Key, new: Member, *, began: bool) -> None:
         member = self.members.get(key)

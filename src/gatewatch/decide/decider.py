@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gatewatch.catalog import Catalog, Ownership
-from gatewatch.decide import alerts, modes, said, severity, story
+from gatewatch.decide import alerts, modes, own, said, severity, story
 from gatewatch.decide.cases import Case
 from gatewatch.decide.episodes import OPEN_MAX, Episode, EpisodeKey, Episodes, key_of
 from gatewatch.decide.incidents import Incidents, is_crowded
@@ -110,6 +110,8 @@ class Decider:
         moment = Moment(batch.task, seen, offset)
         if batch.routed_offset > applied:
             self._tasks[batch.task] = (batch.routed_offset, max(seen, batch.watermark))
+            for effect in batch.effects:
+                self._incidents.effect(effect)
             for finding in _in_order(batch.findings):
                 self._take(finding, moment, touched, decided)
             self._end(touched, moment, decided)
@@ -146,6 +148,23 @@ class Decider:
         self._incidents.see(episode, finding, began=began)
         outcome = self._policy.judge(episode, finding, mode, moment)
         self._put(episode, outcome, decided)
+        if isinstance(outcome, Refusal) and outcome.guard == own.BREAKER:
+            self._tell_of_breaker(outcome, finding, moment, touched, decided)
+
+    def _tell_of_breaker(
+        self, refusal: Refusal, cause: Finding, moment: Moment, touched: dict[str, Episode], decided: Decided
+    ) -> None:
+        """An alert of our own, one episode however many orders are held back."""
+        finding = own.breaker(refusal, cause, self._settings.guards.blocks_per_minute)
+        episode = self._going(finding, Severity.HIGH, moment, touched, decided)
+        began = episode is None
+        if episode is None:
+            episode = self._episodes.begin(finding, moment.task, Mode.ALERT, Severity.HIGH, Ownership())
+        episode.add(finding, Mode.ALERT, Severity.HIGH, Ownership())
+        self._episodes.move(episode, moment.task)
+        if not episode.muted:
+            self._incidents.see(episode, finding, began=began)
+            touched[episode.id] = episode
 
     def _put(self, episode: Episode, outcome: Decision | Refusal | None, decided: Decided) -> None:
         if outcome is not None:
@@ -250,7 +269,7 @@ class Decider:
             case.tell()
 
     def _revision(self, episode: Episode, offset: int, status: Status, note: str | None = None) -> Alert:
-        entry = self._entries[episode.lead.detector]
+        entry = self._entries.get(episode.lead.detector)
         case = self._incidents.of(episode)
         incident_id = None if case is None else case.id
         hashes = (self._config_hash, self._catalog_hash)

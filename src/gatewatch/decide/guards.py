@@ -15,7 +15,7 @@ from ipaddress import IPv4Network
 
 from gatewatch.decide.candidate import ADDRESSES, Candidate, Network, overlap, parse_network
 from gatewatch.decide.text import clean
-from gatewatch.records import Decision, Scope
+from gatewatch.records import Action, Decision, Scope
 from gatewatch.settings import AllowEntry, Guards, Settings
 
 # The largest network that may be one opponent: a provider's usual allocation. Wider ones are whole companies.
@@ -135,6 +135,16 @@ def too_broad(candidate: Candidate, known: Known) -> str | None:
     return None
 
 
+def shared_address(candidate: Candidate, known: Known) -> str | None:
+    """Many healthy callers share the address (an office, a carrier): to block it would stop them all."""
+    limit = known.guards.healthy_principals
+    if candidate.action is not Action.BLOCK or candidate.scope not in ADDRESSES:
+        return None
+    if candidate.healthy is None or candidate.healthy < limit:
+        return None
+    return f"{candidate.healthy} principals use it in good health: throttle it, or block whom it is by name"
+
+
 def blocks_per_minute(candidate: Candidate, known: Known) -> str | None:
     """So many blocks in a minute are a mistake or a diversion: a person must look."""
     if known.breaker.count(candidate.at) < known.breaker.limit:
@@ -158,11 +168,12 @@ GUARDS: tuple[tuple[str, Guard], ...] = (
     ("protected_principal", protected_principal),
     ("malformed", malformed),
     ("too_broad", too_broad),
+    ("shared_address", shared_address),
     ("blocks_per_minute", blocks_per_minute),
     ("share_of_traffic", share_of_traffic),
 )
 # These say that a person has to act now, where the others say that nobody has to
-PAGING = frozenset({"blocks_per_minute", "share_of_traffic"})
+PAGING = frozenset({"shared_address", "blocks_per_minute", "share_of_traffic"})
 
 
 def check(candidate: Candidate, known: Known, guards: Sequence[tuple[str, Guard]] = GUARDS) -> tuple[str, str] | None:

@@ -18,7 +18,7 @@ from gatewatch.decide.episodes import Episode, digest
 from gatewatch.decide.evidence import Token, identity, traits, words
 from gatewatch.decide.guards import Breaker
 from gatewatch.decide.waves import Waves
-from gatewatch.records import Decision, Finding, Refusal, Severity
+from gatewatch.records import Decision, Effect, Finding, Refusal, Severity
 
 # People read so many in a minute at most; grave ones have room of their own, which a flood of others cannot take.
 PER_MINUTE = 50
@@ -40,6 +40,7 @@ class Incidents:
     _ended: OrderedDict[str, Case] = field(default_factory=OrderedDict)
     _touched: dict[str, Case] = field(default_factory=dict)
     _merged: OrderedDict[str, Case] = field(default_factory=OrderedDict)  # what became part of another
+    _orders: OrderedDict[str, Case] = field(default_factory=OrderedDict)  # by decision id
     _storm: Case | None = None
     _grave: Breaker = field(init=False)
     _other: Breaker = field(init=False)
@@ -79,9 +80,19 @@ class Incidents:
             return
         if isinstance(outcome, Decision):
             case.order(outcome)
+            self._orders[outcome.id] = case
+            if len(self._orders) > ENDED_MAX:
+                self._orders.popitem(last=False)
         else:
             case.refused[outcome.guard] += 1
         self._touch(case)
+
+    def effect(self, effect: Effect) -> None:
+        """What traffic shows of an order: that it is carried out, or that it is not."""
+        case = self._orders.get(effect.decision_id)
+        if case is not None and self._alive(case := _root(case)):
+            case.effect(effect)
+            self._touch(case)
 
     def leave(self, episode: Episode) -> None:
         """An episode is over; so is its case, when it was the last."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from gatewatch.decide import guards, modes
 from gatewatch.decide.candidate import Candidate
 from gatewatch.decide.episodes import ORDERS_MAX, Episode, digest
+from gatewatch.decide.evidence import healthy_principals
 from gatewatch.decide.offences import Key, Offences, ttl_s
 from gatewatch.decide.orders import Orders
 from gatewatch.decide.text import clean, sentence
@@ -168,6 +169,8 @@ def _candidate(episode: Episode, finding: Finding, target: Key, block: BlockSett
         at=max(finding.ts, moment.seen),
         context={**finding.context, finding.scope.value: finding.key},
         share=_share(finding),
+        healthy=healthy_principals(finding),
+        action=block.action,
     )
 
 

@@ -108,8 +108,10 @@ def done(case: Case, now: float) -> str:
         return "nobody is stopped" + (", orders in shadow only" if case.orders else "")
     counts = [(action, sum(d.action is action for d in real)) for action in reversed(Action)]
     text = ", ".join(f"{n} {_DONE[action][n != 1]}" for action, n in counts if n)
-    if case.passing:
-        return f"{text}, {len(case.passing)} of them still get through"
+    if through := max(len(case.passing), len(case.through)):
+        return f"{text}, {through} of them still get through"
+    if case.effective:
+        return f"{text}, effective after {span(max(case.effective.values()))}"
     if now >= max(d.start for d in real) + GRACE_S:
         return f"{text}, effective"
     return text

@@ -13,7 +13,7 @@ from gatewatch.decide import guards
 from gatewatch.decide.candidate import Candidate, overlap, parse_network
 from gatewatch.decide.decider import Decider
 from gatewatch.decide.guards import Breaker, Known, check
-from gatewatch.records import Finding, FindingBatch, Scope, Severity
+from gatewatch.records import Finding, FindingBatch, Mode, Scope, Severity, Status
 from gatewatch.settings import PROTECTED_NETWORKS, Settings
 
 NOW = 1_700_000_000.0
@@ -146,7 +146,7 @@ def test_no_minute_ever_holds_more_blocks_than_the_breaker_lets_through(starts: 
 def test_the_first_guard_in_the_documented_order_is_the_one_that_is_named() -> None:
     """If this fails, an alert names a lesser reason and its reader fixes the wrong thing."""
     names = ["cleared", "standing", "allow_list", "protected_network", "protected_principal", "malformed", "too_broad",
-             "blocks_per_minute", "share_of_traffic"]  # fmt: skip
+             "shared_address", "blocks_per_minute", "share_of_traffic"]  # fmt: skip
     assert [name for name, _guard in guards.GUARDS] == names
     state = known(allow=[allow(ip="10.0.0.1")], blocks_per_minute=1)
     state.breaker.add(NOW)
@@ -166,11 +166,16 @@ def test_a_full_breaker_alerts_louder_and_says_why(
     decided = decider.apply(make_batch(0, 5.0, *findings), 0)
     assert [d.value for d in decided.decisions] == ["203.0.113.0", "203.0.113.1"]
     assert [(r.guard, r.value) for r in decided.refusals] == [("blocks_per_minute", "203.0.113.2")]
-    assert [a.severity for a in decided.alerts] == [Severity.HIGH, Severity.MEDIUM, Severity.MEDIUM]
-    assert "2 blocks in the last minute are the limit" in decided.alerts[0].context["refused"]
+    held, page, *others = sorted(decided.alerts, key=lambda a: (-a.severity.rank, a.detector))
+    assert [a.severity for a in (held, page, *others)] == [Severity.HIGH, Severity.HIGH] + [Severity.MEDIUM] * 2
+    assert "2 blocks in the last minute are the limit" in held.context["refused"]
+    assert (page.detector, page.reason, page.mode, page.key) == ("gatewatch", "breaker", Mode.ALERT, "blocks")
+    assert "3 blocks a minute over 60 s, expected 2" in page.summary
     later = decider.apply(make_batch(1, 100.0, make_finding(100.0, key="203.0.113.2", n=1)), 1)
     assert [d.value for d in later.decisions] == ["203.0.113.2"]
-    assert "refused" not in later.alerts[0].context
+    assert [("refused" in a.context) for a in later.alerts] == [False]
+    quiet = decider.apply(make_batch(2, 5000.0), 2)
+    assert {(a.detector, a.status) for a in quiet.alerts} >= {("gatewatch", Status.RESOLVED)}
 
 
 @given(ADDRESSES, ADDRESSES, PREFIXES, PREFIXES)
@@ -180,3 +185,27 @@ def test_overlap_is_symmetric_and_holds_for_what_contains(a: str, b: str, m: int
     assert overlap(x, y) == overlap(y, x)
     assert overlap(x, parse_network(a))
     assert not overlap(x, None)
+
+
+@pytest.mark.parametrize(
+    ("healthy", "action", "stopped"),
+    [(None, "block", True), ("4", "block", True), ("5", "block", False), ("5", "throttle", True), ("x", "block", True)],
+)
+def test_an_office_is_throttled_and_not_blocked(
+    make_finding: Callable[..., Finding],
+    make_batch: Callable[..., FindingBatch],
+    make_decider: Callable[..., Decider],
+    healthy: str | None,
+    action: str,
+    *,
+    stopped: bool,
+) -> None:
+    """If this fails, one bad laptop behind an office's address takes the whole office off."""
+    decider = make_decider(detectors={"door_knocker": {"block": {"action": action}}})
+    context = {} if healthy is None else {"healthy_principals": healthy}
+    decided = decider.apply(make_batch(0, 0.0, make_finding(0.0, context=context)), 0)
+    assert bool(decided.decisions) is stopped
+    if not stopped:
+        (alert,) = decided.alerts
+        assert alert.severity is Severity.HIGH
+        assert "5 principals use it in good health" in alert.context["refused"]

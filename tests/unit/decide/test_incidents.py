@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gatewatch.decide.decider import Decided, Decider
-from gatewatch.records import Alert, Finding, FindingBatch, Incident, Scope, Severity, Status
+from gatewatch.records import Alert, Effect, Finding, FindingBatch, Incident, Scope, Severity, Status
 
 Make = Callable[..., Finding]
 Batch = Callable[..., FindingBatch]
@@ -181,6 +181,22 @@ def test_the_story_says_what_was_done_and_whether_it_helps(
     refused = Told(make_decider(guards={"protected_networks": ["203.0.113.0/24"]}), make_batch)
     refused.say(0.0, make_finding(0.0))
     assert refused.revisions[-1].story.endswith("; nobody is stopped: refused by protected_network")
+
+
+def test_what_traffic_shows_of_an_order_stands_in_the_story(
+    make_decider: New, make_batch: Batch, make_finding: Make
+) -> None:
+    """If this fails, nobody hears that a gateway does not do what it was told."""
+    told = Told(make_decider(), make_batch)
+    (order,) = told.say(0.0, make_finding(0.0)).decisions
+    effects = [Effect(decision_id=order.id, ts=2.1, after_s=2.1), Effect(decision_id=order.id, ts=30.0, through=7)]
+    for n, effect in enumerate((*effects, Effect(decision_id="unknown", ts=1.0, after_s=1.0))):
+        batch = FindingBatch(task=0, routed_offset=10 + n, watermark=1_700_000_000.0 + n, effects=(effect,))
+        told.revisions += told.decider.apply(batch, 10 + n).incidents
+    opened, effective, through = told.revisions
+    assert effective.story.endswith("; 1 block, effective after 2 s")
+    assert through.story.endswith("; 1 block, 1 of them still get through")
+    assert [i.severity for i in (opened, effective, through)] == [Severity.MEDIUM, Severity.MEDIUM, Severity.HIGH]
 
 
 def storm(make_decider: New, make_batch: Batch, make_finding: Make, each: int) -> tuple[Told, int, list[int]]:

@@ -1,0 +1,39 @@
+"""What Gatewatch has to say of itself: alerts of the detector "gatewatch"."""
+
+from __future__ import annotations
+
+from gatewatch.decide.episodes import digest
+from gatewatch.records import Contribution, Explanation, Finding, Refusal, Scope
+
+NAME = "gatewatch"
+BREAKER = "blocks_per_minute"  # the guard whose refusals mean that we stop nobody any more
+
+
+def breaker(refusal: Refusal, cause: Finding, limit: int) -> Finding:
+    """So many blocks in a minute are a mistake of ours or a diversion: from here on people decide, so page them."""
+    return Finding(
+        id=digest(NAME, "breaker", refusal.alert_id, refusal.value, cause.id),
+        detector=NAME,
+        version=1,
+        scope=Scope.ALL,
+        key="blocks",
+        reason="breaker",
+        title="Blocks are held back",
+        ts=cause.ts,
+        since=cause.ts,
+        nats=0.0,
+        threshold_nats=0.0,
+        observed=float(limit + 1),
+        expected=float(limit),
+        unit="blocks a minute",
+        window_s=60.0,
+        learned=False,
+        warm=True,
+        sample=cause.sample,
+        explanation=Explanation(
+            contributions=(Contribution("limit", 0.0, f"guards.blocks_per_minute is {limit}"),),
+            baseline=f"at most {limit} new blocks in a minute",
+            counterfactual="would not have fired with fewer attackers at once, or a larger guards.blocks_per_minute",
+        ),
+        context={"detector": cause.detector, "first refused": f"{refusal.scope.value} {refusal.value}"},
+    )
