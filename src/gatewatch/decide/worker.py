@@ -21,6 +21,7 @@ from gatewatch import verdicts
 from gatewatch.catalog import Catalog, Watched
 from gatewatch.clock import Clock
 from gatewatch.decide import records_io
+from gatewatch.decide.control import Controls
 from gatewatch.decide.decider import Decided, Decider
 from gatewatch.decide.guards import GUARDS
 from gatewatch.decide.orders import is_order
@@ -64,6 +65,7 @@ class DecideWorker:
         clock: injected time, for commits and metrics only.
         metrics: what to count on.
         follow_catalog: read the catalog again when its file changes; a replay has one catalog.
+        controls: where to tell detect of orders; ``None`` where no gateway obeys them, as in a replay of the past.
     """
 
     def __init__(
@@ -77,9 +79,11 @@ class DecideWorker:
         clock: Clock,
         metrics: Metrics,
         follow_catalog: bool = False,
+        controls: Controls | None = None,
     ) -> None:
         self._log, self._settings, self._entries, self._catalog = log, settings, entries, catalog
         self._clock, self._metrics = clock, metrics
+        self._controls = controls
         metrics.policy(entries, [name for name, _guard in GUARDS])
         topic = settings.kafka.topic
         self._findings = TopicPartition(topic("findings"), 0)
@@ -216,6 +220,8 @@ class DecideWorker:
         topic = self._decisions.topic if isinstance(said, Decision) else self._verdicts.topic
         value = records_io.write(taken) if isinstance(taken, Decision) else verdicts.write(taken)
         self._send(owned, offset, [(topic, said.id, value)], ())
+        if isinstance(said, Decision):
+            self._control(owned, offset, said)
 
     def _apply(self, owned: _Owned, chunk: Chunk) -> None:
         for offset, value, headers in zip(chunk.offsets, chunk.values, chunk.headers, strict=True):
@@ -241,6 +247,7 @@ class DecideWorker:
             self._metrics.incident(incident)
         for decision in decided.decisions:
             self._metrics.decision(decision)
+            self._control(owned, offset, decision)
         for refusal in decided.refusals:
             self._metrics.refusal(refusal)
         for _name, read_at in (h for h in headers if h[0] == H_READ_AT):
@@ -258,6 +265,18 @@ class DecideWorker:
                 headers=((H_OFFSET, str(offset).encode()), *headers),
                 on_ack=partial(self._acked, owned, offset),
             )
+
+    def _control(self, owned: _Owned, offset: int, decision: Decision) -> None:
+        """Tell every detect task of an order."""
+        controls = self._controls
+        value = None if controls is None else controls.value(decision)
+        if controls is None or value is None:
+            return
+        with self._lock:
+            owned.unacked[offset] = owned.unacked.get(offset, 0) + controls.partitions
+        for partition in range(controls.partitions):
+            on_ack = partial(self._acked, owned, offset)
+            self._producer.send(controls.topic, value, partition=partition, headers=controls.headers, on_ack=on_ack)
 
     def _acked(self, owned: _Owned, offset: int, _sent_offset: int) -> None:
         with self._lock:

@@ -119,6 +119,11 @@ class DetectTask:
         return {name: r.detector for name, r in self.running.items() if not r.quarantined}
 
     @property
+    def now(self) -> float:
+        """Event time up to which everything was applied; -inf before anything is known of it."""
+        return self.watermarks.now
+
+    @property
     def quarantined(self) -> list[str]:
         """Those that were switched off."""
         return [name for name, r in self.running.items() if r.quarantined]
@@ -273,7 +278,7 @@ class DetectTask:
         if not findings and not effects and not (isfinite(watermark) and watermark >= self._told + SIGN_OF_LIFE_S):
             return None
         if not isfinite(watermark):  # the first piece of the first round: nothing but these findings is known of time
-            watermark = min(told.ts for told in (*findings, *effects))
+            watermark = min([finding.ts for finding in findings] + [effect.ts for effect in effects])
         self._told = max(self._told, watermark)
         return FindingBatch(
             task=self.number,

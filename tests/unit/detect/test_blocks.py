@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from gatewatch.detect import blocks as room
@@ -16,7 +17,8 @@ IP = "203.0.113.9"
 
 
 def _order(key: str = IP, **changed: Any) -> Control:
-    return Control(**({"decision_id": "d1", "scope": Scope.IP, "key": key, "start": T0, "until": T0 + 600.0} | changed))
+    order = Control(decision_id="d1", scope=Scope.IP, key=key, start=T0, until=T0 + 600.0)
+    return msgspec.structs.replace(order, **changed)
 
 
 def _blocks(*orders: Control) -> Blocks:

@@ -1,0 +1,46 @@
+"""What detect must know of our orders, as records for every partition of `routed`.
+
+A credential's rows lie with its principal, so nobody knows from an order alone which partitions its key is in: all
+hear of it. Orders are few (guards let 30 a minute pass).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from gatewatch.log.base import Headers
+from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, Control, Decision, Mode
+from gatewatch.settings import KafkaSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """Where control records go, and under which layout. ``seed_id`` is that of the installation's hash seed."""
+
+    topic: str
+    partitions: int
+    headers: Headers
+
+    @classmethod
+    def of(cls, kafka: KafkaSettings, seed_id: str) -> Controls:
+        """For an installation."""
+        layout = f"{kafka.partitions}:{seed_id}".encode()
+        headers = ((H_KIND, b"control"), (H_LAYOUT, layout), (H_RANGES, msgspec.msgpack.encode([])))
+        return cls(kafka.topic("routed"), kafka.partitions, headers)
+
+    def value(self, decision: Decision) -> bytes | None:
+        """What an order, or its removal, says to detect; ``None`` where it stops nobody."""
+        if decision.mode is not Mode.BLOCK:
+            return None
+        return msgspec.msgpack.encode(
+            Control(
+                decision_id=decision.id,
+                scope=decision.scope,
+                key=decision.value,
+                start=decision.start,
+                until=decision.until,
+                removed=decision.removed is not None,
+            )
+        )
