@@ -8,9 +8,12 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gatewatch import verdicts
+from gatewatch.decide.candidate import Candidate, overlap
 from gatewatch.decide.decider import Decided, Decider
 from gatewatch.decide.records_io import write, write_refusal
-from gatewatch.records import Action, Decision, Finding, FindingBatch, Mode, Scope, Status
+from gatewatch.records import Action, Decision, Finding, FindingBatch, Mode, Scope, Status, Verdict, VerdictKind
+from gatewatch.settings import VerdictSettings
 
 Make = Callable[..., Finding]
 Batch = Callable[..., FindingBatch]
@@ -79,6 +82,16 @@ def run(decider: Decider, records: list[FindingBatch], start: int = 0) -> list[D
     return decided[start:]
 
 
+def said(decided: list[Decided], kind: VerdictKind) -> Verdict | None:
+    """What ana says of the first alert that there was, for an hour where it must end."""
+    alert = next((a for one in decided for a in one.alerts), None)
+    if alert is None:
+        return None
+    who = VerdictSettings.model_validate({"actors": ["ana"]})
+    until = T0 + 3600.0 if kind in verdicts.ENDING else None
+    return verdicts.verdict_on(alert, kind, actor="ana", reason="r", now=T0, settings=who, until=until)
+
+
 def in_bytes(decided: list[Decided]) -> list[bytes]:
     """Everything that would be sent, in order."""
     out = []
@@ -101,8 +114,11 @@ def test_who_takes_over_at_any_point_says_the_same_bytes(
         mode=Mode.BLOCK, actor="alice",
     )  # fmt: skip
     whole, first, second = (make_decider(**SECTIONS) for _ in range(3))
+    verdict = said(run(make_decider(**SECTIONS), records), data.draw(st.sampled_from(VerdictKind)))
     for decider in (whole, first, second):
         decider.order(order, len(records) // 2)
+        if verdict is not None:
+            decider.hear(verdict, len(records) // 2 + 1)
     expected = run(whole, records)
     assert in_bytes(expected[:cut]) == in_bytes(run(first, records[:cut]))
     assert in_bytes(expected[cut:]) == in_bytes(run(second, records, cut))
@@ -192,3 +208,25 @@ def test_every_alert_opens_before_it_changes_and_ends_once(
             last[alert.id] = (offset, alert.status, alert.count)
     assert decider.open_episodes == 0
     assert all(status is Status.RESOLVED for _offset, status, _count in last.values())
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_nobody_is_stopped_who_is_expected(
+    data: st.DataObject, make_finding: Make, make_batch: Batch, make_decider: New
+) -> None:
+    """If this fails, a load test that was announced is blocked by another detector, task or scope."""
+    records = data.draw(logs(make_finding, make_batch))
+    verdict = said(run(make_decider(**SECTIONS), records), VerdictKind.EXPECTED)
+    if verdict is None:
+        return
+    decider = make_decider(**SECTIONS)
+    offset = data.draw(st.integers(0, len(records)))
+    decider.hear(verdict, offset)
+    named = Candidate("d", verdict.scope, verdict.key, T0).network
+    for one in run(decider, records)[offset:]:
+        for order in one.decisions:
+            if order.removed is not None or order.mode is not Mode.BLOCK or order.start >= T0 + 3600.0:
+                continue
+            assert (order.scope, order.value) != (verdict.scope, verdict.key)
+            assert not overlap(named, Candidate("d", order.scope, order.value, T0).network)
