@@ -1,7 +1,7 @@
 """The first stage: alerts that belong together are told together.
 
 A conversation is an incident where decide named one, else a single alert. This keeps the last revision of each, so that
-a message about one member shows them all. Bounded; what is over goes first.
+a message about one member shows them all. Bounded; what was not revised for longest goes first.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from gatewatch.verdicts import Book
 # Alerts and incidents kept: some 100 MB at the worst; 20,000 open at once are no longer for people anyway.
 CAPACITY = 20_000
 MEMBERS_MAX = 50  # of one incident that a notice carries; a message shows fewer
+# Kept of one incident: each revision looks at all of them, and what the incident is as a whole its own record says
+MEMBERS_KEPT = 200
 _SAID = {
     VerdictKind.TRUE: "a true alarm",
     VerdictKind.FALSE_ALARM: "a false alarm",
@@ -57,8 +59,10 @@ class Groups:
         self._alerts[alert.id] = alert
         self._alerts.move_to_end(alert.id)
         key = self._key(alert)
-        self._members.setdefault(key, {})[alert.id] = None
-        self._forget()
+        self._join(key, alert.id)
+        while len(self._alerts) > CAPACITY:
+            _id, oldest = self._alerts.popitem(last=False)
+            self._leave(self._key(oldest), oldest.id)
         return self._notice(key, alert, alert.id, alert.revision)
 
     def incident(self, incident: Incident) -> Notice | None:
@@ -134,19 +138,19 @@ class Groups:
             link=self._console.replace("{id}", key) if self._console is not None else None,
         )
 
+    def _join(self, key: str, alert_id: str) -> None:
+        members = self._members.setdefault(key, {})
+        members[alert_id] = None
+        if len(members) > MEMBERS_KEPT:
+            over = (m for m in members if m in self._alerts and self._alerts[m].status is Status.RESOLVED)
+            members.pop(next(over, None) or next(iter(members)))
+
     def _leave(self, key: str, alert_id: str) -> None:
         members = self._members.get(key)
         if members is not None:
             members.pop(alert_id, None)
             if not members:
                 del self._members[key]
-
-    def _forget(self) -> None:
-        while len(self._alerts) > CAPACITY:
-            over = next((a for a in self._alerts.values() if a.status is Status.RESOLVED), None)
-            oldest = over or next(iter(self._alerts.values()))
-            del self._alerts[oldest.id]
-            self._leave(self._key(oldest), oldest.id)
 
 
 def _words(verdict: Verdict) -> str:

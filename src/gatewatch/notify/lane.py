@@ -122,12 +122,15 @@ class Lane:
         else:
             self._settle(notice, why, held or "")
 
+    @property
+    def wants_refresh(self) -> bool:
+        """Whether what is open there must be told again now."""
+        return self.traits.refresh_s is not None and self._clock.monotonic() >= self._refresh_at
+
     def refresh(self, notices: Iterable[Notice]) -> None:
-        """Tell again what is open there, where the receiver needs that."""
+        """Tell again what is open there."""
         now = self._clock.monotonic()
-        if self.traits.refresh_s is None or now < self._refresh_at:
-            return
-        self._refresh_at = now + self.traits.refresh_s
+        self._refresh_at = now + (self.traits.refresh_s or 0.0)
         for notice in notices:
             fresh = self._clock.now() - notice.alert.last_ts < REFRESH_MAX_S
             key = conversation(notice, self.traits)

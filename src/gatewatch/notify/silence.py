@@ -30,8 +30,4 @@ def _alert_held(alert: Alert, book: Book, now: float) -> str | None:
     if silence is not None:
         return f"silenced by {silence.owner} ({silence.id})"
     snooze = book.snoozed(alert, now)
-    if snooze is not None:
-        return f"snoozed by {snooze.actor}"
-    if alert.held_until is not None and now < alert.held_until:
-        return "held by a verdict"
-    return None
+    return f"snoozed by {snooze.actor}" if snooze is not None else None

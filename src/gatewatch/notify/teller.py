@@ -90,10 +90,10 @@ class Teller:
         if now >= self._look_at:
             self._look_at = now + LOOK_S
             self._escalate()
-            if any(lane.traits.refresh_s is not None for lane in self.lanes):
-                alerts = self.groups.open_alerts()
-                for lane in self.lanes:
-                    lane.refresh(alerts)
+            due = [lane for lane in self.lanes if lane.wants_refresh]
+            alerts = self.groups.open_alerts() if due else []
+            for lane in due:
+                lane.refresh(alerts)
         for lane in self.lanes:
             lane.turn()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import stamina
@@ -32,7 +33,7 @@ def _no_waits() -> Iterator[None]:
     stamina.set_testing(False)
 
 
-def waiting(**changes: object) -> Waiting:
+def waiting(**changes: Any) -> Waiting:
     """A new message."""
     told = notice(**changes)
     return Waiting(told.key, told, ("alerts", 0), first=True, since=0.0)
