@@ -24,6 +24,7 @@ FAR, FAR_NATS = 0.35, 25.0  # distance (1 - Jaccard) from the nearest template a
 BIN_NATS = 2.0  # width of the histogram of distances
 ADMIT_HITS = 3.0  # bodies before a structure is a template,
 ADMIT_CALLERS = 2  # of so many callers, or for a day
+ADMIT_SHARE = 0.01  # of the bodies since it was first seen, where callers are only addresses: anybody has many of them
 RELEASE_CALLERS = 3  # so many established callers with one surprising structure: a release, and no probe
 OPEN_SHARE = 0.3  # of an endpoint's bodies surprise: the API changed, so the gate opens
 SHARE_MEMORY = 200.0  # bodies over which that share is averaged

@@ -15,6 +15,7 @@ from gatewatch.sdk import AuthCode, find_or_admit, kernel
 
 from . import caller, profile
 from .constants import (
+    ADMIT_SHARE,
     ARRAY,
     BODY_BYTES,
     CELL,
@@ -195,7 +196,8 @@ def _visit(
         return n
     if not surprises or is_open:
         far = score.far if e.n >= p.endpoint_rows else -1  # all are far where there is nothing yet
-        profile.teach(e, body, score.template, far, scratch, n_facts, row.n == 0.0)
+        share = ADMIT_SHARE if p.anonymous else 0.0
+        profile.teach(e, body, score.template, far, scratch, n_facts, row.n == 0.0, share)
     elif not p.anonymous and row.n >= p.caller_rows and body.shape != U64(0):
         profile.vote(e, body, score.template, score.far, scratch, n_facts)
     if not surprises or is_open or body.t - row.since >= FROZEN_S:

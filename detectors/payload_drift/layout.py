@@ -65,6 +65,7 @@ ENDPOINT = np.dtype(
         ("shape", "u8", (TEMPLATES,)),  # 0 is free
         ("count", "f4", (TEMPLATES,)),
         ("since", "f8", (TEMPLATES,)),
+        ("since_n", "f8", (TEMPLATES,)),  # bodies of the endpoint by then
         ("means", "f4", (TEMPLATES,)),
         ("vars", "f4", (TEMPLATES,)),
         ("known", "u1", (TEMPLATES,)),  # 1 a template, 0 not yet

@@ -140,8 +140,11 @@ def note_surprise(e: Any, odd: bool, caller: np.uint32) -> bool:
 
 
 @kernel
-def teach(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int, first: bool) -> None:
-    """Learn from one body; who has seen very many forgets half. ``far`` is -1 before there are templates."""
+def teach(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int, first: bool, share: float) -> None:
+    """Learn from one body; who has seen very many forgets half.
+
+    ``far`` is -1 before there are templates; a structure needs ``share`` of the bodies to become one.
+    """
     e.n += 1.0
     e.callers += 1.0 if first else 0.0
     if body.has_kinds:
@@ -161,7 +164,7 @@ def teach(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int, fir
             e.novel += 1.0
             if far >= 0:
                 e.far[far] += 1.0
-            _propose(e, body, slot, facts, n_facts, ADMIT_CALLERS)
+            _propose(e, body, slot, facts, n_facts, ADMIT_CALLERS, share)
     if e.n >= MEMORY:
         e.n *= 0.5
         e.callers *= 0.5
@@ -170,6 +173,7 @@ def teach(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int, fir
         e.kinds[:] *= 0.5
         e.far[:] *= 0.5
         e.count[:] *= 0.5
+        e.since_n[:] *= 0.5
 
 
 @kernel
@@ -177,19 +181,20 @@ def vote(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int) -> N
     """A structure that surprises, from an established caller: with enough of them it is a release."""
     if slot >= 0 and e.known[slot] == 1:
         return
-    if _propose(e, body, slot, facts, n_facts, RELEASE_CALLERS):
+    if _propose(e, body, slot, facts, n_facts, RELEASE_CALLERS, 0.0):
         e.novel += 1.0
         e.far[far] += 1.0
 
 
 @kernel
-def _propose(e: Any, body: Body, slot: int, facts: Any, n_facts: int, callers: int) -> bool:
+def _propose(e: Any, body: Body, slot: int, facts: Any, n_facts: int, callers: int, share: float) -> bool:
     """One more body of a structure that is no template; whether it is one now."""
     if slot < 0:
         slot = _room(e)
         e.shape[slot] = body.shape
         e.count[slot] = 0.0
         e.since[slot] = body.t
+        e.since_n[slot] = e.n
         e.known[slot] = 0
         e.voters[slot, :] = U32(0)
         e.bits[slot, :] = U64(0)
@@ -205,7 +210,8 @@ def _propose(e: Any, body: Body, slot: int, facts: Any, n_facts: int, callers: i
     while n < VOTERS and e.voters[slot, n] != U32(0):
         n += 1
     old = body.t - e.since[slot] >= DAY_S and callers == ADMIT_CALLERS
-    if e.count[slot] < ADMIT_HITS or not (n >= callers or old):
+    least = max(ADMIT_HITS, share * (e.n - e.since_n[slot]))
+    if e.count[slot] < least or not (n >= callers or old):
         return False
     e.known[slot] = 1
     for j in range(n_facts):
