@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from figures import DAY_S, Figure, loader, native, replayed, sent
 
 TITLE = "Honest model traffic: Azure, Mooncake, Alibaba GenAI"
@@ -14,6 +15,8 @@ ON = (
     "principal, or 20 by turns, or none; status 200; the date. genai26_first_half (9,930 jobs of 12 days) names "
     "principals; job status SUCCEED became 200, everything else 500. All of it is taken as benign."
 )
+
+WINDOW = 60  # bins that the naive alarm looks back on
 
 
 def run() -> list[Figure]:
@@ -26,13 +29,15 @@ def _hours() -> Iterator[Figure]:
         rows = list(loader().events(name))
         for principals in (0, 1, 20):
             alerts = sent(replayed(native(_named(rows, principals, 1.7e9 * (name != "azure_conv")))))
-            naive = six_sigma(np.array([row["ts"] for row in rows]))
+            ts = np.array([row["ts"] for row in rows])
+            tokens = np.array([row["bytes_in"] + row["bytes_out"] for row in rows], np.float64)
+            naive = f"calls {six_sigma(ts)}, tokens {six_sigma(ts, 1.0, tokens)}"
             yield Figure(
                 what=f"{name}, {principals or 'no'} principal{'s' if principals != 1 else ''}: alerts in an hour",
                 value=str(len(alerts)),
                 target="<= 1",
                 met=len(alerts) <= 1,
-                rule=f"6 sigma over seconds: {naive}" if principals == 1 else "",
+                rule=f"6 sigma over seconds: {naive} alarms" if principals == 1 else "",
                 note=", ".join(f"{a.detector} {a.reason} {a.key}" for a in alerts),
             )
 
@@ -65,14 +70,13 @@ def _fortnight() -> Figure:
     )
 
 
-def six_sigma(ts: np.ndarray[Any, np.dtype[np.float64]], bin_s: float = 1.0) -> int:
-    """Bins whose count is 6 standard deviations above the mean of all earlier ones (60 at least): the naive alarm."""
-    counts = np.bincount(((ts - ts.min()) / bin_s).astype(np.int64)).astype(np.float64)
-    n = np.arange(len(counts))
-    total, squares = np.cumsum(counts) - counts, np.cumsum(counts**2) - counts**2
-    mean = total / np.maximum(n, 1)
-    deviation = np.sqrt(np.maximum(squares / np.maximum(n, 1) - mean**2, 1e-12))
-    return int(((counts > mean + 6 * deviation) & (n >= 60)).sum())
+def six_sigma(ts: npt.NDArray[np.float64], bin_s: float = 1.0, weights: npt.NDArray[np.float64] | None = None) -> int:
+    """Bins whose count (or sum of weights) is 6 standard deviations above the mean of the 60 before: the naive alarm."""
+    counts = np.bincount(((ts - ts.min()) / bin_s).astype(np.int64), weights).astype(np.float64)
+    if len(counts) <= WINDOW:
+        return 0
+    before = np.lib.stride_tricks.sliding_window_view(counts, WINDOW)[:-1]
+    return int((counts[WINDOW:] > before.mean(axis=1) + 6 * np.maximum(before.std(axis=1), 1e-6)).sum())
 
 
 def _named(rows: list[dict[str, Any]], principals: int, shift_s: float) -> Iterator[dict[str, Any]]:
