@@ -35,6 +35,7 @@ class Words:
     Args:
         title: what and who.
         summary: the story in one line.
+        line: both, where there is room for one line only.
         facts: name and value; the first few are what matters most.
         details: more of them, for a second screen.
         members: what belongs to the incident, one line each.
@@ -46,6 +47,7 @@ class Words:
 
     title: str
     summary: str
+    line: str
     facts: tuple[tuple[str, str], ...]
     details: tuple[tuple[str, str], ...]
     members: tuple[str, ...]
@@ -61,6 +63,7 @@ def words_of(notice: Notice) -> Words:
     return Words(
         title=cut(_title(notice), TITLE_MAX),
         summary=shown(notice.summary, SUMMARY_MAX),
+        line=cut(_line(notice), SUMMARY_MAX),
         facts=tuple(_filled(_facts(notice))),
         details=tuple(_filled(_details(alert))),
         members=tuple(_members(notice)),
@@ -157,10 +160,24 @@ def measured(alert: Alert) -> str:
 
 
 def _title(notice: Notice) -> str:
-    alert = notice.alert
-    state = "Resolved: " if notice.status is Status.RESOLVED else "Not acknowledged: " if notice.escalated else ""
-    what = notice.incident.title if notice.incident is not None else alert.title
-    return f"{state}{notice.severity.value.upper()} {shown(what)}: {alert.scope.value} {shown(alert.key)}"
+    what, key = _what(notice), shown(notice.alert.key)
+    who = "" if key in what else f": {notice.alert.scope.value} {key}"
+    return f"{_state(notice)} {what}{who}"
+
+
+def _line(notice: Notice) -> str:
+    """A story begins with what it is about; the summary of one alert may not."""
+    summary, what = shown(notice.summary, SUMMARY_MAX), _what(notice)
+    return f"{_state(notice)} {summary}" if summary.startswith(what) else f"{_title(notice)} - {summary}"
+
+
+def _what(notice: Notice) -> str:
+    return shown(notice.incident.title if notice.incident is not None else notice.alert.title)
+
+
+def _state(notice: Notice) -> str:
+    before = "Resolved: " if notice.status is Status.RESOLVED else "Not acknowledged: " if notice.escalated else ""
+    return f"{before}{notice.severity.value.upper()}"
 
 
 def _facts(notice: Notice) -> Iterator[tuple[str, str]]:

@@ -83,7 +83,7 @@ def render(notice: Notice, routing_key: SecretStr) -> dict[str, Any]:
     event = _event(notice.key, "trigger", routing_key)
     alert, words = notice.alert, words_of(notice)
     event["payload"] = {
-        "summary": cut(f"{words.title} - {words.summary}", SUMMARY_MAX),
+        "summary": cut(words.line, SUMMARY_MAX),
         "source": "gatewatch",
         "severity": PAGERDUTY[notice.severity],
         "timestamp": rfc3339(alert.first_ts),

@@ -11,7 +11,7 @@ from typing import Any
 
 from gatewatch.notify.judge import BUTTONS, Button
 from gatewatch.notify.notice import Bulletin, Notice
-from gatewatch.notify.words import cut, words_of
+from gatewatch.notify.words import cut, shown, words_of
 from gatewatch.records import Severity, Status, VerdictKind
 
 Block = dict[str, Any]
@@ -54,7 +54,7 @@ def message(notice: Notice, *, buttons: bool) -> dict[str, Any]:
     if actions:
         blocks.append({"type": "actions", "block_id": cut(f"gw:{notice.key}", VALUE_MAX), "elements": actions})
     colour = _GREEN if notice.status is Status.RESOLVED else _COLOURS[notice.severity]
-    return _message(f"{words.title} - {words.summary}", colour, blocks)
+    return _message(words.line, colour, blocks)
 
 
 def details(notice: Notice) -> dict[str, Any]:
@@ -75,9 +75,9 @@ def details(notice: Notice) -> dict[str, Any]:
 def news(notice: Notice) -> str:
     """A reply in the thread when something changed: escaped, for ``text``."""
     words = words_of(notice)
-    said = f" Verdict: {notice.verdict}." if notice.verdict else ""
-    who = f" Acknowledged by {notice.acknowledged_by}." if notice.acknowledged_by else ""
-    return escape(cut(f"{words.title}. {words.summary}{who}{said}", TEXT_MAX))
+    said = f" Verdict: {shown(notice.verdict)}." if notice.verdict else ""
+    who = f" Acknowledged by {shown(notice.acknowledged_by)}." if notice.acknowledged_by else ""
+    return escape(cut(f"{words.line}.{who}{said}", TEXT_MAX))
 
 
 def bulletin(told: Bulletin) -> dict[str, Any]:
