@@ -21,7 +21,7 @@ from gatewatch.clock import stopwatch
 from gatewatch.detect.findings import finding_id
 from gatewatch.detect.memory import Book, Memory, named
 from gatewatch.errors import StateError
-from gatewatch.events.rollup import COUNTS, SPAN_S, WIDTH, Kind, Rollup, Rows, decode, rows_of
+from gatewatch.events.rollup import SPAN_S, Kind, Rollup, Rows, decode, rows_of
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_LAYOUT, H_SCHEMA, Finding, FindingBatch
@@ -248,16 +248,16 @@ def added_up(bucket: int, parts: list[Rows]) -> Rollup:
     labels = [label for rows in parts for label in rows.labels]
     pairs = np.zeros(len(keys), [("kind", np.uint8), ("key", np.uint64)])
     pairs["kind"], pairs["key"] = kinds, keys
-    different, first, to = np.unique(pairs, return_index=True, return_inverse=True)
-    counts = np.zeros((len(different), len(COUNTS)))
-    bins = np.zeros((len(different), WIDTH), np.float32)
-    np.add.at(counts, to, np.concatenate([rows.counts for rows in parts]))
-    np.add.at(bins, to, np.concatenate([rows.bins for rows in parts]))
+    order = np.argsort(pairs, order=("kind", "key"), kind="stable")
+    pairs = pairs[order]
+    first = np.flatnonzero(np.concatenate([[True], pairs[1:] != pairs[:-1]]))
+    counts = np.add.reduceat(np.concatenate([rows.counts for rows in parts])[order], first)
+    bins = np.add.reduceat(np.concatenate([rows.bins for rows in parts])[order], first)
     return Rollup(
         start=bucket * SPAN_S,
-        kinds=different["kind"].copy(),
-        keys=different["key"].copy(),
-        labels=tuple(labels[i] for i in first),
+        kinds=pairs["kind"][first],
+        keys=pairs["key"][first],
+        labels=tuple(labels[i] for i in order[first].tolist()),
         counts=counts,
         bins=bins,
     )

@@ -77,7 +77,10 @@ class Columns(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Open entries, and a hash index over them. ``used`` (1,): how many entries there are."""
+    """Entries of open buckets, and of closed ones until somebody takes them; a hash index over them.
+
+    At most two buckets are open at a time (:data:`LATE_S` is less than a bucket).
+    """
 
     places: npt.NDArray[np.int32]  # (2^k,) entry, or -1
     buckets: npt.NDArray[np.int64]  # (room,)
@@ -85,8 +88,8 @@ class Sums(NamedTuple):
     keys: npt.NDArray[np.uint64]
     counts: npt.NDArray[np.float64]  # (room, len(COUNTS))
     bins: npt.NDArray[np.float32]  # (room, WIDTH)
-    used: npt.NDArray[np.int64]
-    of_kind: npt.NDArray[np.int64]  # (4,) entries of each kind
+    used: npt.NDArray[np.int64]  # (1,) entries
+    of_kind: npt.NDArray[np.int64]  # (2, 1 + kinds) of an open bucket, by its number modulo 2: the number, its entries
     overflown: npt.NDArray[np.int64]  # (1,) rows that found no room under their coarse key; they count in ALL
 
 
@@ -108,7 +111,7 @@ def no_sums(room: int) -> Sums:
         counts=np.zeros((room, len(COUNTS)), np.float64),
         bins=np.zeros((room, WIDTH), np.float32),
         used=np.zeros(1, np.int64),
-        of_kind=np.zeros(len(Kind), np.int64),
+        of_kind=np.zeros((2, 1 + len(Kind)), np.int64),
         overflown=np.zeros(1, np.int64),
     )
 
@@ -120,10 +123,10 @@ def none_seen(nbytes: int) -> Seen:
 
 @kernel
 def add_rows(
-    rows: Columns, first: int, sums: Sums, seen: Seen, clock: npt.NDArray[np.float64], stop_at: float,
+    rows: Columns, first: int, sums: Sums, seen: Seen, clock: npt.NDArray[np.float64],
     limits: npt.NDArray[np.int64], fresh: npt.NDArray[np.int64],
 ) -> tuple[int, int]:  # fmt: skip
-    """Add every row that counts to its coarse keys, from row ``first`` on, until the clock reaches ``stop_at``.
+    """Add every row that counts to its coarse keys, from row ``first`` on, while there is room for four entries more.
 
     ``fresh`` (>= 4 * rows, 2) is filled with (entry, row) of entries that are new. ``clock`` (1,) is the newest event
     time seen. Returns the row to go on from, and how many entries are new. Cost: about .3 us a row.
@@ -132,8 +135,7 @@ def add_rows(
     marks = np.empty(PER_ROW, np.int64)
     amounts = np.zeros(len(COUNTS), np.float64)
     for i in range(first, rows.ts.shape[0]):
-        if rows.ts[i] >= stop_at > clock[0]:
-            clock[0] = rows.ts[i]
+        if sums.used[0] + 4 > sums.keys.shape[0]:
             return i, made
         clock[0] = max(clock[0], rows.ts[i])
         if not rows.role[i] & _WHERE:
@@ -298,12 +300,16 @@ def _entry(sums: Sums, bucket: int, kind: int, key: np.uint64, limit: int) -> tu
         if sums.keys[entry] == key and sums.buckets[entry] == bucket and sums.kinds[entry] == kind:
             return entry, False
         at = (at + U64(1)) & mask
-    entry = sums.used[0]
-    if entry >= sums.keys.shape[0] or sums.of_kind[kind] >= limit:
+    open_ = sums.of_kind[bucket & 1]
+    if open_[0] != bucket:
+        open_[:] = 0
+        open_[0] = bucket
+    if open_[1 + kind] >= limit:
         return -1, False
+    entry = sums.used[0]
     sums.places[at] = entry
     sums.used[0] += 1
-    sums.of_kind[kind] += 1
+    open_[1 + kind] += 1
     sums.buckets[entry], sums.kinds[entry], sums.keys[entry] = bucket, kind, key
     sums.counts[entry, :] = 0.0
     sums.bins[entry, :] = np.float32(0.0)
@@ -314,11 +320,9 @@ def _entry(sums: Sums, bucket: int, kind: int, key: np.uint64, limit: int) -> tu
 def reindex(sums: Sums) -> None:
     """Make the index anew, after entries moved."""
     sums.places[:] = -1
-    sums.of_kind[:] = 0
     mask = U64(sums.places.shape[0] - 1)
     for entry in range(sums.used[0]):
         at = mix(sums.keys[entry], U64(sums.buckets[entry] * 4 + np.int64(sums.kinds[entry]))) & mask
         while sums.places[at] >= 0:
             at = (at + U64(1)) & mask
         sums.places[at] = entry
-        sums.of_kind[sums.kinds[entry]] += 1

@@ -18,11 +18,12 @@ from gatewatch.events.batch import ROUTED, Batch
 from gatewatch.events.rollup import BINS, COUNTS, FINISH, SPAN_S, Kind, Rows, together
 from gatewatch.state.hashing import HashSeed, hash_column
 
-# Entries of all open buckets together, of each kind. An endpoint is a route template, a project somebody who is billed:
+# Entries of a bucket, of each kind. An endpoint is a route template, a project somebody who is billed:
 # sites have hundreds. A user agent is anybody's invention: what finds no room still counts in ALL.
-LIMITS = {Kind.ALL: 256, Kind.PROJECT: 1024, Kind.ENDPOINT: 2048, Kind.CLIENT: 768}
+LIMITS = {Kind.ALL: 1, Kind.PROJECT: 512, Kind.ENDPOINT: 1024, Kind.CLIENT: 512}
 _LIMITS = np.array([LIMITS[kind] for kind in Kind], np.int64)
-ROOM = sum(LIMITS.values())  # 6 MB where all are in use
+# The two buckets that may be open, and as much again for closed ones; 11 MB where all of it is in use
+ROOM = 4 * sum(LIMITS.values())
 LABELS_MAX = 20_000  # names remembered, some 200 B each
 SEEN_BYTES = 1 << 18  # of a generation: 2 M bits
 SEEN_MAX = SEEN_BYTES  # pairs in a generation: 8 bits and 3 hashes a pair give 3 % false "seen before" when full
@@ -47,27 +48,23 @@ class Rollups:
     _seen: Seen = field(default_factory=lambda: none_seen(SEEN_BYTES))
     _clock: npt.NDArray[np.float64] = field(default_factory=lambda: np.full(1, -np.inf))
     _turned_at: float = -np.inf  # event time at which the older generation of pairs was last forgotten
-    _closed: int | None = None  # buckets below are closed
-    _told: int | None = None  # and those below were given away
+    _told: int | None = None  # buckets below are closed and were given away
     _done: list[Rows] = field(default_factory=list)  # of buckets that are closed and not given away
     _labels: dict[tuple[int, int], dict[str, str]] = field(default_factory=dict)
 
     def add(self, batch: Batch) -> None:
-        """Add a batch's rows, closing buckets on the way, so that where it was cut shows nowhere.
+        """Add a batch's rows; where it was cut shows nowhere.
 
-        Cost: about .3 us a row, 2 us for each coarse key of each bucket, and 50 us a bucket.
+        Cost: about .3 us a row, and 2 us for each coarse key of each bucket.
         """
         columns, at = _columns(batch, self.seed), 0
         fresh = np.empty((4 * batch.n, 2), np.int64)
-        if self._closed is None and batch.n:
-            self._clock[0] = max(self._clock[0], batch.ts[0])
-            self._close()
         while at < batch.n:
-            at, made = add_rows(columns, at, self._sums, self._seen, self._clock, self._stop_at(), _LIMITS, fresh)
-            for entry, row in fresh[:made].tolist():
-                self._name(int(self._sums.kinds[entry]), int(self._sums.keys[entry]), batch, row)
-            self._close()
-            self._turn()
+            at, made = add_rows(columns, at, self._sums, self._seen, self._clock, _LIMITS, fresh)
+            self._name(fresh[:made], batch)
+            if at < batch.n:  # no room: what is closed makes some
+                self._take()
+        self._turn()
 
     def close(self, watermark: float) -> tuple[int, Rows] | None:
         """What has closed since the last time: the number of the first bucket that is open, and the rows before it.
@@ -75,27 +72,20 @@ class Rollups:
         A bucket closes when the newest row, or the watermark, is :data:`LATE_S` past its end; a row that is later still
         counts in the next one.
         """
-        self._clock[0] = max(self._clock[0], watermark)
-        self._close()
-        if self._closed is None or self._closed == self._told:
-            return None
-        self._told = self._closed
-        done, self._done = self._done, []
-        return self._closed, together(done)
-
-    def _stop_at(self) -> float:
-        """Event time at which the next bucket closes."""
-        assert self._closed is not None
-        return (self._closed + 1) * SPAN_S + LATE_S
-
-    def _close(self) -> None:
-        now = float(self._clock[0])
+        now = self._clock[0] = max(float(self._clock[0]), watermark)
         if not isfinite(now):
-            return
-        closed = floor((now - LATE_S) / SPAN_S)
-        if self._closed is None or closed > self._closed:
-            self._closed = closed
-            self._take(closed)
+            return None
+        closed = self._open()
+        if self._told is not None and closed <= self._told:
+            return None
+        self._told = closed
+        self._take()
+        done, self._done = self._done, []
+        return closed, together(done)
+
+    def _open(self) -> int:
+        """The first bucket that is open."""
+        return floor((float(self._clock[0]) - LATE_S) / SPAN_S)
 
     @property
     def overflown(self) -> int:
@@ -116,7 +106,8 @@ class Rollups:
             "young": self._seen.young.copy(),
             "old": self._seen.old.copy(),
             "numbers": np.array([self._clock[0], self._turned_at, self._seen.added[0], self._sums.overflown[0]]),
-            "closed": np.array([] if self._closed is None else [self._closed, self._told or self._closed], np.int64),
+            "told": np.array([] if self._told is None else [self._told], np.int64),
+            "of_kind": self._sums.of_kind.copy(),
             "labels": np.frombuffer(msgspec.msgpack.encode(labels), np.uint8).copy(),
         }
 
@@ -136,18 +127,19 @@ class Rollups:
         self._sums.used[0], self._sums.overflown[0], self._clock[0] = used, overflown, clock
         reindex(self._sums)
         self._seen = Seen(arrays["young"].copy(), arrays["old"].copy(), np.array([added], np.int64))
-        self._closed, self._told = arrays["closed"].tolist() if len(arrays["closed"]) else (None, None)
+        self._told = int(arrays["told"][0]) if len(arrays["told"]) else None
+        self._sums.of_kind[:] = arrays["of_kind"]
         self._done = []
         labels = msgspec.msgpack.decode(arrays["labels"].tobytes(), type=list[tuple[int, int, dict[str, str]]])
         self._labels = {(kind, key): label for kind, key, label in labels}
 
-    def _take(self, closed: int) -> None:
+    def _take(self) -> None:
         """Put the entries of closed buckets aside, in order; the others move up."""
         used = int(self._sums.used[0])
-        over = self._sums.buckets[:used] < closed
-        if not over.any():
-            return
+        over = self._sums.buckets[:used] < self._open()
         done, stay = np.flatnonzero(over), np.flatnonzero(~over)
+        if not len(done):
+            return
         order = np.lexsort((self._sums.keys[done], self._sums.kinds[done], self._sums.buckets[done]))
         self._done.append(self._rows(done[order]))
         for array in (self._sums.buckets, self._sums.kinds, self._sums.keys, self._sums.counts, self._sums.bins):
@@ -160,17 +152,17 @@ class Rollups:
         labels = tuple(self._labels.get(which, {}) for which in zip(kinds.tolist(), keys.tolist(), strict=True))
         return Rows(self._sums.buckets[at], kinds, keys, labels, self._sums.counts[at], self._sums.bins[at])
 
-    def _name(self, kind: int, key: int, batch: Batch, row: int) -> None:
-        """Remember what a key is called; when there are too many names, the oldest are forgotten."""
-        if (kind, key) in self._labels:
-            return
-        label = {name: text for name in _LABELS[Kind(kind)] if (text := batch.text(name, row)) is not None}
-        if kind == Kind.CLIENT and (asn := int(batch.column("asn")[row])) >= 0:
-            label["asn"] = str(asn)
-        if len(self._labels) >= LABELS_MAX:
-            in_use = set(zip(self._sums.kinds.tolist(), self._sums.keys.tolist(), strict=True))
-            self._labels = {which: old for which, old in self._labels.items() if which in in_use}
-        self._labels[kind, key] = label
+    def _name(self, fresh: npt.NDArray[np.int64], batch: Batch) -> None:
+        """Remember what new entries' keys are called; when there are too many names, those not in use are forgotten."""
+        entries = fresh[:, 0]
+        pairs = zip(self._sums.kinds[entries].tolist(), self._sums.keys[entries].tolist(), strict=True)
+        for pair, row in zip(pairs, fresh[:, 1].tolist(), strict=True):
+            if pair not in self._labels:
+                self._labels[pair] = _label(Kind(pair[0]), batch, row)
+        if len(self._labels) > LABELS_MAX:
+            used = int(self._sums.used[0])
+            in_use = set(zip(self._sums.kinds[:used].tolist(), self._sums.keys[:used].tolist(), strict=True))
+            self._labels = {pair: label for pair, label in self._labels.items() if pair in in_use}
 
     def _turn(self) -> None:
         """Forget the older generation of pairs when the younger is full, or a day old."""
@@ -182,11 +174,18 @@ class Rollups:
             self._turned_at = now
 
 
+def _label(kind: Kind, batch: Batch, row: int) -> dict[str, str]:
+    label = {name: text for name in _LABELS[kind] if (text := batch.text(name, row)) is not None}
+    if kind is Kind.CLIENT and (asn := int(batch.column("asn")[row])) >= 0:
+        label["asn"] = str(asn)
+    return label
+
+
 def warm_up() -> None:
     """Compile the kernels, by running them on nothing."""
     rows = Batch(pa.RecordBatch.from_pylist([], schema=ROUTED))
     sums, seed = no_sums(1), HashSeed(0, 0)
-    add_rows(_columns(rows, seed), 0, sums, none_seen(8), np.zeros(1), 0.0, _LIMITS, np.empty((0, 2), np.int64))
+    add_rows(_columns(rows, seed), 0, sums, none_seen(8), np.zeros(1), _LIMITS, np.empty((0, 2), np.int64))
     reindex(sums)
 
 
