@@ -6,6 +6,7 @@ deterministic: the same values in the same chunks give the same alerts and decis
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -86,6 +87,13 @@ class Flow:
         """Push values (each an object, an array or lines, by the source's format) through the whole flow."""
         self.log.extend(TopicPartition(self._topic, 0), values)
         return self._turn()
+
+    def warm(self, values: Sequence[bytes]) -> Outcome:
+        """History: detectors learn from it, nothing is said of it. Feed it first, then what is newer."""
+        self.detect.silence(math.inf)
+        outcome = self.feed(values)
+        self.detect.silence(self.ingest.event_times[1])
+        return outcome
 
     def finish(self) -> Outcome:
         """End the input; what is still on its way comes out. The flow cannot be used after that."""

@@ -72,8 +72,19 @@ class Worker(Protocol):
         ...
 
 
-def build(role: Role, settings: Settings, log: Log, *, member: str, clock: Clock, metrics: Metrics) -> Worker:
+def build(
+    role: Role,
+    settings: Settings,
+    log: Log,
+    *,
+    member: str,
+    clock: Clock,
+    metrics: Metrics,
+    warm_s: float | None = None,
+) -> Worker:
     """Make one role's worker; kernels are compiled before it joins its group.
+
+    ``warm_s`` lets a new installation learn from so much history, and say nothing of it; see docs/operations.md.
 
     Raises:
         ConfigError: the settings do not fit the role.
@@ -84,7 +95,7 @@ def build(role: Role, settings: Settings, log: Log, *, member: str, clock: Clock
     if role is Role.INGEST:
         if not settings.sources:
             raise ConfigError("sources", "name at least one topic that a gateway writes")
-        return IngestWorker(log, settings, seed, member=member, clock=clock, metrics=metrics)
+        return IngestWorker(log, settings, seed, member=member, clock=clock, metrics=metrics, warm_s=warm_s)
     if role is Role.ENFORCE:
         return EnforceWorker(log, settings, member=member, clock=clock)
     entries = load_all()
@@ -103,14 +114,17 @@ def build(role: Role, settings: Settings, log: Log, *, member: str, clock: Clock
         )
     if role in {Role.DETECT, Role.DETECT_SLOW}:
         lane: Lane = "fast" if role is Role.DETECT else "slow"
-        return DetectWorker(log, settings, entries, seed, member=member, clock=clock, metrics=metrics, lane=lane)
+        warm = warm_s is not None
+        return DetectWorker(
+            log, settings, entries, seed, member=member, clock=clock, metrics=metrics, lane=lane, warm=warm
+        )
     catalog = Catalog.load(settings.catalog)
     return DecideWorker(
         log, settings, entries, catalog, member=member, clock=clock, metrics=metrics, follow_catalog=True
     )
 
 
-def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True) -> int:
+def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True, warm_s: float | None = None) -> int:
     """Run one role until it is told to stop. ``index`` tells processes of one role on one host apart."""
     metrics = Metrics()
     configure(settings.logging, on_drop=metrics.log_line_dropped)
@@ -121,7 +135,7 @@ def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True) ->
         try:
             log = open_log(settings.kafka)
             opened.callback(log.close)
-            worker = build(role, settings, log, member=member, clock=clock, metrics=metrics)
+            worker = build(role, settings, log, member=member, clock=clock, metrics=metrics, warm_s=warm_s)
             state = _State(role, worker, clock, metrics)
             if isinstance(worker, EnforceWorker):
                 opened.callback(Server(worker.app(), *worker.address, "enforce.listen", worker.tls).close)

@@ -38,8 +38,10 @@ class _Child:
     restart_at: float = 0.0
 
 
-def supervise(roles: Sequence[tuple[Role, int]], settings: Settings) -> int:
+def supervise(roles: Sequence[tuple[Role, int]], settings: Settings, *, warm_s: float | None = None) -> int:
     """Run ``(role, processes)`` until SIGTERM or Ctrl-C; returns the exit code.
+
+    ``warm_s`` goes to every role: see :func:`gatewatch.roles.build`.
 
     Metrics of the n-th child are on the configured port + n. A child that says its config is wrong (exit 2) ends all.
     """
@@ -55,12 +57,18 @@ def supervise(roles: Sequence[tuple[Role, int]], settings: Settings) -> int:
     code = 0
     while not stop.asked and code == 0:
         for child in children:
-            code = max(code, _tend(child, settings, context, clock))
+            code = max(code, _tend(child, settings, context, clock, warm_s))
         pause.wait(_WATCH_S)
     return max(code, _end(children, clock))
 
 
-def _tend(child: _Child, settings: Settings, context: multiprocessing.context.SpawnContext, clock: Clock) -> int:
+def _tend(
+    child: _Child,
+    settings: Settings,
+    context: multiprocessing.context.SpawnContext,
+    clock: Clock,
+    warm_s: float | None,
+) -> int:
     """Start a child that is not there; 2 where starting it again cannot help."""
     now = clock.monotonic()
     if child.process is not None and child.process.is_alive():
@@ -76,17 +84,20 @@ def _tend(child: _Child, settings: Settings, context: multiprocessing.context.Sp
         child.process = None
     if now >= child.restart_at:
         child.process = context.Process(
-            target=_child, args=(child.role, settings, child.index, child.port), name=f"{child.role}-{child.index}"
+            target=_child,
+            args=(child.role, settings, child.index, child.port, warm_s),
+            name=f"{child.role}-{child.index}",
         )
         child.process.start()
         child.started_at = now
     return 0
 
 
-def _child(role: Role, settings: Settings, index: int, port: int) -> None:
+def _child(role: Role, settings: Settings, index: int, port: int, warm_s: float | None) -> None:
     host = settings.metrics.address[0]
     listen = settings.metrics.model_copy(update={"listen": f"{host}:{port}"})
-    raise SystemExit(run(role, settings.model_copy(update={"metrics": listen}), index=index, http=port > 0))
+    settings = settings.model_copy(update={"metrics": listen})
+    raise SystemExit(run(role, settings, index=index, http=port > 0, warm_s=warm_s))
 
 
 def _end(children: Sequence[_Child], clock: Clock) -> int:

@@ -318,6 +318,20 @@ def test_retention_shows_as_a_hole(rig: Rig) -> None:
     reader.close()
 
 
+def test_offsets_are_found_by_time(rig: Rig) -> None:
+    """A new installation would warm up from the wrong week, or from nothing."""
+    topic = rig.topic()
+    tp = TopicPartition(topic, 0)
+    rig.write(topic, numbered(5))
+    stamps = [t / 1000.0 for chunk in rig.log.read(topic) for t in chunk.timestamps_ms]
+    with closing(rig.join(topic)) as reader:
+        until(lambda: reader.owned == {tp}, reader)
+        ask = reader.consumer.offsets_at
+        assert ask([tp], 1.0) == {tp: 0}
+        assert ask([tp], stamps[3]) == {tp: stamps.index(stamps[3])}
+        assert ask([tp], stamps[4] + 3600.0) == {tp: 5}
+
+
 def test_lag_is_what_was_not_polled(rig: Rig) -> None:
     """A worker would call itself caught up, or never."""
     topic = rig.topic()

@@ -205,3 +205,23 @@ def test_a_restarted_worker_says_nothing_twice(site: Site) -> None:
     revisions = [(a["id"], a["revision"]) for a in alerts]
     assert len(set(revisions)) == len(revisions)
     assert decisions[: len(said[1])] == said[1]
+
+
+def test_a_new_installation_learns_from_history_in_silence(site: Site, tmp_path: Path) -> None:
+    """If this fails, whoever installs Gatewatch is paged about last week, or it ignores the attack that goes on."""
+    history = _attack("stuffing")
+    assert _replayed(history, tmp_path), "the history holds nothing to be silent about"
+    site.write([b"[" + b",".join(history[i : i + 100]) + b"]" for i in range(0, len(history), 100)])
+    began = time.time()
+    with site.worker("--warm-from", "7d"):
+        _until(lambda: any(record["watermark"] > began for record in site.read("findings")), "the end of history")
+        live = time.time()
+        site.write(
+            [
+                json.dumps({"ts": live + i / 100, "ip": "203.0.113.77", "account": f"user-{i}", "status": 401}).encode()
+                for i in range(100)
+            ]
+        )
+        _until(lambda: bool(site.read("alerts")), "an alert on the attack that goes on")
+    assert all(alert["first_ts"] >= began for alert in site.read("alerts"))
+    assert {alert["key"] for alert in site.read("alerts")} <= {"203.0.113.77", "203.0.113.0/24"}

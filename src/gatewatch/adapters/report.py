@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gatewatch.sdk import Head, find_or_admit, hold, kernel
 
 REPEAT_S = 60.0  # while it goes on, a key is told of once a minute
+LAPSE_S = 600.0  # silence of a key after which its excursion is over: as long as decide keeps an episode open
 ROW = np.dtype([("since", np.float64), ("told", np.float64), ("t", np.float64)])
 
 
@@ -38,6 +39,8 @@ def report(
         row = rows[at]
         if new:
             row.since, row.told, row.t = ts[i], -np.inf, -np.inf
+        if ts[i] > row.t + LAPSE_S:
+            row.told = -np.inf  # whatever it is about, it began anew
         row.t = max(row.t, ts[i])
         if row.t < row.told + REPEAT_S:
             continue

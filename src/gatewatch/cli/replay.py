@@ -26,6 +26,10 @@ def command(
     fmt: Annotated[str, typer.Option("--format", "-f", help="How a line is written: native, combined, nginx, ...")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for alerts.jsonl, decisions.jsonl and the others.")],
     config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings file.")] = None,
+    warm: Annotated[
+        list[str] | None,
+        typer.Option("--warm", "-w", help="Older events to learn from and say nothing of; repeatable."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Run files through ingest, detect and decide at full speed, with the data's own time.
@@ -42,6 +46,7 @@ def command(
             files,
             source,
             settings,
+            warm=warm or (),
             progress=lambda read, events: bar.update(task, completed=read, description=f"{events:,} events"),
         )
     summary = write(done, out, settings)
@@ -74,4 +79,9 @@ def _print(done: Replayed, summary: dict[str, object], out: Path) -> None:
         f"{summary['events']:,} events, {summary['dead_letters']} unreadable, {summary['alerts']} alerts, "
         f"{summary['decisions']} decisions, {summary['events_per_s']:,} events/s"
     )
+    if done.history_events:
+        console.print(
+            f"before that {done.history_events:,} events of history; "
+            f"{done.history_findings:,} findings not newer than it were not told"
+        )
     console.print(f"written to {out}: alerts.jsonl, decisions.jsonl, findings.jsonl, summary.json")

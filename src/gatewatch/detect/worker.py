@@ -40,6 +40,7 @@ class _Owned:
     committed: int  # say nothing about records before this one
     end: int  # of the partition, when we took it over: caught up from there on
     next_offset: int = 0  # of the next record to apply
+    silent_before: float = float("-inf")  # event time: what is older is history, to learn from
     unacked: dict[int, int] = field(default_factory=dict)  # by offset, rising: records of it that are on their way
 
     def safe(self) -> int:
@@ -60,6 +61,7 @@ class DetectWorker:
         metrics: what to count on.
         lane: run only these detectors; None for all, in one group. Only the slow ones have a group of their own, so
             that they delay nobody else; they sum up nothing for populations.
+        warm: where the group has committed nothing yet, learn from what there is and say nothing of events before now.
     """
 
     def __init__(
@@ -73,7 +75,11 @@ class DetectWorker:
         clock: Clock,
         metrics: Metrics,
         lane: Lane | None = None,
+        warm: bool = False,
     ) -> None:
+        self._warm = warm
+        self._silence = float("-inf")
+        self.unsaid = 0  # findings that were learned from in silence
         self._settings, self._entries, self._seed = settings, entries, seed
         self._clock, self._metrics, self._lane = clock, metrics, lane
         self._findings = settings.kafka.topic("findings")
@@ -99,6 +105,10 @@ class DetectWorker:
     def caught_up(self) -> bool:
         """Whether every task has passed what was there when it was taken over."""
         return all(owned.next_offset >= owned.end for owned in self._owned.values())
+
+    def silence(self, until: float) -> None:
+        """Findings on events before this event time are counted in ``unsaid``, and not said."""
+        self._silence = until
 
     @property
     def tasks(self) -> dict[int, DetectTask]:
@@ -149,7 +159,8 @@ class DetectWorker:
         beginnings = self._consumer.beginning_offsets(tps)
         for tp in tps:
             task = self._build(tp)
-            self._owned[tp] = _Owned(task, committed.get(tp, 0), ends[tp], beginnings[tp])
+            silent_before = self._clock.now() if self._warm and tp not in committed else float("-inf")
+            self._owned[tp] = _Owned(task, committed.get(tp, 0), ends[tp], beginnings[tp], silent_before)
             self._consumer.seek(tp, beginnings[tp])
         self._consumer.resume(tps)
 
@@ -175,6 +186,11 @@ class DetectWorker:
         return len(chunk.offsets)
 
     def _say(self, owned: _Owned, said: FindingBatch, headers: Headers) -> None:
+        silence = max(self._silence, owned.silent_before)
+        heard = tuple(finding for finding in said.findings if finding.ts >= silence)
+        if len(heard) < len(said.findings):
+            self.unsaid += len(said.findings) - len(heard)
+            said = msgspec.structs.replace(said, findings=heard)
         for finding in said.findings:
             self._metrics.finding(finding, self._clock.now())
         passed_on = tuple(h for h in headers if h[0] == H_READ_AT)
@@ -223,7 +239,9 @@ class DetectWorker:
 
     def _commit(self) -> None:
         with self._lock:
-            safe = {tp: max(owned.safe(), owned.committed) for tp, owned in self._owned.items()}
+            # A commit ends the silence of a restarted worker: none before history is over.
+            over = {tp: owned for tp, owned in self._owned.items() if owned.task.now >= owned.silent_before}
+            safe = {tp: max(owned.safe(), owned.committed) for tp, owned in over.items()}
         for tp, offset in safe.items():
             self._consumer.mark(tp, offset)
         self._consumer.commit()

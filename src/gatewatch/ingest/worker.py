@@ -53,6 +53,7 @@ class IngestWorker:
         member: stable id in the group.
         clock: injected time.
         metrics: what to count on.
+        warm_s: where the group has committed nothing yet, begin with what was written this long ago, not with all.
         history: everything is history (replay): "now" is the data's own time and ticks are the caller's.
     """
 
@@ -65,6 +66,7 @@ class IngestWorker:
         member: str,
         clock: Clock,
         metrics: Metrics,
+        warm_s: float | None = None,
         history: bool = False,
     ) -> None:
         self._log, self._clock, self._metrics = log, clock, metrics
@@ -72,7 +74,7 @@ class IngestWorker:
         self._formats = {source.topic: get_format(source.format, source=source) for source in settings.sources}
         self._cleaner = Cleaner(seed, locator(settings.ingest), field_names=settings.ingest.field_names)
         self._bounds = TimeBounds(None if history else clock)
-        self._history = history
+        self._history, self._warm_s = history, warm_s
         self._layout = f"{self._kafka.partitions}:{seed.id}".encode()
         self._routed, self._dead_topic = self._kafka.topic("routed"), self._kafka.topic("dead-letters")
         self._ranges = Ranges(self._kafka.partitions)
@@ -298,6 +300,9 @@ class IngestWorker:
             admin.close()
         committed = self._consumer.committed(tps)
         beginnings = self._consumer.beginning_offsets(tps)
+        new = [tp for tp in tps if tp not in committed]
+        if self._warm_s is not None and new:
+            committed |= self._consumer.offsets_at(new, self._clock.now() - self._warm_s)
         for tp in tps:
             start = self._ranges.open(tp, topics[tp.topic].id, committed.get(tp), beginnings[tp])
             self._consumer.seek(tp, start)

@@ -96,6 +96,10 @@ class Consumer(Protocol):
         """Offset after the last record, for each partition."""
         ...
 
+    def offsets_at(self, tps: Collection[TopicPartition], ts: float) -> dict[TopicPartition, int]:
+        """First offset written at or after ``ts`` (epoch seconds, by the log's clock), else the end; for each."""
+        ...
+
     def seek(self, tp: TopicPartition, offset: int) -> None:
         """The next record polled from ``tp`` is the first at or after ``offset``."""
         ...

@@ -118,6 +118,15 @@ class KafkaConsumer:
         """Offset after the last record."""
         return self._edges(self._client.end_offsets, tps)
 
+    def offsets_at(self, tps: Collection[TopicPartition], ts: float) -> dict[TopicPartition, int]:
+        """First offset written at or after ``ts``, else the end."""
+        try:
+            found = self._client.offsets_for_times({_theirs(tp): round(ts * 1000) for tp in tps})
+        except KafkaError as error:
+            raise LogError(f"group {self._group!r}: offsets at a time cannot be read: {_text(error)}") from error
+        ends = self.end_offsets(tps)
+        return {tp: ends[tp] if (at := found.get(_theirs(tp))) is None else int(at.offset) for tp in tps}
+
     def seek(self, tp: TopicPartition, offset: int) -> None:
         """The next record polled is the first at or after ``offset``."""
         self._members.check_owned([tp])

@@ -164,6 +164,17 @@ class LibrdkafkaConsumer:
         """Offset after the last record."""
         return {tp: self._edges(tp)[1] for tp in tps}
 
+    def offsets_at(self, tps: Collection[TopicPartition], ts: float) -> dict[TopicPartition, int]:
+        """First offset written at or after ``ts``, else the end."""
+        asked = [KafkaTopicPartition(*tp, round(ts * 1000)) for tp in tps]
+        try:
+            found = self._client.offsets_for_times(asked, timeout=PATIENCE_S)
+        except KafkaException as error:
+            raise LogError(f"group {self._group!r}: offsets at a time cannot be read: {error.args[0].str()}") from error
+        ends = self.end_offsets(tps)
+        at = {TopicPartition(one.topic, one.partition): one.offset for one in found}
+        return {tp: at[tp] if at.get(tp, -1) >= 0 else ends[tp] for tp in tps}
+
     def seek(self, tp: TopicPartition, offset: int) -> None:
         """The next record polled is the first at or after ``offset``."""
         self._members.check_owned([tp])

@@ -60,6 +60,10 @@ class Partition:
             chunk.timestamps_ms = self.timestamps_ms[low:high]
         return chunk
 
+    def offset_at(self, timestamp_ms: int) -> int:
+        """The first offset written then or later, else the end."""
+        return next((self.start + i for i, t in enumerate(self.timestamps_ms) if t >= timestamp_ms), self.end)
+
     def drop_before(self, offset: int) -> None:
         """Forget the head, as retention does."""
         n = min(max(offset - self.start, 0), len(self.values))

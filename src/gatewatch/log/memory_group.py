@@ -177,6 +177,11 @@ class MemoryConsumer:
         with self._log.changed:
             return {tp: self._log.partition(tp).end for tp in tps}
 
+    def offsets_at(self, tps: Collection[TopicPartition], ts: float) -> dict[TopicPartition, int]:
+        """First offset written at or after ``ts``, else the end."""
+        with self._log.changed:
+            return {tp: self._log.partition(tp).offset_at(round(ts * 1000)) for tp in tps}
+
     def seek(self, tp: TopicPartition, offset: int) -> None:
         """The next record polled is the first at or after ``offset``."""
         with self._log.changed:

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 
-from gatewatch.clock import stopwatch
+from gatewatch.clock import SystemClock, stopwatch
 from gatewatch.log.base import Consumer, Log, Polled, TopicPartition, TopicSpec
 from gatewatch.log.kafka import KafkaLog
 from gatewatch.log.memory import MemoryLog
@@ -60,7 +60,7 @@ class MemoryRig(Rig):
     """On the memory log, with a session as short as tests like it."""
 
     def __init__(self) -> None:
-        self._memory = MemoryLog(session_timeout_s=0.3)
+        self._memory = MemoryLog(SystemClock(), session_timeout_s=0.3)
         super().__init__(self._memory)
 
     def drop_before(self, tp: TopicPartition, offset: int) -> None:

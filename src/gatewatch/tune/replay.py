@@ -36,6 +36,8 @@ class Replayed:
     incidents: list[Incident] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     dead: list[dict[str, Any]] = field(default_factory=list)
+    history_events: int = 0
+    history_findings: int = 0
     first_ts: float | None = None
     last_ts: float | None = None
 
@@ -60,11 +62,13 @@ def replay(
     source: Source,
     settings: Settings,
     *,
+    warm: Iterable[Path | str] = (),
     progress: Callable[[int, int], None] | None = None,
     tap: Callable[[list[bytes]], None] | None = None,
 ) -> Replayed:
     """Run files (``-`` is stdin) through ingest, detect and decide.
 
+    ``warm`` is older history, in order: detectors learn from it, and nothing is said of it, only counted.
     ``progress(bytes, events)`` is called after each chunk with what has been read so far; ``tap(values)`` with the
     values of each chunk, before they go in.
 
@@ -76,6 +80,11 @@ def replay(
     done = Replayed()
     began = stopwatch()
     places = _Places()
+    for chunk in read_values(warm, lines_per_chunk=LINES_PER_CHUNK):
+        places.add(chunk)
+        outcome = flow.warm(chunk.values)
+        done.history_events += outcome.events
+        done.dead += [places.of(letter) for letter in outcome.dead]
     for chunk in read_values(paths, lines_per_chunk=LINES_PER_CHUNK):
         places.add(chunk)
         if tap is not None:
@@ -84,6 +93,7 @@ def replay(
         if progress is not None:
             progress(chunk.bytes_read, done.events)
     _gather(done, flow.finish(), places)
+    done.history_findings = flow.detect.unsaid
     done.seconds = stopwatch() - began
     times = flow.ingest.event_times
     done.first_ts, done.last_ts = times if done.events else (None, None)
@@ -111,6 +121,8 @@ def write(done: Replayed, out: Path, settings: Settings) -> dict[str, Any]:
         "events": done.events,
         "dead_letters": len(done.dead),
         "dead_letters_by_reason": dict(Counter(d["reason"] for d in done.dead)),
+        "history_events": done.history_events,
+        "history_findings": done.history_findings,
         "first_ts": done.first_ts,
         "last_ts": done.last_ts,
         "findings": len(done.findings),
