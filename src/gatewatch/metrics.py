@@ -32,6 +32,7 @@ _BYTES = (1e3, 1e4, 1e5, 524_288, 1e6, 5e6)  # ingest.batch_bytes is 512 KiB
 _SENT_MODES = (Mode.SHADOW, Mode.ALERT, Mode.BLOCK)  # off makes no record
 _STOPPABLE = (Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT, Scope.IP, Scope.NETWORK)
 
+HOPS = ("kafka", "gateway", "source", "detect", "decide", "enforce", "release")  # of the canary, in order
 RECEIVED = ("ok", "refused", "busy", "failed")  # how a request to the receiver may end
 
 # What can become of a revision at a receiver: delivered, refused (never), escalated (due), or the reason why not
@@ -225,6 +226,20 @@ SPECS = (
         (_one_of("result", RECEIVED),),
         "Requests to `gatewatch receive`: acknowledged by Kafka, refused, sent away because too much was in flight, or "
         "failed with the broker.",
+    ),
+    Spec(
+        "gatewatch_canary_hop_seconds",
+        "gauge",
+        "seconds",
+        (_one_of("hop", HOPS),),
+        "How long this hop of the last probe of `gatewatch canary` took.",
+    ),
+    Spec(
+        "gatewatch_canary_silent",
+        "gauge",
+        "0 or 1",
+        (_one_of("hop", HOPS),),
+        "Whether the last probe ended at this hop.",
     ),
     Spec("gatewatch_received_bytes_total", "counter", "bytes", (), "Unpacked bytes that Kafka acknowledged."),
     Spec(
@@ -430,6 +445,12 @@ class Metrics:
         """One request to the receiver, and the bytes that were written."""
         self._counter("gatewatch_received_total", result=result).inc()
         self._counter("gatewatch_received_bytes_total").inc(nbytes)
+
+    def canary(self, hop: str, seconds: float | None) -> None:
+        """One hop of a probe; ``None`` where it was silent, which ends the probe."""
+        self._gauge("gatewatch_canary_silent", hop=hop).set(int(seconds is None))
+        if seconds is not None:
+            self._gauge("gatewatch_canary_hop_seconds", hop=hop).set(seconds)
 
     def receiver(self) -> None:
         """The receiver will run: make its series at zero."""

@@ -77,6 +77,7 @@ class Site:
 
     ports: dict[str, int]
     kafka: KafkaSettings
+    config: Path
     answers: Counter[tuple[str, int, bool]] = field(default_factory=Counter)  # of benign clients
 
     def call(self, style: str, ip: str, user: str, password: str, path: str = "/v1/completions") -> httpx.Response:
@@ -133,7 +134,9 @@ def _process(*command: str, env: dict[str, str] | None = None) -> Iterator[subpr
         assert process.wait(60) == 0
 
 
-def _settings(kafka: KafkaSettings, topic: str, enforce_port: int, maps: Path, nginx: Nginx) -> dict[str, Any]:
+def _settings(
+    kafka: KafkaSettings, topic: str, enforce_port: int, maps: Path, nginx: Nginx, canary_port: int
+) -> dict[str, Any]:
     return {
         "kafka": {"bootstrap": list(kafka.bootstrap), "prefix": kafka.prefix, "partitions": kafka.partitions},
         "sources": [{"topic": topic, "format": "nginx"}],
@@ -141,6 +144,11 @@ def _settings(kafka: KafkaSettings, topic: str, enforce_port: int, maps: Path, n
         "logging": {"level": "warning"},
         "guards": {"share_of_traffic": 1.0},  # a test has more attack than traffic
         "detectors": MODES,
+        "canary": {
+            "url": f"http://127.0.0.1:{canary_port}/v1/models",
+            "authorization_env": "CANARY",
+            "block": {"scope": "principal", "value": "canary"},
+        },
         "enforce": {
             "listen": f"127.0.0.1:{enforce_port}",
             "authz_token_env": "AUTHZ_TOKEN",
@@ -185,14 +193,15 @@ def site(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]
         nginx = _nginx(folder, ports, model=model.port, guarded=guarded.port, enforce=enforce)
         stack.enter_context(nginx.running())
         config = folder / "gatewatch.yaml"
-        config.write_text(yaml.safe_dump(_settings(settings, topic, enforce, folder / "maps", nginx)))
+        document = _settings(settings, topic, enforce, folder / "maps", nginx, ports["map"])
+        config.write_text(yaml.safe_dump(document))
         with closing(open_log(settings)) as log, closing(log.admin()) as admin:
             admin.create([TopicSpec(topic, 2)])
         subprocess.run([GATEWATCH, "topics", "create", "--config", str(config)], check=True, capture_output=True)
         stack.enter_context(_process("ship", str(folder / "events.json"), "--to", topic, "--config", str(config)))
         secrets = {"AUTHZ_TOKEN": TOKEN, "MODEL_KEY": KEY}
         stack.enter_context(_process("worker", "--config", str(config), env=secrets))
-        made = Site(ports, settings)
+        made = Site(ports, settings, config)
         made.attack("credential_stuffing", "auth_request", "198.51.100.250")  # until then processes start
         yield made
 
@@ -229,3 +238,15 @@ def _until(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.1)
+
+
+def test_the_canary_goes_the_whole_way_and_is_no_attack(site: Site) -> None:
+    """If this fails, a hop can be broken for weeks before an attack shows it, or the probe itself is an alert."""
+    env = {**os.environ, "CANARY": httpx.BasicAuth("canary", "canary")._auth_header}
+    command = [GATEWATCH, "canary", "--once", "--json", "--config", str(site.config)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    hops = {hop["name"]: hop["seconds"] for hop in json.loads(done.stdout)}
+    assert list(hops) == ["gateway", "source", "detect", "decide", "enforce", "release"]
+    assert None not in hops.values(), done.stdout
+    assert done.returncode == 0
+    assert not {"canary", "127.0.0.1"} & set(site.alerts())

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "worker": ("worker", "Read events from Kafka, detect, decide, notify, enforce."),
     "ship": ("ship", "Send a log file to a topic, line by line, for gateways without a Kafka sink."),
     "receive": ("receive", "Take log records over HTTP, for gateways that speak nothing else."),
+    "canary": ("canary", "Probe the whole way, from your own endpoint to a block and back."),
     "topics": ("topics", "Create and check the topics that Gatewatch needs."),
     "check": ("check", "Check a settings file before anything starts with it."),
     "detectors": ("detectors", "What detectors there are, and what each one does."),

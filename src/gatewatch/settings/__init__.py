@@ -25,6 +25,7 @@ from gatewatch.settings.base import (
     parse_duration,
     read_secret,
 )
+from gatewatch.settings.canary import CanaryBlock, CanarySettings
 from gatewatch.settings.detection import BlockSettings, Budget, DetectorSettings, Project, ProjectDetectorSettings
 from gatewatch.settings.enforce import Bouncer, EnforceSettings, Gateway, Identify, MapFileSettings
 from gatewatch.settings.guards import PROTECTED_NETWORKS, AllowEntry, Guards
@@ -58,6 +59,8 @@ __all__ = [
     "BlockSettings",
     "Bouncer",
     "Budget",
+    "CanaryBlock",
+    "CanarySettings",
     "DetectorSettings",
     "DigestSettings",
     "Duration",
@@ -119,6 +122,7 @@ class Settings(Section):
     notify: NotifySettings | None = None
     enforce: EnforceSettings | None = None
     receive: ReceiveSettings | None = None
+    canary: CanarySettings | None = None
     verdicts: VerdictSettings = VerdictSettings()
     metrics: HttpSettings = HttpSettings()
     logging: LogSettings = LogSettings()

@@ -1,0 +1,1 @@
+"""Canary: a harmless, labelled request through gateway, Kafka, detect, decide and enforce, and how long each hop is."""
