@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gatewatch.notify.base import Attempt, Result
+from gatewatch.notify.base import Attempt, Result, Traits
 from gatewatch.notify.chain import verify
+from gatewatch.notify.worker import NotifyWorker
 from gatewatch.records import Mode, Scope, Severity, Silence, Status, Verdict, VerdictKind
 from gatewatch.testing.alerts import NOW, alert, incident
-from gatewatch.testing.notifying import PEOPLE, PROGRAM, Room, Sink
+from gatewatch.testing.notifying import PROGRAM, Room, Sink
 
 LOW, HIGH, CRITICAL = Severity.LOW, Severity.HIGH, Severity.CRITICAL
 
@@ -96,7 +97,7 @@ def test_the_gravest_are_told_and_the_rest_in_one_message() -> None:
 
 def test_updates_are_limited_too_and_the_newest_is_told() -> None:
     """If this fails, one long attack uses up what Slack lets us say, or its last state is never shown."""
-    sink = Sink(traits=PEOPLE.__class__(people=True, every_revision=True, per_minute=15, updates_per_minute=5))
+    sink = Sink(traits=Traits(people=True, every_revision=True, per_minute=15, updates_per_minute=5))
     room = Room({}, sink)
     for revision in range(1, 61):
         room.write(alert(id="a", revision=revision, last_ts=room.clock.now()))
@@ -304,6 +305,95 @@ def test_an_incident_in_shadow_is_told_to_nobody() -> None:
     room.worker.close()
     assert sink.told == []
     assert {a.result for a in room.actions()} == {"shadow"}
+
+
+def test_an_alert_that_was_told_alone_goes_on_alone() -> None:
+    """If this fails, the first message of an attack stays open for ever once it becomes part of an incident."""
+    sink = Sink()
+    room = Room({}, sink)
+    room.write(alert(id="a"))
+    room.settle(1)
+    room.write(alert(id="a", revision=8, incident_id="inc1", severity=CRITICAL), alert(id="b", incident_id="inc1"))
+    room.settle(1)
+    room.worker.close()
+    assert [(n.key, n.about) for n in sink.told] == [("a", "a"), ("a", "a"), ("inc1", "b")]
+
+
+def test_after_a_restart_a_message_still_shows_all_members() -> None:
+    """If this fails, a deployment makes a botnet look like one address."""
+    sink = Sink()
+    room = Room({}, sink)
+    room.write(*(alert(id=f"a{i}", incident_id="inc1") for i in range(3)))
+    room.settle(1)
+    room.worker.close()
+    room.start()
+    room.write(alert(id="a0", incident_id="inc1", revision=9))
+    room.settle(1)
+    room.worker.close()
+    assert {m.id for m in sink.told[-1].members} == {"a0", "a1", "a2"}
+
+
+# --- what must be told again
+
+
+def test_what_is_open_is_told_again_where_it_would_expire_and_no_longer() -> None:
+    """If this fails, an attack that goes on is over at Alertmanager, or one that is over goes on."""
+    sink = Sink("alertmanager", traits=Traits(people=False, every_revision=True, refresh_s=60.0))
+    room = Room({}, sink)
+    room.write(alert(id="a"), alert(id="shadow", mode=Mode.SHADOW))
+    room.settle(185)
+    assert len(sink.told) == 1 + 3
+    room.write(alert(id="a", revision=9, status=Status.RESOLVED))
+    room.settle(185)
+    room.worker.close()
+    assert [n.alert.status for n in sink.told[4:]] == [Status.RESOLVED]
+    assert len(room.actions()) == 3, "telling again is on nobody's record"
+
+
+def test_a_pager_hears_the_end_of_what_it_may_have_heard_of() -> None:
+    """If this fails, a kill between the pager's answer and our record leaves an incident open there."""
+    pager = Sink("pagerduty", traits=Traits(people=True, by_key=True))
+    room = Room({}, pager)
+    room.write(alert(id="a", status=Status.RESOLVED))
+    room.settle(1)
+    room.worker.close()
+    assert [n.status for n in pager.told] == [Status.RESOLVED]
+
+
+# --- standing by, and bad records
+
+
+def test_who_takes_over_tells_nothing_twice() -> None:
+    """If this fails, a worker that stood by repeats all that the other one told since it started."""
+    sink = Sink()
+    room = Room({}, sink)
+    second = NotifyWorker(room.log, room.settings, {}, [sink], member="n", clock=room.clock, metrics=room.metrics)
+    room.write(alert(id="a"), alert(id="b"))
+    for _ in range(20):
+        second.step(0.0)
+        room.settle()
+    assert room.worker.assigned + second.assigned == 1
+    room.worker.close(flush=False)
+    room.worker = second
+    room.settle(2)
+    second.close()
+    assert sorted(n.about for n in sink.told) == ["a", "b"]
+
+
+def test_records_that_cannot_be_read_stop_nothing() -> None:
+    """If this fails, one bad record silences every alert after it."""
+    sink = Sink()
+    room = Room({}, sink)
+    producer = room.log.producer()
+    for topic in ("alerts", "incidents", "verdicts", "actions"):
+        for value in (b"no JSON", b"{}", b"[]", b"\xff"):
+            producer.send(f"gatewatch.{topic}", value, partition=0)
+    room.worker.close()
+    room.start()
+    room.write(alert(id="a"))
+    room.settle(2)
+    room.worker.close()
+    assert [n.about for n in sink.told] == ["a"]
 
 
 # --- refusals
