@@ -71,7 +71,7 @@ def _fortnight() -> Figure:
 
 
 def six_sigma(ts: npt.NDArray[np.float64], bin_s: float = 1.0, weights: npt.NDArray[np.float64] | None = None) -> int:
-    """Bins whose count (or sum of weights) is 6 standard deviations above the mean of the 60 before: the naive alarm."""
+    """Bins whose count (or sum of weights) is 6 deviations above the mean of the 60 before: the naive alarm."""
     counts = np.bincount(((ts - ts.min()) / bin_s).astype(np.int64), weights).astype(np.float64)
     if len(counts) <= WINDOW:
         return 0
