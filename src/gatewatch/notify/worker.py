@@ -78,6 +78,8 @@ class NotifyWorker:
         self._paused = False
         self._commit_at = clock.monotonic() + COMMIT_S
         metrics.receivers(receiver.name for receiver in to)
+        if surfaces and not any(actor.slack for actor in settings.verdicts.actors):
+            _log.warning("buttons are shown and nobody may press them: give people their slack id in verdicts.actors")
         self._producer = log.producer()
         self._consumer = log.consumer(
             [tp.topic for tp in (self._alerts, self._incidents, self._verdicts)],
