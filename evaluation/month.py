@@ -14,13 +14,13 @@ from gatewatch.simulate.scenario import Simulation
 
 TITLE = "Budgets: a simulated month"
 ON = (
-    "All of it invented: scenario `stuffing` of the simulator for 30 days at .4 events a second (a bad deploy, "
+    "All of it invented: scenario `stuffing` of the simulator for 30 days at .3 events a second (a bad deploy, "
     "forgotten passwords, an expired key, weekends, one attack on the 16th day), and one more customer whose calls "
     "grow from 1 to 4 a minute. Counted are alerts of medium severity or worse that name neither the attacker nor one "
     "of his accounts, against `budget.false_alarms_per_day`; the first week apart, when hardly anything learned may "
     "speak."
 )
-DAYS, RATE, START = 30, 0.4, 1_772_409_600.0
+DAYS, RATE, START = 30, 0.3, 1_772_409_600.0
 BUDGETS = (1.0, 10.0)
 WEEK = 7
 
