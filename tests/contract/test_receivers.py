@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -106,6 +107,30 @@ def test_hostile_strings_arrive_bounded_and_inert(name: str, status: Status, ser
             if name == "alertmanager":  # its labels are for matchers, so they keep the key as it is
                 text = json.dumps([part["annotations"] for part in sent])
             assert "https://evil.test" not in text, "no link that a stranger wrote comes alive"
+
+
+FIELDS = ("key", "project", "title", "summary", "owner", "escalation", "baseline", "counterfactual", "unit")
+
+
+@ALL
+@pytest.mark.parametrize("field", [*FIELDS, "context", "samples", "verdict", "acknowledged_by", "story"])
+def test_every_field_is_inert_in_every_sink(field: str, name: str, server: StandIn) -> None:
+    """If this fails, there is one field through which a stranger reaches the person on call."""
+    values: dict[str, Any] = {"context": {"user_agent": HOSTILE, HOSTILE[:60]: "x"}, "samples": (HOSTILE,)}
+    told = notice(**({} if field == "story" else {field: values.get(field, HOSTILE)}))
+    if field == "story":
+        told = _with_incident(told.alert, incident(told.alert, story=HOSTILE, title=HOSTILE, owner=HOSTILE))
+    assert RECEIVERS[name](server.url).send(told, None).result is Result.DELIVERED
+    for path, _headers, body in server.seen:
+        sent = json.loads(body)
+        if name == "slack":
+            check_slack(path, sent)
+        if name == "alertmanager":
+            sent = [part["annotations"] for part in sent]
+        if name != "webhook":
+            assert len(body) < 30_000
+            assert not set("\u202e\x00\x1b") & set(json.dumps(sent, ensure_ascii=False))
+            assert "https://evil.test" not in json.dumps(sent)
 
 
 strangers_text = st.text(

@@ -14,7 +14,7 @@ from gatewatch.notify.cap import WINDOW_S
 from gatewatch.notify.dedup import LISTS, Why
 from gatewatch.notify.notice import LINES_MAX, Bulletin, Line, Notice
 from gatewatch.notify.record import Action
-from gatewatch.notify.words import cut, utc, visible
+from gatewatch.notify.words import cut, shown, utc
 from gatewatch.records import Severity, Status
 from gatewatch.settings import NotifySettings
 
@@ -37,7 +37,7 @@ class _Entry:
 def line_of(notice: Notice) -> str:
     """One conversation in one line."""
     over = " (resolved)" if notice.status is Status.RESOLVED else ""
-    return cut(f"{utc(notice.alert.first_ts)} {visible(notice.summary)}{over} [{notice.key}]", LINE_MAX)
+    return cut(f"{utc(notice.alert.first_ts)} {shown(notice.summary)}{over} [{notice.key}]", LINE_MAX)
 
 
 def list_for(notice: Notice, settings: NotifySettings, now: float) -> Why | None:

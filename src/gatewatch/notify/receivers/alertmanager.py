@@ -16,7 +16,7 @@ import httpx
 from gatewatch.clock import Clock
 from gatewatch.notify.base import Attempt, Result, Traits, failed, judge
 from gatewatch.notify.notice import Bulletin, Notice
-from gatewatch.notify.words import cut, rfc3339, visible, words_of
+from gatewatch.notify.words import cut, rfc3339, shown, visible, words_of
 from gatewatch.records import Status
 
 REFRESH_S = 60.0
@@ -92,7 +92,7 @@ def render(notice: Notice, incident: str, severity: str, now: float) -> dict[str
     over = alert.status is Status.RESOLVED
     annotations = {
         "summary": words.summary,
-        "owner": visible(alert.owner or ""),
+        "owner": shown(alert.owner or ""),
         "facts": "\n".join(f"{name}: {value}" for name, value in (*words.facts, *words.details)),
         "steps": "\n".join(words.steps),
         "rate": words.spark,
