@@ -116,8 +116,8 @@ class Groups:
         return alert.incident_id
 
     def _gravest(self, key: str) -> list[Alert]:
-        """Known members, open ones and grave ones first."""
-        members = [self._alerts[m] for m in self._members.get(key, ()) if m in self._alerts]
+        """Known members, open ones and grave ones first. Copied first: a button's thread may ask while we change it."""
+        members = [a for m in list(self._members.get(key, ())) if (a := self._alerts.get(m)) is not None]
         return sorted(members, key=lambda a: (a.status is Status.RESOLVED, -a.severity.rank, a.first_ts, a.id))
 
     def _notice(self, key: str, alert: Alert, about: str, revision: int) -> Notice:

@@ -155,7 +155,10 @@ class Lane:
         for waiting in go:
             self._delivery.put(Job(waiting))
         for waiting in over:
-            self._settle(waiting.notice, Why.CAPPED)
+            if self.told(waiting.notice):  # meanwhile, by an earlier revision: this one is a change to it
+                self._outbox.put(replace(waiting, first=False))
+            else:
+                self._settle(waiting.notice, Why.CAPPED)
         telling = frozenset(job.pile for job in self._delivery.jobs if job.pile is not None)
         for why, bulletin, lines in self.piles.due(self._clock.now(), sending=telling):
             self._delivery.put(Job(bulletin=bulletin, pile=why, lines=lines))
