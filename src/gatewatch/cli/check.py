@@ -26,7 +26,7 @@ from gatewatch.events import formats
 from gatewatch.log import open_log
 from gatewatch.log.topics import specs
 from gatewatch.records import Mode, Scope
-from gatewatch.registry import Entry, check_settings, load_all
+from gatewatch.registry import Entry, active, check_settings, in_lane, load_all
 from gatewatch.roles import Role
 from gatewatch.settings import Settings
 
@@ -111,6 +111,7 @@ def remarks_on(settings: Settings, entries: dict[str, Entry], config: Path | Non
     yield from _budgets(settings, entries)
     yield from _blocks(settings, entries)
     yield from _roles(settings)
+    yield from _lanes(settings, entries)
     yield from _allow_list(settings, SystemClock().now())
 
 
@@ -197,15 +198,15 @@ def _print_blind(name: str, found: list[Blind], *, as_json: bool) -> None:
 def _budgets(settings: Settings, entries: dict[str, Entry]) -> Remarks:
     """What the budgets add up to; one share of it for each detector that is on."""
     general = settings.budget.false_alarms_per_day
-    active = [e.name for e in entries.values() if e.mode(settings.detectors.get(e.name)) is not Mode.OFF]
+    running = [e.name for e in entries.values() if e.mode(settings.detectors.get(e.name)) is not Mode.OFF]
     own = {name: p.budget.false_alarms_per_day for name, p in settings.projects.items() if p.budget is not None}
     total = sum(own.get(name, general) for name in settings.projects)
     listed = f"; {total:g} in all for the {len(settings.projects)} listed" if settings.projects else ""
-    each = f", {general / len(active):g} for each of {len(active)} detectors" if active else ""
+    each = f", {general / len(running):g} for each of {len(running)} detectors" if running else ""
     yield Remark(
         Level.OK, "budget", f"{general:g} false alarms of medium severity or worse a day and project{each}{listed}"
     )
-    if not active:
+    if not running:
         yield Remark(Level.WARNING, "detectors", "every detector is off: nothing will be found")
 
 
@@ -245,6 +246,12 @@ def _roles(settings: Settings) -> Remarks:
     for name, section in (("notify", settings.notify), ("enforce", settings.enforce)):
         if section is not None and name not in here:
             yield Remark(Level.WARNING, name, f"accepted, but `gatewatch worker` has no role {name} in this version")
+
+
+def _lanes(settings: Settings, entries: dict[str, Entry]) -> Remarks:
+    """Which role runs the slow ones: where roles are started one by one it is easily left out."""
+    if slow := sorted(in_lane(active(entries, settings.detectors), "slow")):
+        yield Remark(Level.OK, "detectors", f"{', '.join(slow)}: run by role {Role.DETECT_SLOW}, in a group of its own")
 
 
 def _allow_list(settings: Settings, now: float) -> Remarks:

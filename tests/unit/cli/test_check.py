@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import gatewatch.detectors
 from gatewatch.cli import app
 from gatewatch.cli.check import remarks_on
 from gatewatch.errors import ConfigError
@@ -173,6 +174,15 @@ def test_the_blind_spots_of_a_format_are_told_without_a_settings_file() -> None:
     assert "API key" in leaked[0]["how"]
     assert "blind" in CliRunner().invoke(app, ["check", "--format", "native"]).stdout
     assert CliRunner().invoke(app, ["check", "--format", "nginxx"]).exit_code == 2
+
+
+def test_slow_detectors_are_named_with_the_role_that_runs_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who starts roles one by one would leave out the one that runs a team's own detector, and never hear of it."""
+    assert not any("detect-slow" in remark["text"] for remark in _remarks({}))
+    examples = Path(__file__).resolve().parents[3] / "examples" / "detectors"
+    monkeypatch.setattr(gatewatch.detectors, "__path__", [str(examples), *gatewatch.detectors.__path__])
+    said = [remark["text"] for remark in _remarks({"detectors": {"odd_sizes": {"mode": "off"}}})]
+    assert "night_owl: run by role detect-slow, in a group of its own" in said
 
 
 def test_an_allow_entry_that_ran_out_is_said() -> None:
