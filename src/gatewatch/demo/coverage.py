@@ -43,5 +43,7 @@ COVERAGE: dict[str, Sees] = {
     "restricted_probe": _sees("restricted_probe", Scope.PRINCIPAL),
     "payload_drift": _sees("payload_drift", Scope.PRINCIPAL),
     "key_leak": _sees("leaked_key", Scope.CREDENTIAL),
+    "model_extraction": _sees("model_extraction", Scope.PRINCIPAL),
+    "output_change": _sees("output_drift", Scope.ENDPOINT),
     "key_flood": _sees("credential_stuffing", Scope.NETWORK),
 }

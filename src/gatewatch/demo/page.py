@@ -18,8 +18,8 @@ def opening(seed: int, hours: float, rate: float) -> str:
         f"{hours:g} hours in the life of a site that offers language models to its services and people, made up "
         f"from seed {seed}: about {rate:g} requests a second with all the trouble of an ordinary day (a bad deploy, "
         "forgotten passwords, an expired key, hourly batch jobs). Nobody attacks on the first day, so that Gatewatch "
-        "can learn what is usual; then ten attacks come. Every request goes through the same code as on Kafka: it is "
-        "read, each detector judges it, and what they find becomes alerts and blocks."
+        "can learn what is usual; then twelve attacks come. Every request goes through the same code as on Kafka: it "
+        "is read, each detector judges it, and what they find becomes alerts and blocks."
     )
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from gatewatch.simulate import names
+from gatewatch.simulate import rows as r
 from gatewatch.simulate.rows import Codes, Floats, Rng, Rows, lognormal, pick
 from gatewatch.simulate.traffic import bad_keys, calls, logins, refuse
-from gatewatch.simulate.world import RESTRICTED, World
+from gatewatch.simulate.world import EMBEDDINGS, ENDPOINTS, NEXT_PREVIEW, PREVIEW, PROJECTS, RESTRICTED, World
 
 MINUTE_S = 60.0
 HOUR_S = 3600.0
@@ -38,6 +39,7 @@ class Attack:
     text: str  # for people, one line
     length_s: float
     make: Callable[[Stage], Rows]
+    prelude: Callable[[Stage], Rows] | None = None  # benign rows before it, from the stage's time on
 
 
 def spike(stage: Stage) -> Rows:
@@ -132,6 +134,54 @@ def key_leak(stage: Stage) -> Rows:
     return calls(world, rng, np.full(n, who), ts, ip=pick(rng, ip, n), agent=np.full(n, agent))
 
 
+def model_extraction(stage: Stage) -> Rows:
+    """A new service sweeps one template over a list, with log-probabilities, a query a second, to copy a model."""
+    world, rng = stage.world, stage.rng
+    like = next(i for i in range(world.services) if world.callers.model[i] == 1 and world.callers.denied_share[i] == 0)
+    n = int(stage.length_s)
+    template = np.full(n, world.callers.shape[like, 0])
+    rows = calls(world, rng, np.full(n, like), _paced(stage, n), shape=template)
+    rows = rows[~np.isin(rows["endpoint"], EMBEDDINGS)]
+    rows["principal"] = world.new_service(PROJECTS[5])
+    rows["credential"] = world.new_credentials(rng, 1)[0]
+    rows["ip"] = pick(rng, world.rent_addresses(2, hosted=True), len(rows))
+    rows["bytes_in"] = 1500.0 + rng.integers(0, 18, len(rows))  # a word of the list is what differs
+    rows["asked"] = r.LOGPROBS
+    return rows
+
+
+def preview(stage: Stage) -> Rows:
+    """What a model in preview answers many services; some answers come from its next version."""
+    rows = _of_preview(stage, 220.0)
+    rows["model"] = np.where(stage.rng.random(len(rows)) < 0.004, NEXT_PREVIEW, PREVIEW)
+    return rows
+
+
+def output_change(stage: Stage) -> Rows:
+    """The preview's next version goes live, and answers a quarter as long."""
+    rows = _of_preview(stage, 55.0)
+    rows["model"] = NEXT_PREVIEW
+    return rows
+
+
+def _of_preview(stage: Stage, tokens: float) -> Rows:
+    """Calls of the preview by any service, day and night, with answers of about so many tokens."""
+    world, rng = stage.world, stage.rng
+    n = int(stage.length_s / _PREVIEW_PAUSE_S)
+    rows = calls(world, rng, rng.integers(0, world.services, n), stage.at + stage.length_s * np.sort(rng.random(n)))
+    rows["endpoint"] = _PREVIEW_AT
+    length = np.ceil(lognormal(rng, tokens, 0.7, n))
+    answered = {
+        "tokens_out": length,
+        "bytes_out": np.rint(240 + 4.4 * length),
+        "ttft_ms": np.round(lognormal(rng, 200.0, 0.5, n), 1),
+        "finish": np.searchsorted([0.9, 0.97], rng.random(n)),
+    }
+    for name, values in answered.items():
+        rows[name] = np.where(rows["status"] == 200, values, rows[name])
+    return rows
+
+
 def key_flood(stage: Stage) -> Rows:
     """Each request has a key, and nearly each an address, that was never seen: to fill every table that keeps keys."""
     world, rng = stage.world, stage.rng
@@ -175,6 +225,8 @@ def _attempts(stage: Stage, account: Codes, ts: Floats, ok: np.ndarray, *, ip: C
     return logins(stage.world, stage.rng, account, ts, ok, ip=where, agent=agent)
 
 
+_PREVIEW_AT = next(i for i, e in enumerate(ENDPOINTS) if e.path == f"/{PROJECTS[5]}/v1/chat/completions")
+_PREVIEW_PAUSE_S = 9.0  # 400 answers an hour: a few pilots
 _ALL = (
     Attack("spike", "one service sends 80 times its usual traffic", 6 * MINUTE_S, spike),
     Attack("slow_ramp", "one service grows steadily to eight times its usual traffic", 4 * HOUR_S, slow_ramp),
@@ -187,6 +239,13 @@ _ALL = (
     Attack("restricted_probe", "one service walks through what it may not use", 20 * MINUTE_S, restricted_probe),
     Attack("payload_drift", "one service sends bodies of another structure, ten times the size", HOUR_S, payload_drift),
     Attack("key_leak", "one service's key is used from another country as well", 90 * MINUTE_S, key_leak),
+    Attack(
+        "model_extraction",
+        "a new service sweeps a template over a list, to copy a model",
+        45 * MINUTE_S,
+        model_extraction,
+    ),
+    Attack("output_change", "a model's next version answers a quarter as long", 2 * HOUR_S, output_change, preview),
     Attack("key_flood", "20,000 requests, each with a key never seen before", 10 * MINUTE_S, key_flood),
 )
 ATTACKS = {attack.name: attack for attack in _ALL}

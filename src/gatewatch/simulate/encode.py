@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from gatewatch.events.event import AccessEvent, Shape
-from gatewatch.simulate.rows import AUTH, ERRORS, FINISH, Rng, Rows
+from gatewatch.simulate.rows import AUTH, ERRORS, FEATURES, FINISH, Rng, Rows
 from gatewatch.simulate.world import ENDPOINTS, MODELS, World
 
 
@@ -77,6 +77,7 @@ class Writer:
             "error": _looked_up(ERRORS, rows["error"]),
             "model": _looked_up([m.name for m in MODELS], rows["model"]),
             "model_version": _looked_up([m.version for m in MODELS], rows["model"]),
+            "features": _looked_up(FEATURES, rows["asked"]),
             "provider": _looked_up([m.provider for m in MODELS], rows["model"]),
         }
         columns |= {name: _looked_up(values, rows["endpoint"]) for name, values in self._endpoint.items()}

@@ -15,7 +15,7 @@ Rng = np.random.Generator
 _NUMBERS = ("latency_ms", "ttft_ms", "bytes_in", "bytes_out", "tokens_in", "tokens_out", "cost_usd")
 _CODES = (
     "endpoint", "status", "principal", "credential", "account", "known", "ip", "agent", "auth", "denied",
-    "error", "model", "shape", "finish", "episode",
+    "error", "model", "shape", "finish", "asked", "episode",
 )  # fmt: skip
 # Codes index the pools of gatewatch.simulate.world or the tuples below; -1 is "absent". Absent numbers are NaN.
 # `episode` is the label (which attack, -1 none): it is never written into an event.
@@ -27,6 +27,8 @@ AUTH = ("success", "failure", "none")
 SUCCESS, FAILURE, NO_AUTH = range(3)
 ERRORS = ("bad_credentials", "invalid_key", "forbidden", "rate_limited", "upstream_unavailable", "upstream_timeout")
 BAD_CREDENTIALS, INVALID_KEY, FORBIDDEN, RATE_LIMITED, UNAVAILABLE, TIMEOUT = range(6)
+FEATURES = (["logprobs", "top_logprobs"],)  # what callers ask for besides the answer
+LOGPROBS = 0
 FINISH = ("stop", "length", "tool_calls")
 
 

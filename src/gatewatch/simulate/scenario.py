@@ -52,11 +52,13 @@ _DEMO_AT_HOUR = (
     ("key_leak", 29.3),
     ("restricted_probe", 30.0),
     ("distributed_stuffing", 30.4),
-    ("key_flood", 32.5),
+    ("output_change", 30.9),
+    ("model_extraction", 31.7),
+    ("key_flood", 33.2),
 )
 _NAMED = (
     Scenario("quiet", "benign traffic only, with a bad deploy, forgotten passwords and an expired key"),
-    Scenario("mixed", "every attack, evenly spread", tuple((n, 0.1 + 0.08 * i) for i, n in enumerate(ATTACKS))),
+    Scenario("mixed", "every attack, evenly spread", tuple((n, 0.1 + 0.07 * i) for i, n in enumerate(ATTACKS))),
     Scenario(
         "demo", "a quiet day to learn from, then every attack", tuple((n, h / DEMO_HOURS) for n, h in _DEMO_AT_HOUR)
     ),
@@ -118,6 +120,7 @@ class Simulation:
         length_s = min(_WINDOW_S, _WINDOW_ROWS / self.rate)
         calendar = Calendar(self.start, length_s)
         calendar.add(self.hostile)
+        calendar.add(self._preludes())
         low = self.start
         for number in range(1, 1 + math.ceil((self.stop - self.start) / length_s)):
             high = min(self.start + number * length_s, self.stop)
@@ -160,6 +163,16 @@ class Simulation:
                 rows["episode"] = len(self.episodes)
                 self.episodes.append(episode_of(self.world, len(self.episodes), name, rows))
                 parts.append(rows)
+        return joined(parts)
+
+    def _preludes(self) -> Rows:
+        """What some attacks need to have gone before: benign, and only where there is room for it."""
+        parts = []
+        for name, share in self.scenario.attacks:
+            prelude, at = ATTACKS[name].prelude, self._at(share)
+            if prelude is not None and at > self.start:
+                stage = Stage(self.world, self._rng(f"before {name}"), self.start, at - self.start)
+                parts.append(prelude(stage))
         return joined(parts)
 
     def _attack(self, attack: Attack, at: float) -> Rows:

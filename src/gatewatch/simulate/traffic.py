@@ -15,6 +15,7 @@ from gatewatch.simulate.world import EMBEDDINGS, LOGIN, MODELS, World
 # Shares of calls that go wrong on an ordinary day, by status.
 _FAILURES = ((500, 0.002, -1), (400, 0.004, -1), (429, 0.003, r.RATE_LIMITED), (504, 0.001, r.TIMEOUT))
 _EMBED_MODEL = 2
+_SCORERS = 3  # each third caller asks for log-probabilities too, with the rarest of its requests
 _USD_IN = np.array([model.usd_in for model in MODELS]) / 1000.0
 _USD_OUT = np.array([model.usd_out for model in MODELS]) / 1000.0
 _MS_PER_TOKEN = np.array([model.ms_per_token for model in MODELS])
@@ -43,6 +44,8 @@ def calls(
     rows["endpoint"] = callers.endpoint[who, (rng.random(n) < 0.15).astype(np.int64)]
     rows["shape"] = callers.shape[who, np.searchsorted([0.7, 0.95], rng.random(n))] if shape is None else shape
     rows["session"] = -1 if session is None else session
+    scores = (callers.principal[who] % _SCORERS == 1) & (rows["shape"] == callers.shape[who, 2])
+    rows["asked"][scores] = r.LOGPROBS
     rows["auth"] = r.SUCCESS
     rows["status"] = 200
     _size(world, rng, who, rows)

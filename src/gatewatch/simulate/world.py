@@ -60,9 +60,10 @@ MODELS = (
     Model("embed", "3", "inhouse", 0.00002, 0.0, 0.0),
     Model("vision", "1.4", "contoso", 0.0040, 0.0120, 18.0),
     Model("large-chat-preview", "2026-09", "northwind", 0.0100, 0.0300, 22.0),
+    Model("large-chat-preview", "2026-10", "northwind", 0.0100, 0.0300, 22.0),
 )
 _CHAT_MODELS = np.array([0, 0, 0, 1, 1, 3])
-PREVIEW = 4
+PREVIEW, NEXT_PREVIEW = 4, 5
 _SERVICE_AGENTS = (
     "python-httpx/0.28.1", "modelclient-python/2.4.0", "modelclient-node/5.1.2", "Go-http-client/2.0", "okhttp/4.12.0",
     "modelclient-python/2.3.1", "axios/1.7.9",
@@ -181,6 +182,11 @@ class World:
         """Ids of keys that were never given out."""
         self.credentials += names.key_ids(rng, n)
         return np.arange(len(self.credentials) - n, len(self.credentials))
+
+    def new_service(self, project: str) -> int:
+        """The principal of a service that begins now."""
+        self.principals.append(f"{project}-etl-{len(self.principals)}")
+        return len(self.principals) - 1
 
     def rent_addresses(self, n: int, *, hosted: bool) -> Codes:
         """Addresses that nobody uses yet. At most 64 hosted ones and 6,000 of access networks in all."""
