@@ -8,24 +8,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from gatewatch import settings as settings_module
-from gatewatch.log.files import total_bytes
-from gatewatch.settings import Settings, Source
+from gatewatch.cli.options import Config
+from gatewatch.cli.replaying import Files, Format, bar_over, source_of
 from gatewatch.tune.replay import Replayed, replay, write
 
 _SHOWN = 20  # alerts in the table; all are in the files
 
 
 def command(
-    files: Annotated[
-        list[str], typer.Argument(help="Event files (.jsonl, .log, .gz, .zst, .parquet), or - for stdin.")
-    ],
-    fmt: Annotated[str, typer.Option("--format", "-f", help="How a line is written: native, combined, nginx, ...")],
+    files: Files,
+    fmt: Format,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for alerts.jsonl, decisions.jsonl and the others.")],
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="Settings file.")] = None,
+    config: Config = None,
     warm: Annotated[
         list[str] | None,
         typer.Option("--warm", "-w", help="Older events to learn from and say nothing of; repeatable."),
@@ -37,31 +34,14 @@ def command(
     Sends nothing and stops nobody: what would have been sent is in the output folder.
     """
     settings = settings_module.load(config)
-    source = _source(settings, fmt)
-    quiet = as_json or not Console(stderr=True).is_terminal
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as bar:
-        task = bar.add_task("replaying", total=total_bytes(files))
-        done = replay(
-            files,
-            source,
-            settings,
-            warm=warm or (),
-            progress=lambda read, events: bar.update(task, completed=read, description=f"{events:,} events"),
-        )
+    source = source_of(settings, fmt)
+    with bar_over(files, "replaying", quiet=as_json) as progress:
+        done = replay(files, source, settings, warm=warm or (), progress=progress)
     summary = write(done, out, settings)
     if as_json:
         Console().print_json(data=summary)
         return
     _print(done, summary, out)
-
-
-def _source(settings: Settings, fmt: str) -> Source:
-    """The configured source of that format (for its map and hops), else a plain one."""
-    for source in settings.sources:
-        if source.format == fmt:
-            return source
-    return Source(topic="replay", format=fmt)
 
 
 def _print(done: Replayed, summary: dict[str, object], out: Path) -> None:
