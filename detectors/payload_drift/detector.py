@@ -40,7 +40,7 @@ from .layout import COMMON, ENDPOINT, FACTS, FOUND, ROW, WORDS, Columns, Memory,
 REFRESH_S = 300.0  # what goes on is told again after so long
 _ONE = ("structure", "characters", "size", "new_fields", "nearest", "kind", "other_kind", "bodies")
 _MANY = ("structure", "characters", "size", "credit", "bodies", "kind", "other_kind")
-_BODY = ("shape_hash", "shape_body_size", "shape_kinds")
+_BODY = ("shape",)
 _SEE_BODY = "log the request body (only its shape is kept), or send `shape`"
 
 REASONS = (

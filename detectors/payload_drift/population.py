@@ -99,7 +99,7 @@ class PayloadMix(PopulationDetector):
     reasons = REASONS
     needs = (
         Need(Scope.ENDPOINT, ("endpoint", "path"), "log the route"),
-        Need(Scope.ENDPOINT, ("shape_hash", "bytes_in"), "log the request body (only its shape is kept), or its size"),
+        Need(Scope.ENDPOINT, ("shape", "bytes_in"), "log the request body (only its shape is kept), or its size"),
     )
 
     def __init__(self, config: DetectorConfig, context: Context) -> None:
