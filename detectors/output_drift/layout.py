@@ -32,6 +32,7 @@ ROW = np.dtype(
         ("skipped", "i8"),
         ("slow", "f8", (M,)),  # the slow test
         ("slow_since", "f8", (M,)),
+        ("run", "f8", (M,)),  # how far it gets where nothing is wrong
         ("mean", "f8", (M,)),  # of the statistic among windows of the reference; 0 where the metric is silent
         ("sd", "f8", (M,)),  # of its cube root over the mean
         ("window", "f8", (WIDTH,)),

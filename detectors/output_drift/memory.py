@@ -98,6 +98,7 @@ def keep(row: Any) -> bool:
 def fit(row: Any, least: float, now: float) -> None:
     """Make the reference of the windows kept, and freeze it."""
     kept = row["kept"][: row["n"]].astype(np.float64)
-    row["reference"], row["mean"], row["sd"] = calibrated(kept, least)
+    row["reference"], row["mean"], row["sd"], run = calibrated(kept, least)
+    row["run"] = run * row["stride"]
     row["fitted_at"] = now
     row["slow"] = 0.0

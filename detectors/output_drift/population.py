@@ -32,7 +32,7 @@ from . import constants as k
 from .explain import COLUMNS, explain
 from .layout import M, measured
 from .memory import Memory, begin, fit, keep, open_window
-from .statistic import divergence, speaks, tail_nats, z_scores
+from .statistic import divergence, slow_step, speaks, tail_nats, z_scores
 
 _UNIT = "times the usual difference"
 REASONS = (
@@ -247,11 +247,13 @@ class OutputDrift(PopulationDetector):
         if not heard.any():
             return None
         fast = np.array([tail_nats(value) if there else 0.0 for value, there in zip(z, heard, strict=True)])
-        slow = 2.0 * k.K * self._slow(row, z, now, whole=whole)  # Wald: exp(-2 K S) bounds the tail of S
+        if whole:
+            _add_up(row, z)
+        slow = 2.0 * k.K * np.maximum(row["slow"] - row["run"], 0.0)  # Wald: exp(-2 K S) bounds the tail of S
         score = np.minimum(np.maximum(fast, slow), k.CAP_NATS)
         looks = math.log(k.LOOKS * float(heard.sum()))
         threshold = max(self._options.least_nats, self._threshold())
-        over = score - looks >= threshold
+        over = heard & (score - looks >= threshold)
         if not over.any():
             if whole:
                 row["changed_at"] = np.inf
@@ -263,19 +265,18 @@ class OutputDrift(PopulationDetector):
         best = _most_telling(score, over)
         return _hit(row, place, now, best, (statistic, fast, slow, score - looks, over), threshold)
 
-    def _slow(self, row: Any, z: npt.NDArray[np.float64], now: float, *, whole: bool) -> npt.NDArray[np.float64]:
-        """The slow test after this window; it moves only by windows that are whole."""
-        if whole:
-            step = np.where(np.isnan(z), 0.0, np.clip(z, -3.0, 3.0) - k.K)
-            row["slow_since"] = np.where(row["slow"] > 0.0, row["slow_since"], row["began"])
-            row["slow"] = np.maximum(0.0, row["slow"] + step)
-        del now
-        return np.array(row["slow"], np.float64)
-
     def _threshold(self) -> float:
         """ln(windows a day of all endpoints / false alarms allowed a day)."""
         tests = max(self._memory.used, 1) * 24.0 * 60.0 / self._options.window_minutes
         return math.log(tests / self.context.alarms_per_day)
+
+
+def _add_up(row: Any, z: npt.NDArray[np.float64]) -> None:
+    """The slow test after one more window; where a change was told of, an ordinary window ends it."""
+    row["slow_since"] = np.where(row["slow"] > 0.0, row["slow_since"], row["began"])
+    row["slow"] = np.maximum(0.0, row["slow"] + slow_step(z))
+    if np.isfinite(row["changed_at"]):
+        row["slow"] = np.where(z < k.K, 0.0, row["slow"])
 
 
 def _most_telling(score: npt.NDArray[np.float64], over: npt.NDArray[np.bool_]) -> int:

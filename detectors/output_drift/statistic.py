@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .constants import CAP_NATS, LEAST_SD, METRICS, SAMPLE, SHARE_OF_METRIC, SMOOTHING
+from .constants import CAP_NATS, LEAST_SD, METRICS, SAMPLE, SHARE_OF_METRIC, SMOOTHING, K
 from .layout import M, bins_of
 
 Floats = npt.NDArray[np.float64]
@@ -35,16 +35,17 @@ def divergence(window: Floats, reference: Floats, least: float) -> Floats:
     return found
 
 
-def calibrated(kept: Floats, least: float) -> tuple[Floats, Floats, Floats]:
+def calibrated(kept: Floats, least: float) -> tuple[Floats, Floats, Floats, Floats]:
     """What windows that are in order differ by: each against the sum of the others.
 
     Returns:
         The reference (WIDTH,), the mean of the statistic (METRICS,), 0 where a metric is silent, and the standard
-        deviation of the cube root of statistic over mean (METRICS,), which is near normal (Wilson and Hilferty 1931).
+        deviation of the cube root of statistic over mean (METRICS,), which is near normal (Wilson and Hilferty 1931);
+        and how far the slow test gets on these windows (METRICS,): days and nights make runs of it.
     """
     total = kept.sum(axis=0)
     each = np.array([divergence(window, total - window, least) for window in kept])
-    mean, sd = np.zeros(M), np.full(M, LEAST_SD)
+    mean, sd, run = np.zeros(M), np.full(M, LEAST_SD), np.zeros(M)
     for metric in range(M):
         told = each[:, metric][~np.isnan(each[:, metric])]
         if len(told) < 0.5 * len(kept):
@@ -52,7 +53,16 @@ def calibrated(kept: Floats, least: float) -> tuple[Floats, Floats, Floats]:
         mean[metric] = max(float(told.mean()), 1.0)  # a metric that never moves still has a chance of one answer
         roots = np.cbrt(told / mean[metric])
         sd[metric] = max(LEAST_SD, float(roots.std()) * math.sqrt(1.0 + 2.0 / len(told)))
-    return total, mean, sd
+    at = np.zeros(M)
+    for statistic in each:
+        at = np.maximum(0.0, at + slow_step(z_scores(statistic, mean, sd)))
+        run = np.maximum(run, at)
+    return total, mean, sd, run
+
+
+def slow_step(z: Floats) -> Floats:
+    """(METRICS,) what one window adds to the slow test; one wild window is the fast test's."""
+    return np.asarray(np.where(np.isnan(z), 0.0, np.clip(z, -3.0, 3.0) - K), np.float64)
 
 
 def z_of(ratio: float, sd: float) -> float:
