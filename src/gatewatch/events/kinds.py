@@ -18,6 +18,7 @@ KINDS = (
 _PAIRS = {"()": "( )", "<>": "< >", "[]": "[ ]", "{}": "{ }"}
 _TWICE = tuple((pair.encode(), 1 << KINDS.index(pair)) for pair in ("..", "//", "--", "/*"))
 _PLAIN = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_PLAIN_AND_SPACE = _PLAIN + b" "
 _BETWEEN = "a"  # parts two strings, so that no pair of characters spans them
 
 
@@ -37,14 +38,14 @@ _BITS = [0 if bytes([code]) in _PLAIN else _bit(code) for code in range(256)]
 
 
 def kinds_of(strings: Iterable[str]) -> int:
-    """The bits of :data:`KINDS` for all these strings together. Cost: about 1 us, and 2 us for 1,000 characters.
+    """The bits of :data:`KINDS` for all these strings together. Cost: about 1 us, and 5 us for 1,000 characters.
 
     >>> [KINDS[bit] for bit in range(len(KINDS)) if kinds_of(["1' or 1=1", "--"]) >> bit & 1]
     ['space', "'", '-', '=', '--']
     """
     raw = _BETWEEN.join(strings).encode(errors="replace")
-    kinds = 0
-    for code in set(raw.translate(None, _PLAIN)):
+    kinds = _BITS[32] if b" " in raw else 0
+    for code in set(raw.translate(None, _PLAIN_AND_SPACE)):  # a set of what is left, so most of it must not be
         kinds |= _BITS[code]
     for pair, bit in _TWICE:
         if pair in raw:

@@ -67,7 +67,8 @@ class _Walk:
 def shape_of(body: Any) -> Shape:
     """The shape of a body: parsed JSON, or bytes or text of it. Anything else is only measured.
 
-    At most ``NODES`` nodes and ``DEPTH`` levels are walked. Cost: about 15 us for a chat request.
+    At most ``NODES`` nodes and ``DEPTH`` levels are walked. Cost: about 15 us for a chat request, and 5 us for
+    each 1,000 characters in it.
     """
     size, parsed, readable = _parsed(body)
     if not readable or not isinstance(parsed, (dict, list)):
