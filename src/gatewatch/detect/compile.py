@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import structlog
 
-from gatewatch.detect import rollups
+from gatewatch.detect import rollups, traffic
 from gatewatch.registry import Entry, load
 from gatewatch.state.jit import is_compiled, mark_compiled
 
@@ -31,6 +31,7 @@ def warm_up(entries: Mapping[str, Entry]) -> None:
         entry.warm_up()
         for part in entry.parts:
             mark_compiled(part)
+    traffic.warm_up()
     if any(entry.population is not None for entry in entries.values()):
         rollups.warm_up()
 

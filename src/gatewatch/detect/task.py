@@ -21,6 +21,7 @@ from gatewatch.detect.blocks import Blocks
 from gatewatch.detect.findings import name_hits
 from gatewatch.detect.memory import Book, Memory, named
 from gatewatch.detect.rollups import Rollups
+from gatewatch.detect.traffic import Traffic
 from gatewatch.errors import StateError
 from gatewatch.events.batch import Batch, decode
 from gatewatch.events.rollup import RollupRecord, records
@@ -36,6 +37,7 @@ from gatewatch.state.watermark import Watermarks
 MAX_RAISES = 3  # a detector that raises so often is quarantined for this partition (DESIGN section 4)
 SIGN_OF_LIFE_S = 1.0  # event time after which a record goes to `findings` even without a finding: decide's clock
 ROLLUPS = "@rollups"  # what the sums are called in a task's memory: no folder can have this name
+TRAFFIC = "@traffic"
 SLOW_TASKS = 100_000  # number of the first task of the slow lane; partitions end far below (settings: 1,024)
 _CONTROL = msgspec.msgpack.Decoder(Control)
 _RANGES = msgspec.msgpack.Decoder(list[SourceRange])
@@ -75,6 +77,7 @@ class DetectTask:
     running: dict[str, _Running]
     metrics: Metrics
     blocks: Blocks
+    traffic: Traffic
     applied: Applied = field(default_factory=Applied)
     watermarks: Watermarks = field(default_factory=Watermarks)
     counts: Counts = field(default_factory=Counts)
@@ -82,6 +85,7 @@ class DetectTask:
     rollups: Rollups | None = None  # only where a detector on populations runs
     _closed: list[RollupRecord] = field(default_factory=list)
     _rollups_know_until: int = 0
+    _traffic_knows_until: int = 0
     _told: float = float("-inf")
     _resume: tuple[int, Book] | None = None  # from this offset on, go on as this book says
 
@@ -111,7 +115,16 @@ class DetectTask:
         populations = lane != "slow" and any(entry.population is not None for entry in running_entries.values())
         rollups = Rollups(seed) if populations else None
         number = partition + (SLOW_TASKS if lane == "slow" else 0)
-        return cls(partition, f"{n}:{seed.id}".encode(), running, metrics, Blocks(seed), number=number, rollups=rollups)
+        return cls(
+            partition,
+            f"{n}:{seed.id}".encode(),
+            running,
+            metrics,
+            Blocks(seed),
+            Traffic(n),
+            number=number,
+            rollups=rollups,
+        )
 
     @property
     def detectors(self) -> dict[str, Detector]:
@@ -180,6 +193,8 @@ class DetectTask:
         for name, running in kept.items():
             arrays |= named(name, running.detector.snapshot())
         versions = {name: running.detector.version for name, running in kept.items()}
+        arrays |= named(TRAFFIC, self.traffic.snapshot())
+        versions[TRAFFIC] = self.traffic.version
         if self.rollups is not None:
             arrays |= named(ROLLUPS, self.rollups.snapshot())
             versions[ROLLUPS] = self.rollups.version
@@ -208,6 +223,10 @@ class DetectTask:
             self.running[name].knows_until = offset
             self.running[name].raised = memory.book.raised.get(name, 0)
         whole = len(fit) == len(self.running)
+        if self._restored(TRAFFIC, self.traffic, memory):
+            self._traffic_knows_until = offset
+        else:
+            whole = False
         if self.rollups is not None:
             if self._restored(ROLLUPS, self.rollups, memory):
                 self._rollups_know_until = offset
@@ -225,7 +244,7 @@ class DetectTask:
     def _fits(self, name: str, running: _Running, memory: Memory) -> bool:
         return self._restored(name, running.detector, memory)
 
-    def _restored(self, name: str, part: Detector | Rollups, memory: Memory) -> bool:
+    def _restored(self, name: str, part: Detector | Rollups | Traffic, memory: Memory) -> bool:
         why = "not in the snapshot, or of another version"
         if memory.book.versions.get(name) == part.version:
             try:
@@ -262,7 +281,9 @@ class DetectTask:
         if self.rollups is not None and offset >= self._rollups_know_until:
             self.rollups.add(batch)
         found.sort(key=lambda item: item[0])  # by row, then as the detectors are ordered: the sort is stable
-        return [finding for _row, finding in found]
+        if offset < self._traffic_knows_until:
+            return [finding for _row, finding in found]
+        return self.traffic.tell(batch, found)
 
     def _close(self, offset: int) -> None:
         """Note what has closed of the rollups."""
