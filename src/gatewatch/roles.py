@@ -15,7 +15,9 @@ import structlog
 
 from gatewatch.catalog import Catalog
 from gatewatch.clock import Clock, SystemClock
+from gatewatch.decide.control import Controls
 from gatewatch.decide.worker import DecideWorker
+from gatewatch.detect.saving import Saver
 from gatewatch.detect.worker import DetectWorker
 from gatewatch.enforce.worker import EnforceWorker
 from gatewatch.errors import ConfigError, GatewatchError, LogError, StateError
@@ -114,13 +116,30 @@ def build(
         )
     if role in {Role.DETECT, Role.DETECT_SLOW}:
         lane: Lane = "fast" if role is Role.DETECT else "slow"
-        warm = warm_s is not None
+        saver = Saver(log, settings, seed, clock=clock, metrics=metrics, lane=lane)
         return DetectWorker(
-            log, settings, entries, seed, member=member, clock=clock, metrics=metrics, lane=lane, warm=warm
+            log,
+            settings,
+            entries,
+            seed,
+            member=member,
+            clock=clock,
+            metrics=metrics,
+            lane=lane,
+            warm=warm_s is not None,
+            saver=saver,
         )
     catalog = Catalog.load(settings.catalog)
     return DecideWorker(
-        log, settings, entries, catalog, member=member, clock=clock, metrics=metrics, follow_catalog=True
+        log,
+        settings,
+        entries,
+        catalog,
+        member=member,
+        clock=clock,
+        metrics=metrics,
+        follow_catalog=True,
+        controls=None if settings.enforce is None else Controls.of(settings.kafka, seed.id),
     )
 
 

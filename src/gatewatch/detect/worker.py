@@ -1,8 +1,8 @@
 """The detect role: reads `routed`, writes `findings`.
 
-A task that is taken over starts empty, reads its partition of `routed` from the beginning and keeps silent until it
-has passed what its group has committed: everything before was said already, by whoever had the partition. An offset is
-committed once all that it and earlier ones caused is acknowledged.
+A task that is taken over starts from its snapshot (else empty, from the beginning of its partition of `routed`) and
+keeps silent until it has passed what its group has committed: everything before was said already, by whoever had the
+partition. An offset is committed once all that it and earlier ones caused is acknowledged.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import msgspec
 from gatewatch.clock import Clock
 from gatewatch.detect.compile import warm_up
 from gatewatch.detect.population import PopulationTask
+from gatewatch.detect.saving import Saver
 from gatewatch.detect.task import Counts, DetectTask
 from gatewatch.events import rollup
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
@@ -62,6 +63,7 @@ class DetectWorker:
         lane: run only these detectors; None for all, in one group. Only the slow ones have a group of their own, so
             that they delay nobody else; they sum up nothing for populations.
         warm: where the group has committed nothing yet, learn from what there is and say nothing of events before now.
+        saver: keeps snapshots; without one a task that is taken over reads from the beginning.
     """
 
     def __init__(
@@ -76,10 +78,12 @@ class DetectWorker:
         metrics: Metrics,
         lane: Lane | None = None,
         warm: bool = False,
+        saver: Saver | None = None,
     ) -> None:
-        self._warm = warm
+        self._saver, self._warm = saver, warm
         self._silence = float("-inf")
         self.unsaid = 0  # findings that were learned from in silence
+        self._waiting: list[TopicPartition] = []  # ours, and not begun yet
         self._settings, self._entries, self._seed = settings, entries, seed
         self._clock, self._metrics, self._lane = clock, metrics, lane
         self._findings = settings.kafka.topic("findings")
@@ -99,12 +103,12 @@ class DetectWorker:
     @property
     def assigned(self) -> int:
         """Partitions that are ours."""
-        return len(self._owned)
+        return len(self._owned) + len(self._waiting)
 
     @property
     def caught_up(self) -> bool:
         """Whether every task has passed what was there when it was taken over."""
-        return all(owned.next_offset >= owned.end for owned in self._owned.values())
+        return not self._waiting and all(owned.next_offset >= owned.end for owned in self._owned.values())
 
     def silence(self, until: float) -> None:
         """Findings on events before this event time are counted in ``unsaid``, and not said."""
@@ -131,8 +135,13 @@ class DetectWorker:
         self._producer.check()
         for tp in (*polled.lost, *polled.revoked):
             self._owned.pop(tp, None)
-        if polled.assigned:
-            self._take_over(polled.assigned)
+            self._waiting = [other for other in self._waiting if other != tp]
+        self._waiting += polled.assigned
+        if self._waiting:
+            # A snapshot may take seconds to read: one a turn, so that the group sees us turn.
+            n = len(self._waiting) if self._saver is None else 1
+            begin, self._waiting = self._waiting[:n], self._waiting[n:]
+            self._take_over(begin)
         done = sum(self._apply(chunk) for chunk in polled.chunks)
         now = self._clock.monotonic()
         if now >= self._commit_at:
@@ -141,6 +150,8 @@ class DetectWorker:
         if now >= self._stats_at:
             self._measure()
             self._stats_at = now + STATS_S
+        if self._saver is not None:
+            self._saver.turn(self._owned)
         return done
 
     def close(self, *, flush: bool = True) -> None:
@@ -149,6 +160,8 @@ class DetectWorker:
             if flush:
                 self._producer.flush(10.0)
                 self._commit()
+            if self._saver is not None:
+                self._saver.close(self._owned, flush=flush)
         finally:
             self._producer.close(flush=flush)
             self._consumer.close()
@@ -159,9 +172,12 @@ class DetectWorker:
         beginnings = self._consumer.beginning_offsets(tps)
         for tp in tps:
             task = self._build(tp)
+            start, said = beginnings[tp], 0
+            if self._saver is not None:
+                start, said = self._saver.restore(task, self._consumer, tp, beginnings[tp])
             silent_before = self._clock.now() if self._warm and tp not in committed else float("-inf")
-            self._owned[tp] = _Owned(task, committed.get(tp, 0), ends[tp], beginnings[tp], silent_before)
-            self._consumer.seek(tp, beginnings[tp])
+            self._owned[tp] = _Owned(task, max(committed.get(tp, 0), said), ends[tp], start, silent_before)
+            self._consumer.seek(tp, start)
         self._consumer.resume(tps)
 
     def _build(self, tp: TopicPartition) -> DetectTask | PopulationTask:

@@ -48,6 +48,7 @@ from gatewatch.settings.notify import (
 )
 from gatewatch.settings.observe import HttpSettings, LogSettings
 from gatewatch.settings.receive import ReceiveSettings, ReceiveSource
+from gatewatch.settings.state import StateSettings
 from gatewatch.settings.tls import Tls
 from gatewatch.settings.verdicts import Actor, VerdictSettings
 
@@ -92,6 +93,7 @@ __all__ = [
     "SlackButtons",
     "SlackSettings",
     "Source",
+    "StateSettings",
     "Tls",
     "VerdictSettings",
     "WebhookSettings",
@@ -115,6 +117,7 @@ class Settings(Section):
     hash_seed_env: str | None = None
     hash_seed_file: Path | None = None
     ingest: IngestSettings = IngestSettings()
+    state: StateSettings = StateSettings()
     budget: Budget = Budget()
     detectors: dict[str, DetectorSettings] = Field(default_factory=dict)
     projects: dict[str, Project] = Field(default_factory=dict)

@@ -92,6 +92,8 @@ def read_layout(log: Log, topic: str) -> Layout | None:
         for key, value in zip(chunk.keys, chunk.values, strict=True):
             if key == KEY:
                 newest = value
+        if newest is not None:  # it was written before any worker ran: what follows are snapshots, and many
+            break
     if newest is None:
         return None
     try:

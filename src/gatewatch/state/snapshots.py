@@ -54,15 +54,20 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     older: tuple[Older, ...] = ()  # their tombstones follow
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draft:
-    """Chunks that are acknowledged and await their manifest."""
+    """Chunks of a new snapshot, which await their manifest."""
 
-    id: str
-    digests: tuple[str, ...]
-    first: int
-    raw_bytes: int
-    stored_bytes: int
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    digests: list[str] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)  # of those that are acknowledged
+    raw_bytes: int = 0
+    stored_bytes: int = 0
+
+    @property
+    def older(self) -> Older:
+        """As what it is once something newer replaces it."""
+        return Older(self.id, len(self.digests))
 
 
 @dataclass(slots=True)
@@ -73,27 +78,25 @@ class Found:
     rubbish: list[Older] = field(default_factory=list)  # chunks written after it without a manifest of their own
 
 
-def write_chunks(producer: Producer, tp: TopicPartition, task: str, document: bytes, arrays: Arrays) -> Draft:
-    """Write the chunks of a new snapshot and wait until they are acknowledged. Cost: see :func:`pack`.
+def write_chunks(
+    producer: Producer, tp: TopicPartition, task: str, document: bytes, arrays: Arrays, draft: Draft
+) -> None:
+    """Write the chunks of a new snapshot and wait until they are acknowledged; ``draft`` learns what was written.
+
+    Cost: see :func:`gatewatch.state.packing.pack`.
 
     Raises:
         SendError: they were not; what was written is rubbish.
     """
-    id_ = uuid.uuid4().hex[:12]
-    digests: list[str] = []
-    offsets: list[int] = []
-    stored = 0
 
     def emit(chunk: bytes) -> None:
-        nonlocal stored
-        key = chunk_key(task, id_, len(digests))
-        digests.append(digest(chunk))
-        stored += len(chunk)
-        producer.send(tp.topic, chunk, partition=tp.partition, key=key, on_ack=offsets.append)
+        key = chunk_key(task, draft.id, len(draft.digests))
+        draft.digests.append(digest(chunk))
+        draft.stored_bytes += len(chunk)
+        producer.send(tp.topic, chunk, partition=tp.partition, key=key, on_ack=draft.offsets.append)
 
-    raw = pack(document, arrays, emit)
+    draft.raw_bytes = pack(document, arrays, emit)
     producer.flush(FLUSH_S)
-    return Draft(id_, tuple(digests), min(offsets), raw, stored)
 
 
 def write_manifest(producer: Producer, tp: TopicPartition, manifest: Manifest) -> None:

@@ -1,0 +1,287 @@
+"""When a detect worker saves its tasks, and how a task that is taken over gets its memory back.
+
+The loop copies a task's arrays (a pause of some milliseconds) and goes on; a thread compresses and writes them, waits
+until the loop says that everything the task said before is acknowledged, and writes the manifest. One task at a time,
+so that at most one copy is held. A snapshot that fails costs nothing but time at the next start: the worker goes on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from gatewatch.clock import Clock, stopwatch
+from gatewatch.detect.memory import Memory
+from gatewatch.errors import GatewatchError, StateError
+from gatewatch.events.batch import VERSION
+from gatewatch.log.base import Consumer, Log, Producer, TopicPartition
+from gatewatch.metrics import Metrics
+from gatewatch.sdk import Lane
+from gatewatch.settings import Settings
+from gatewatch.state import snapshots
+from gatewatch.state.hashing import HashSeed
+from gatewatch.state.snapshots import Draft, Manifest, Older
+
+CLOSE_S = 6.0  # for the last snapshots of all tasks, at a clean stop: a role has 10 s, and commits first
+_log = structlog.get_logger("gatewatch.detect")
+
+
+class Task(Protocol):
+    """What can be saved: a task on keys or on populations."""
+
+    def memory(self) -> Memory:
+        """Copies of all that it knows."""
+        ...
+
+    def become(self, memory: Memory, offset: int, beginning: int) -> int:
+        """Take such copies over; the offset to read from."""
+        ...
+
+
+class Saved(Protocol):
+    """What a partition that is ours must tell."""
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        ...
+
+    @property
+    def next_offset(self) -> int:
+        """Of the next record to apply."""
+        ...
+
+    def safe(self) -> int:
+        """Every record before this offset is done and said."""
+        ...
+
+
+@dataclass(slots=True)
+class _Last:
+    """The newest snapshot of a task, as far as we know."""
+
+    due_at: float
+    offset: int = -1
+    replaces: list[Older] = field(default_factory=list)  # what the next one removes
+
+
+@dataclass(slots=True)
+class _Job:
+    """One snapshot on its way."""
+
+    tp: TopicPartition  # what the task reads
+    offset: int
+    memory: Memory
+    replaces: tuple[Older, ...]
+    draft: Draft = field(default_factory=Draft)
+    may_count: threading.Event = field(default_factory=threading.Event)
+    abandoned: bool = False
+    error: str | None = None
+    thread: threading.Thread | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.thread is not None and self.thread.is_alive()
+
+
+class Saver:
+    """Snapshots of one worker's tasks. All methods are for the worker's loop.
+
+    Args:
+        log: where to.
+        settings: prefix, partitions, how often.
+        seed: its id stands in each manifest.
+        clock: injected time.
+        metrics: what to count on.
+        lane: the worker's; lanes have snapshots of their own.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        settings: Settings,
+        seed: HashSeed,
+        *,
+        clock: Clock,
+        metrics: Metrics,
+        lane: Lane | None = None,
+    ) -> None:
+        self._log, self._clock, self._metrics = log, clock, metrics
+        self._topic, self._rollups = settings.kafka.topic("state"), settings.kafka.topic("rollups")
+        self._kind = "detect-slow" if lane == "slow" else "detect"
+        self._layout = f"{settings.kafka.partitions}:{seed.id}"
+        self._every_s = settings.state.every
+        self._ids: dict[str, str] = {}
+        self._last: dict[TopicPartition, _Last] = {}
+        self._job: _Job | None = None
+        self._producer: Producer | None = None
+
+    def restore(self, task: Task, consumer: Consumer, tp: TopicPartition, beginning: int) -> tuple[int, int]:
+        """Give a new task the memory of its newest snapshot.
+
+        Returns:
+            The offset of ``tp`` to read from, and the one before which everything has been said (0: not known). Both
+            are the beginning and 0 where there is no snapshot, or none that fits; the log says why.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        last = self._last[tp] = _Last(self._clock.monotonic() + self._every_s * (tp.partition % 8 + 1) / 8)
+        name, place = self._name(tp), self._place(tp)
+        try:
+            found = snapshots.find(self._log, place, name, consumer.end_offsets([place])[place])
+            last.replaces += found.rubbish
+            if found.manifest is None:
+                return beginning, 0
+            last.replaces += [Older(found.manifest.id, len(found.manifest.digests)), *found.manifest.older]
+            self._check(found.manifest, tp.topic)
+            memory = Memory.read(*snapshots.read(self._log, place, found.manifest))
+        except StateError as error:
+            _log.warning("no snapshot is used", partition=tp.partition, why=str(error), reads_from=beginning)
+            self._metrics.restored(fits=False)
+            return beginning, 0
+        last.offset = found.manifest.offset
+        start = task.become(memory, found.manifest.offset, beginning)
+        _log.info("restored", partition=tp.partition, offset=found.manifest.offset, reads_from=start)
+        self._metrics.restored(fits=start == found.manifest.offset)
+        return start, found.manifest.offset
+
+    def turn(self, owned: Mapping[TopicPartition, Saved]) -> None:
+        """What is to do now: help the snapshot that is on its way, else begin the one that is due."""
+        job = self._job
+        if job is not None:
+            mine = owned.get(job.tp)
+            if mine is None or job.may_count.is_set() or mine.safe() >= job.offset:
+                self._let_go(job, abandoned=mine is None)
+            if not job.running:
+                self._finish(job)
+            return
+        now = self._clock.monotonic()
+        for tp, last in self._last.items():
+            if tp in owned and now >= last.due_at:
+                last.due_at = now + self._every_s
+                if owned[tp].next_offset != last.offset:
+                    self._begin(tp, owned[tp])
+                    return
+
+    def close(self, owned: Mapping[TopicPartition, Saved], *, flush: bool) -> None:
+        """End. With ``flush`` each task is saved once more, as far as that is done within ``CLOSE_S``."""
+        until = self._clock.monotonic() + CLOSE_S
+        if flush:
+            for tp, mine in [(None, None), *owned.items()]:
+                if tp is not None and mine is not None and mine.next_offset != self._last[tp].offset:
+                    self._begin(tp, mine)
+                self._wait(owned, until)
+        if self._producer is not None:
+            with suppress(GatewatchError):
+                self._producer.close(flush=False)
+
+    def _wait(self, owned: Mapping[TopicPartition, Saved], until: float) -> None:
+        """For the snapshot on its way."""
+        job = self._job
+        if job is None or job.thread is None:
+            return
+        mine = owned.get(job.tp)
+        self._let_go(job, abandoned=mine is None or mine.safe() < job.offset)
+        job.thread.join(max(until - self._clock.monotonic(), 0.0))
+        if not job.running:
+            self._finish(job)
+
+    def _begin(self, tp: TopicPartition, mine: Saved) -> None:
+        if self._job is not None:  # at a close: the one before did not end in time
+            return
+        began = stopwatch()
+        memory = mine.task.memory()
+        self._metrics.snapshot_pause(stopwatch() - began)
+        job = self._job = _Job(tp, mine.next_offset, memory, tuple(self._last[tp].replaces))
+        job.thread = threading.Thread(target=self._run, args=(job,), name=f"snapshot-{tp.partition}", daemon=True)
+        job.thread.start()
+
+    def _let_go(self, job: _Job, *, abandoned: bool) -> None:
+        if not job.may_count.is_set():
+            job.abandoned = abandoned
+            job.may_count.set()
+
+    def _finish(self, job: _Job) -> None:
+        """The thread has ended."""
+        self._job = None
+        if job.error is not None:
+            _log.warning("a snapshot could not be written", partition=job.tp.partition, error=job.error)
+            if self._producer is not None:
+                with suppress(GatewatchError):
+                    self._producer.close(flush=False)
+                self._producer = None  # a producer that failed once fails for good
+        written = job.error is None and not job.abandoned
+        self._metrics.snapshot(written=written, nbytes=job.draft.stored_bytes)
+        last = self._last.get(job.tp)
+        if last is not None:
+            if written:
+                last.offset, last.replaces = job.offset, [job.draft.older]
+            elif job.error is not None:
+                last.replaces.append(job.draft.older)
+
+    def _run(self, job: _Job) -> None:
+        """On the thread: what takes time."""
+        name, place = self._name(job.tp), self._place(job.tp)
+        try:
+            producer = self._producer = self._producer or self._log.producer()
+            snapshots.write_chunks(producer, place, name, job.memory.document(), job.memory.arrays, job.draft)
+            job.may_count.wait()
+            if job.abandoned:
+                snapshots.remove(producer, place, name, [job.draft.older])
+            else:
+                snapshots.write_manifest(producer, place, self._manifest(job))
+        except GatewatchError as error:
+            job.error = str(error)
+
+    def _manifest(self, job: _Job) -> Manifest:
+        return Manifest(
+            task=self._name(job.tp),
+            id=job.draft.id,
+            offset=job.offset,
+            log_id=self._id(job.tp.topic),
+            layout=self._layout,
+            schema=VERSION.decode(),
+            versions=job.memory.book.versions,
+            digests=tuple(job.draft.digests),
+            first=min(job.draft.offsets),
+            raw_bytes=job.draft.raw_bytes,
+            stored_bytes=job.draft.stored_bytes,
+            written=self._clock.now(),
+            older=job.replaces,
+        )
+
+    def _check(self, manifest: Manifest, topic: str) -> None:
+        """That a snapshot is of this very installation.
+
+        Raises:
+            StateError: it is not.
+        """
+        pairs = (
+            ("layout (partitions:seed)", manifest.layout, self._layout),
+            ("schema", manifest.schema, VERSION.decode()),
+            (f"topic id of {topic}", manifest.log_id, self._id(topic)),
+        )
+        for what, theirs, ours in pairs:
+            if theirs != ours:
+                raise StateError(f"the snapshot {manifest.id} of {manifest.task} has {what} {theirs}, not {ours}")
+
+    def _place(self, tp: TopicPartition) -> TopicPartition:
+        """Where a task's records are in the state topic."""
+        return TopicPartition(self._topic, tp.partition)
+
+    def _name(self, tp: TopicPartition) -> str:
+        """The task's name in keys."""
+        return "population" if tp.topic == self._rollups else f"{self._kind}-{tp.partition}"
+
+    def _id(self, topic: str) -> str:
+        """The id of a topic that a task reads."""
+        if topic not in self._ids:
+            with closing(self._log.admin()) as admin:
+                self._ids[topic] = admin.describe([topic])[topic].id
+        return self._ids[topic]

@@ -1,0 +1,11 @@
+"""How often tasks save what they know."""
+
+from __future__ import annotations
+
+from gatewatch.settings.base import Duration, Section
+
+
+class StateSettings(Section):
+    """Snapshots of detect tasks in the topic `state`."""
+
+    every: Duration = 60.0  # each task; a restart reads again at most this much of `routed`
