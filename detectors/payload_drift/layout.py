@@ -17,7 +17,7 @@ BINS = 16
 VOTERS = 3
 FACTS = 64  # fields of one body, as many as an event carries
 
-# One caller: a principal or an address. 344 bytes, and 33 of the key table.
+# One caller: a principal or an address. 296 bytes, and 33 of the key table.
 ROW = np.dtype(
     [
         ("t", "f8"),  # event time of the newest row

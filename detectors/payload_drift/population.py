@@ -34,7 +34,7 @@ from . import constants as k
 from .detector import Config
 from .mixes import moved, stability, tail_nats
 
-ENDPOINTS = 512  # rows: 2.5 KB each
+ENDPOINTS = 512  # rows: 2.7 KB each
 MIXES = ("template", "bytes_in")
 STRUCTURES, SIZES = range(2)
 WIDTH = 64
