@@ -102,6 +102,7 @@ class RateSpike(Detector):
         * *ramp*: the last day at twice the 28-day anchor or more, however slowly it came; from the eighth day.
         * *new_key*: a key younger than an hour, or with fewer than five events, against its peers; severity low.
         * *limit*: plain limits, from the first row.
+        An address is judged by its requests; tokens and cost of an authenticated call are its principal's.
         Tokens and cost are counted in calls: divided by the key's mean call (times how much calls differ), so that
         one machinery serves all three.
 

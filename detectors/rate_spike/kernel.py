@@ -67,7 +67,10 @@ def process(
             advance_pool(where_pool, t, used_rows(ips), p)
             row, new = find_or_admit(ips, where, t, success, ANYBODY)
             if row >= 0:
-                told = _visit(ip_rows[row], new, t, values, where_pool, p, found[n])
+                # Tokens and cost of an authenticated call are its principal's, wherever it comes from: a person at a
+                # new address is no news. Requests count: many keys may be tried from one address.
+                counted = values if who == 0 else (1.0, -1.0, -1.0)
+                told = _visit(ip_rows[row], new, t, counted, where_pool, p, found[n])
                 found[n].row, found[n].scope = i, 1
                 if told or ips.held[row] == 1:
                     hold(ips, row, told or not _calm(ip_rows[row]))

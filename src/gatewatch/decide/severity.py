@@ -18,10 +18,11 @@ def level(finding: Finding, reason: Reason | None, ownership: Ownership) -> Seve
     """The severity of one finding: its reason's, moved by evidence, warmth and what it was aimed at.
 
     One step up where the evidence is far over its threshold or the target is sensitive, one down where the baseline is
-    not warm or the target is of low sensitivity. Evidence alone makes nothing critical; a canary is at least high.
+    not warm or the target is of low sensitivity. Evidence alone makes nothing critical, and nothing urgent of what is a
+    low matter however sure (a broken client); a canary is at least high.
     """
     rank = (reason.severity if reason is not None else Severity.MEDIUM).rank
-    if finding.nats - finding.threshold_nats >= STRONG_NATS:
+    if rank >= Severity.MEDIUM.rank and finding.nats - finding.threshold_nats >= STRONG_NATS:
         rank = max(rank, min(rank + 1, Severity.HIGH.rank))
     if finding.learned and not finding.warm:
         rank -= 1
