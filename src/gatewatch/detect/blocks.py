@@ -22,7 +22,7 @@ GRACE_S = 5.0  # an order is effective within seconds, or it is not (the target 
 ORDERS_MAX = 10_000
 THROUGH_MIN = 3  # requests served after the grace, before it is said that an order has no effect: retries may cross it
 THROUGH_EVERY_S = 300.0  # and said again so often
-_REFUSED = (401, 403, 429)
+_REFUSED = (403, 429)  # not 401: the attacker's own failed logins go on
 _SCOPES = (Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT, Scope.IP, Scope.NETWORK)
 
 
