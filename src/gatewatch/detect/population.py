@@ -267,8 +267,9 @@ def _finding(detector: PopulationDetector, hit: PopulationHit, rollup: Rollup, t
     label = rollup.labels[hit.row]
     key = name_of(Kind(int(rollup.kinds[hit.row])), label)
     raw = RawFinding(
-        reason=hit.reason, scope=hit.scope, key=key, nats=hit.nats, threshold_nats=hit.threshold_nats,
-        observed=hit.observed, expected=hit.expected, window_s=hit.window_s, detail=hit.detail,
+        reason=hit.reason, scope=hit.scope, key=key, nats=float(hit.nats), threshold_nats=float(hit.threshold_nats),
+        observed=float(hit.observed), expected=float(hit.expected), window_s=float(hit.window_s),
+        detail={name: float(value) for name, value in hit.detail.items()},  # numpy's own floats cannot be encoded
     )  # fmt: skip
     place = f"{topic}-0-{offset}-{hit.row}"
     identity = hashlib.sha256(f"{rollup.start:.0f}-{rollup.kinds[hit.row]}-{rollup.keys[hit.row]}".encode()).hexdigest()
@@ -281,15 +282,15 @@ def _finding(detector: PopulationDetector, hit: PopulationHit, rollup: Rollup, t
         reason=hit.reason.name,
         title=hit.reason.title,
         ts=rollup.start + rollup.span_s,
-        since=hit.since,
-        nats=hit.nats,
-        threshold_nats=hit.threshold_nats,
-        observed=hit.observed,
-        expected=hit.expected,
+        since=float(hit.since),
+        nats=raw.nats,
+        threshold_nats=raw.threshold_nats,
+        observed=raw.observed,
+        expected=raw.expected,
         unit=hit.reason.unit,
-        window_s=hit.window_s,
+        window_s=raw.window_s,
         learned=hit.reason.learned,
-        warm=hit.warm or not hit.reason.learned,
+        warm=bool(hit.warm) or not hit.reason.learned,
         sample=place,
         explanation=detector.explain(raw),
         project=label.get("project"),
