@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from gatewatch import settings as settings_module
 from gatewatch.cli.options import Config, Json
-from gatewatch.cli.own import NOTHING, own_log, print_json, shown
+from gatewatch.cli.own import NOTHING, nothing, own_log, print_json, shown
 from gatewatch.errors import GatewatchError
+from gatewatch.log.acl import grants
 from gatewatch.log.base import Log
 from gatewatch.log.topics import Difference, differences, specs
 from gatewatch.settings import Settings
@@ -59,6 +61,36 @@ def check(config: Config = None, as_json: Json = False) -> None:
         _print(wrong, problem)
     if wrong or problem:
         raise typer.Exit(NOTHING)
+
+
+Principal = Annotated[str | None, typer.Option(help="Kafka principal of the role, such as User:gw-ingest.")]
+
+
+@app.command()
+def acl(
+    config: Config = None,
+    principal_gateway: Principal = None,
+    principal_ingest: Principal = None,
+    principal_detect: Principal = None,
+    principal_decide: Principal = None,
+    principal_notify: Principal = None,
+    principal_enforce: Principal = None,
+) -> None:
+    """Print the commands that give each role what it needs on Kafka, and no more. Asks no broker."""
+    settings = settings_module.load(config)
+    named = {
+        "gateway": principal_gateway,
+        "ingest": principal_ingest,
+        "detect": principal_detect,
+        "decide": principal_decide,
+        "notify": principal_notify,
+        "enforce": principal_enforce,
+    }
+    principals = {role: name for role, name in named.items() if name is not None}
+    if not principals:
+        raise nothing("name at least one principal, such as --principal-ingest User:gw-ingest")
+    for grant in grants(settings, principals):
+        typer.echo(grant.command(",".join(settings.kafka.bootstrap)))
 
 
 def _differences(log: Log, settings: Settings) -> list[Difference]:

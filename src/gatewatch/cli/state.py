@@ -1,0 +1,100 @@
+"""``gatewatch state``: the snapshots of detect tasks: list them, check them, take one out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gatewatch.cli.options import Config, Json
+from gatewatch.cli.own import NOTHING, nothing, own_log, print_json, shown, when
+from gatewatch.errors import StateError
+from gatewatch.log.base import Log, TopicPartition
+from gatewatch.state import snapshots
+from gatewatch.state.snapshots import Manifest
+
+app = typer.Typer(
+    no_args_is_help=True, pretty_exceptions_enable=False, help="List, check and export the snapshots of detect tasks."
+)
+
+
+@app.command(name="list")
+def list_(config: Config = None, as_json: Json = False) -> None:
+    """The newest snapshot of each task."""
+    with own_log(config) as (settings, log):
+        rows = [_row(manifest) for _, manifest in snapshots.manifests(log, settings.kafka.topic("state"))]
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("task", "offset", "written", "chunks", "MB stored", "MB", "detectors", show_edge=False)
+    for r in rows:
+        sizes = (f"{r['stored_bytes'] / 1e6:.1f}", f"{r['raw_bytes'] / 1e6:.1f}")
+        names = ", ".join(f"{name} {version}" for name, version in r["versions"].items())
+        table.add_row(
+            shown(r["task"]), str(r["offset"]), when(r["written"]), str(r["chunks"]), *sizes, shown(names, 500)
+        )
+    Console().print(table)
+
+
+@app.command()
+def verify(config: Config = None, as_json: Json = False) -> None:
+    """Read every snapshot whole and check it. Exit code 1 if one is damaged."""
+    with own_log(config) as (settings, log):
+        rows = list(_verified(log, settings.kafka.topic("state")))
+    if as_json:
+        print_json(rows)
+    else:
+        for r in rows:
+            typer.echo(f"{shown(r['task'])}: {shown(r['problem'], 500) if r['problem'] else 'whole'}")
+    if any(r["problem"] for r in rows):
+        raise typer.Exit(NOTHING)
+
+
+@app.command()
+def export(
+    task: Annotated[str, typer.Argument(help="As `gatewatch state list` names it: detect-3.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write, numpy's .npz.")],
+    config: Config = None,
+) -> None:
+    """Write the arrays of one task's newest snapshot to a file, to look at them in a notebook."""
+    with own_log(config) as (settings, log):
+        topic = settings.kafka.topic("state")
+        found = {m.task: (p, m) for p, m in snapshots.manifests(log, topic)}
+        if task not in found:
+            raise nothing(f"no snapshot of {task!r}; there are: {', '.join(sorted(found)) or 'none'}")
+        partition, manifest = found[task]
+        _document, arrays = snapshots.read(log, TopicPartition(topic, partition), manifest)
+    plain: dict[str, Any] = {name.replace("/", "."): array for name, array in arrays.items()}
+    with out.open("wb") as file:
+        np.savez_compressed(file, **plain)
+    typer.echo(f"{len(plain)} arrays as of offset {manifest.offset} in {out}")
+
+
+def _row(manifest: Manifest) -> dict[str, Any]:
+    return {
+        "task": manifest.task,
+        "id": manifest.id,
+        "offset": manifest.offset,
+        "written": manifest.written,
+        "chunks": len(manifest.digests),
+        "stored_bytes": manifest.stored_bytes,
+        "raw_bytes": manifest.raw_bytes,
+        "layout": manifest.layout,
+        "schema": manifest.schema,
+        "versions": manifest.versions,
+    }
+
+
+def _verified(log: Log, topic: str) -> Iterator[dict[str, Any]]:
+    for partition, manifest in list(snapshots.manifests(log, topic)):
+        problem: str | None = None
+        try:
+            snapshots.read(log, TopicPartition(topic, partition), manifest)
+        except StateError as error:
+            problem = str(error)
+        yield {"task": manifest.task, "id": manifest.id, "problem": problem}

@@ -1,0 +1,85 @@
+"""`gatewatch state` and `gatewatch topics acl`: what an operator sees of snapshots, and what roles may do on Kafka."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from gatewatch.cli import app, own
+from gatewatch.log.acl import grants
+from gatewatch.log.base import Log, TopicPartition
+from gatewatch.log.memory import MemoryLog
+from gatewatch.log.topics import specs
+from gatewatch.settings import Settings, Source
+from gatewatch.state import snapshots
+from gatewatch.state.snapshots import Draft, Manifest
+
+STATE = TopicPartition("gatewatch.state", 3)
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
+    """A log with one snapshot, which commands read instead of Kafka."""
+    memory = MemoryLog()
+    with closing(memory.admin()) as admin:
+        admin.create(specs(Settings()))
+    draft = Draft()
+    producer = memory.producer()
+    arrays = {"rate_spike/ip/keys": np.arange(300_000, dtype=np.uint64) ** 3, "rate_spike/none": np.zeros((0, 3))}
+    snapshots.write_chunks(producer, STATE, "detect-3", b"book", arrays, draft)
+    manifest = Manifest(
+        task="detect-3", id=draft.id, offset=42, log_id="x", layout="12:ab", schema="1", versions={"rate_spike": 2},
+        digests=tuple(draft.digests), first=min(draft.offsets), raw_bytes=draft.raw_bytes,
+        stored_bytes=draft.stored_bytes, written=1e9,
+    )  # fmt: skip
+    snapshots.write_manifest(producer, STATE, manifest)
+
+    @contextmanager
+    def opened(_config: Path | None) -> Iterator[tuple[Settings, Log]]:
+        yield Settings(), memory
+
+    monkeypatch.setattr(own, "own_log", opened)
+    monkeypatch.setattr("gatewatch.cli.state.own_log", opened)
+    return memory
+
+
+def test_a_snapshot_is_listed_checked_and_taken_out(log: MemoryLog, tmp_path: Path) -> None:
+    """If this fails, an operator cannot say what a restart would begin with."""
+    listed = json.loads(CliRunner().invoke(app, ["state", "list", "--json"]).stdout)
+    assert [(r["task"], r["offset"], r["versions"]) for r in listed] == [("detect-3", 42, {"rate_spike": 2})]
+    assert listed[0]["chunks"] > 1
+    assert CliRunner().invoke(app, ["state", "verify"]).exit_code == 0
+    out = tmp_path / "state.npz"
+    assert CliRunner().invoke(app, ["state", "export", "detect-3", "--out", str(out)]).exit_code == 0
+    with np.load(out, allow_pickle=False) as found:
+        assert found["rate_spike.ip.keys"][7] == 343
+
+
+def test_a_damaged_chunk_is_named(log: MemoryLog) -> None:
+    """If this fails, damage shows only at the restart that needs the snapshot."""
+    [(_, manifest)] = snapshots.manifests(log, STATE.topic)
+    key = snapshots.chunk_key("detect-3", manifest.id, 1)
+    log.producer().send(STATE.topic, b"rubbish", partition=STATE.partition, key=key)
+    done = CliRunner().invoke(app, ["state", "verify"])
+    assert done.exit_code == 1
+    assert "chunk 1 is damaged" in done.stdout
+
+
+def test_every_topic_has_a_writer_and_gateways_may_write_sources_only() -> None:
+    """If this fails, a role is refused by the broker, or a stolen gateway key may order blocks."""
+    settings = Settings(sources=(Source(topic="access", format="native"),))
+    roles = ("gateway", "ingest", "detect", "decide", "notify", "enforce")
+    given = list(grants(settings, {role: f"User:{role}" for role in roles}))
+    written = {g.name for g in given if "Write" in g.operations}
+    assert written == {"access"} | {spec.name for spec in specs(settings)}
+    assert [g.name for g in given if g.principal == "User:gateway"] == ["access"]
+    assert {g.principal for g in given if g.name == "gatewatch.decisions" and "Write" in g.operations} == {
+        "User:decide"
+    }
+    assert "--resource-pattern-type prefixed" in next(g for g in given if g.kind == "group").command("b:1")
