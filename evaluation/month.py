@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import msgspec
@@ -23,6 +24,7 @@ ON = (
 DAYS, RATE, START = 30, 0.3, 1_772_409_600.0
 BUDGETS = (1.0, 10.0)
 WEEK = 7
+GROWING = {"growing-customer", "203.0.113.77"}
 
 
 def run() -> list[Figure]:
@@ -41,14 +43,20 @@ def _figure(budget: float, values: list[bytes], keys: set[str], attack: tuple[fl
     late = int((day >= WEEK).sum())
     per_day = late / (DAYS - WEEK)
     counts = np.bincount(day, minlength=DAYS)
-    names = sorted({f"{a.detector} {a.reason}" for a in false})
+    growing = sum(a.key in GROWING for a in false)
+    names = Counter(f"{a.detector} {a.reason} on {a.scope}" for a in false).most_common(6)
     return Figure(
         what=f"budget {budget:g} a day: false alarms a day, from the second week on",
         value=f"{per_day:.2f} ({late} in {DAYS - WEEK} days)",
         target=f"<= {budget:g}",
         met=per_day <= budget,
         note=f"first week {int((day < WEEK).sum())}, worst day {int(counts.max())}; the attack was "
-        f"{'caught' if caught else 'missed'}" + (f"; {', '.join(names)}" if names else ""),
+        f"{'caught' if caught else 'missed'}"
+        + (
+            f"; {growing} are about the growing customer; most: " + ", ".join(f"{n} {name}" for name, n in names)
+            if names
+            else ""
+        ),
     )
 
 
