@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -203,14 +204,15 @@ class PopulationTask:
 
     def _keep(self, task: int, rows: Rows) -> None:
         """Put rows aside until their bucket is whole; late ones go with the next that is open."""
-        floor = rows.buckets if self._given is None else np.maximum(rows.buckets, self._given)
-        for bucket in np.unique(floor).tolist():
-            at = np.flatnonzero(floor == bucket)
-            piece = Rows(
-                floor[at], rows.kinds[at], rows.keys[at], tuple(rows.labels[i] for i in at), rows.counts[at],
-                rows.bins[at],
+        buckets = rows.buckets if self._given is None else np.maximum(rows.buckets, self._given)
+        edges = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist(), len(rows)]  # rows come in order of buckets
+        for first, last in pairwise(edges):
+            piece = slice(first, last)
+            part = Rows(
+                buckets[piece], rows.kinds[piece], rows.keys[piece], rows.labels[piece], rows.counts[piece],
+                rows.bins[piece],
             )  # fmt: skip
-            self._waiting.setdefault(bucket, {}).setdefault(task, []).append(piece)
+            self._waiting.setdefault(int(buckets[first]), {}).setdefault(task, []).append(part)
 
     def _go_on(self, offset: int) -> FindingBatch | None:
         """Give the buckets that are whole to the detectors, in order of time."""
@@ -246,17 +248,15 @@ def added_up(bucket: int, parts: list[Rows]) -> Rollup:
     keys = np.concatenate([rows.keys for rows in parts])
     kinds = np.concatenate([rows.kinds for rows in parts])
     labels = [label for rows in parts for label in rows.labels]
-    pairs = np.zeros(len(keys), [("kind", np.uint8), ("key", np.uint64)])
-    pairs["kind"], pairs["key"] = kinds, keys
-    order = np.argsort(pairs, order=("kind", "key"), kind="stable")
-    pairs = pairs[order]
-    first = np.flatnonzero(np.concatenate([[True], pairs[1:] != pairs[:-1]]))
+    order = np.lexsort((keys, kinds))  # stable
+    keys, kinds = keys[order], kinds[order]
+    first = np.flatnonzero(np.concatenate([[True], (keys[1:] != keys[:-1]) | (kinds[1:] != kinds[:-1])]))
     counts = np.add.reduceat(np.concatenate([rows.counts for rows in parts])[order], first)
     bins = np.add.reduceat(np.concatenate([rows.bins for rows in parts])[order], first)
     return Rollup(
         start=bucket * SPAN_S,
-        kinds=pairs["kind"][first],
-        keys=pairs["key"][first],
+        kinds=kinds[first],
+        keys=keys[first],
         labels=tuple(labels[i] for i in order[first].tolist()),
         counts=counts,
         bins=bins,
