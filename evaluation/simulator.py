@@ -46,7 +46,8 @@ def run() -> list[Figure]:
                 + (f", after {np.median(delays):.0f} s and {np.median(events):.0f} events" if found else ""),
                 target="all",
                 met=len(found) == len(mine),
-                note=f"by {', '.join(sorted(by)) or 'nobody'}; TPR of its events at FPR {FPR:g}, best detector: {np.mean(tpr):.2f}",
+                note=f"by {', '.join(sorted(by)) or 'nobody'}; TPR of its events at FPR {FPR:g}, best detector: "
+                f"{np.mean(tpr):.2f}",
             )
         )
     figures.append(_price(everything, sum(report.days for report in reports)))
