@@ -197,6 +197,9 @@ def test_a_restarted_worker_says_nothing_twice(site: Site) -> None:
     with site.worker():
         _until(lambda: bool(site.read("decisions")), "a decision")
     said = (site.read("alerts"), site.read("decisions"), len(site.read("findings")))
+    saved = json.loads(site.run("state", "list", "--json"))
+    assert {f"detect-{p}" for p in range(4)} <= {s["task"] for s in saved}  # it goes on from these
+    site.run("state", "verify")
     with site.worker():
         site.write(_attack("cracking", seed=3))
         _until(lambda: len(site.read("alerts")) > len(said[0]), "an alert about the second attack")
