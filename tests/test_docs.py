@@ -83,7 +83,17 @@ def test_documented_defaults_are_the_defaults() -> None:
     wrong = {}
     for key, default in keys(Settings):
         told = documented[key]
-        durations = ("ttl", "timeout", "batch_time", "align", "max_snooze", "max_expected", "max_silence", "every", "stale")
+        durations = (
+            "ttl",
+            "timeout",
+            "batch_time",
+            "align",
+            "max_snooze",
+            "max_expected",
+            "max_silence",
+            "every",
+            "stale",
+        )
         if key.endswith(durations) and isinstance(default, float):
             value = parse({"ttl": told.strip("`")}, models_in(registry.Defaults.model_fields["block"].annotation)[0])
             same = value.model_dump()["ttl"] == default

@@ -2,7 +2,8 @@
 
 Records of all detect tasks go in, in offset order; a bucket is given to the population detectors once every task has
 closed it, so the order in which tasks speak does not matter. A task that is more than :data:`WAIT` buckets behind the
-newest is not waited for; what it says later counts in the next bucket.
+newest, and has been silent while the others spoke :data:`PATIENCE` times each, is not waited for; what it says later
+counts in the next bucket.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
 
 WAIT = 12  # buckets: two minutes, more than a killed worker needs to come back (DESIGN section 8: 30 s)
+# Records of every other task. Event time alone does not tell a dead task: whoever reads a backlog meets hours of one
+# task before the first record of the next.
+PATIENCE = 40
 MAX_RAISES = 3  # as for detectors on keys
 WAITING = "@waiting"  # what the buckets that are not whole are called in the task's memory
 _VERSION = 1
@@ -63,6 +67,8 @@ class PopulationTask:
     _applied: dict[int, tuple[int, int]] = field(default_factory=dict)  # by task: routed offset and part
     _closed: dict[int, int] = field(default_factory=dict)  # by task: the first bucket that is open
     _waiting: dict[int, dict[int, list[Rows]]] = field(default_factory=dict)  # by bucket, by task
+    _records: int = 0
+    _heard: dict[int, int] = field(default_factory=dict)  # by task: how many records there were when it last spoke
     _given: int | None = None  # buckets below this were given to the detectors
 
     @classmethod
@@ -117,6 +123,8 @@ class PopulationTask:
         if (record.routed_offset, record.part) <= self._applied.get(record.task, (-1, -1)):
             return None
         self._applied[record.task] = (record.routed_offset, record.part)
+        self._records += 1
+        self._heard[record.task] = self._records
         self._closed[record.task] = max(record.closed, self._closed.get(record.task, record.closed))
         if record.keys:
             self._keep(record.task, rows_of(record))
@@ -173,6 +181,8 @@ class PopulationTask:
         arrays: dict[str, npt.NDArray[Any]] = {
             "applied": np.array([(t, *at) for t, at in self._applied.items()], np.int64).reshape(-1, 3),
             "closed": np.array(list(self._closed.items()), np.int64).reshape(-1, 2),
+            "heard": np.array([(t, n) for t, n in self._heard.items()], np.int64).reshape(-1, 2),
+            "records": np.array([self._records], np.int64),
             "given": np.array([] if self._given is None else [self._given], np.int64),
             "waiting": np.array([(bucket, task, len(rows)) for bucket, task, rows in waiting], np.int64).reshape(-1, 3),
         }
@@ -186,6 +196,7 @@ class PopulationTask:
     def _restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         self._applied = {task: (offset, part) for task, offset, part in arrays["applied"].tolist()}
         self._closed = dict(arrays["closed"].tolist())
+        self._heard, self._records = dict(arrays["heard"].tolist()), int(arrays["records"][0])
         self._given = int(arrays["given"][0]) if len(arrays["given"]) else None
         labels = msgspec.msgpack.decode(arrays["labels"].tobytes(), type=list[dict[str, str]])
         self._waiting, at = {}, 0
@@ -216,9 +227,9 @@ class PopulationTask:
 
     def _go_on(self, offset: int) -> FindingBatch | None:
         """Give the buckets that are whole to the detectors, in order of time."""
-        newest = max(self._closed.values())
-        everybody = len(self._closed) == self.number
-        ready = max(min(self._closed.values()) if everybody else newest - WAIT, newest - WAIT)
+        ready = self._ready()
+        if ready is None:
+            return None
         if self._given is not None and ready <= self._given:
             return None
         findings: list[Finding] = []
@@ -227,6 +238,20 @@ class PopulationTask:
             findings += self._process(added_up(bucket, [r for t in sorted(tasks) for r in tasks[t]]), offset)
         self._given = ready
         return FindingBatch(task=self.number, routed_offset=offset, watermark=ready * SPAN_S, findings=tuple(findings))
+
+    def _ready(self) -> int | None:
+        """The first bucket that is not whole yet; None while nobody knows."""
+        newest = max(self._closed.values())
+        ready = newest
+        for task in range(self.number):
+            patient = self._records - self._heard.get(task, 0) <= PATIENCE * self.number
+            closed = self._closed.get(task)
+            if closed is None:
+                if patient:
+                    return None
+                closed = newest - WAIT
+            ready = min(ready, closed if patient else max(closed, newest - WAIT))
+        return ready
 
     def _process(self, rollup: Rollup, offset: int) -> Iterator[Finding]:
         for name, running in self.running.items():

@@ -137,9 +137,11 @@ def key_leak(stage: Stage) -> Rows:
 def model_extraction(stage: Stage) -> Rows:
     """A new service sweeps one template over a list, with log-probabilities, a query a second, to copy a model."""
     world, rng = stage.world, stage.rng
-    like = next(i for i in range(world.services) if world.callers.model[i] == 1 and world.callers.denied_share[i] == 0)
+    callers, services = world.callers, np.arange(world.services)
+    chats = ~np.isin(callers.endpoint[services, 0], EMBEDDINGS)
+    like = services[chats & (callers.model[services] == 1) & (callers.denied_share[services] == 0)][0]
     n = int(stage.length_s)
-    template = np.full(n, world.callers.shape[like, 0])
+    template = np.full(n, callers.shape[like, 0])
     rows = calls(world, rng, np.full(n, like), _paced(stage, n), shape=template)
     rows = rows[~np.isin(rows["endpoint"], EMBEDDINGS)]
     rows["principal"] = world.new_service(PROJECTS[5])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import gatewatch
-from gatewatch.detect.population import MAX_RAISES, WAIT, PopulationTask
+from gatewatch.detect.population import MAX_RAISES, PATIENCE, PopulationTask
 from gatewatch.errors import StateError
 from gatewatch.events.rollup import (
     COUNTS,
@@ -176,13 +176,17 @@ def test_a_task_that_is_gone_is_waited_for_and_then_not() -> None:
     """One dead worker would blind all population detectors, or a slow one would be counted out of time."""
     task = _task()
     _apply(task, [_record(t, 1, 100) for t in range(N)])
-    for b in range(100, 100 + WAIT):
-        _apply(task, [_record(t, b, b + 1, _rows(b, {"": 1.0})) for t in range(2)], first=b)
+    first = 100
+    for b in range(first, first + PATIENCE):  # hours of two tasks are read before the third speaks: a backlog
+        _apply(task, [_record(t, b, 100 * b, _rows(b, {"": 1.0})) for t in range(2)], first=b)
     assert Busy.given == []
-    _apply(task, [_record(0, 900, 101 + WAIT)], first=900)
-    assert Busy.given == [(1000.0, [2.0])]
-    _apply(task, [_record(2, 901, 101 + WAIT, _rows(100, {"": 7.0}))], first=901)  # it is back, and late
-    assert Busy.given[1] == (1010.0, [9.0])
+    for b in range(first + PATIENCE, first + 2 * PATIENCE):
+        _apply(task, [_record(t, b, 100 * b) for t in range(2)], first=b)
+    assert Busy.given[0] == (1000.0, [2.0])
+    given = len(Busy.given)
+    _apply(task, [_record(2, 901, 100 * 1000, _rows(100, {"": 7.0}))], first=901)  # it is back, and late
+    _apply(task, [_record(t, 902, 100 * 1000) for t in range(2)], first=902)
+    assert sum(sum(n) for _, n in Busy.given[given:]) == 7.0
 
 
 def test_a_large_closing_travels_in_parts_and_counts_whole() -> None:

@@ -121,3 +121,27 @@ def test_rented_addresses_are_nobody_elses() -> None:
     used = set(world.callers.ip.ravel().tolist()) | set(world.mobile.tolist())
     for name in ("stuffing", "spraying", "cracking", "distributed_stuffing"):
         assert not used & set(_rows(name, world)["ip"].tolist())
+
+
+def test_an_extraction_sweeps_one_template_with_log_probabilities() -> None:
+    """It would be a spike under another name, or too slow to copy anything."""
+    world = _world()
+    known = len(world.principals)
+    rows = _rows("model_extraction", world)
+    assert len(rows) > 0.6 * ATTACKS["model_extraction"].length_s
+    assert len(np.unique(rows["shape"])) == 1
+    assert len(np.unique(rows["bytes_in"])) < 20
+    assert (rows["asked"] == r.LOGPROBS).all()
+    assert (rows["principal"] >= known).all(), "a service that was there before"
+
+
+def test_an_output_change_follows_a_prelude_with_longer_answers() -> None:
+    """There would be nothing to compare the answers with, or no change."""
+    attack, world = ATTACKS["output_change"], _world()
+    assert attack.prelude is not None
+    before = attack.prelude(Stage(world, np.random.default_rng(3), _AT - 86400.0, 86400.0))
+    after = _rows("output_change", world)
+    assert before["ts"].max() <= _AT
+    assert set(after["endpoint"]) == set(before["endpoint"])
+    assert np.nanmedian(before["tokens_out"]) > 3 * np.nanmedian(after["tokens_out"])
+    assert (before["model"] == after["model"][0]).mean() < 0.01
