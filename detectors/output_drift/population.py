@@ -101,7 +101,7 @@ class OutputDrift(PopulationDetector):
             is more.
         keys_total: endpoints with their models.
 
-    Cost: about 20 us an endpoint and bucket of ten seconds, 1 ms when a window is judged. Memory: 40 kB an endpoint.
+    Cost: about 30 us an endpoint and bucket of ten seconds, 1 ms when a window is judged. Memory: 40 kB an endpoint.
 
     Sources: Lipton et al. 2018 (black-box shift detection); Chen, Zaharia and Zou 2023 (LLMDrift); Wilson and Hilferty
     1931; Page 1954 (CUSUM); algorithms E.
