@@ -1,4 +1,4 @@
-"""kill -9 of notify in the middle of a send, again and again: nothing is missing, and only what is documented is doubled."""
+"""kill -9 of notify in the middle of a send: nothing is missing, and only what is documented is doubled."""
 
 from __future__ import annotations
 
