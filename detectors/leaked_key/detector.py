@@ -24,8 +24,10 @@ from gatewatch.sdk import (
     Reason,
     Scope,
     Severity,
-    StateError,
     TableStats,
+    restore_parts,
+    snapshot_parts,
+    table_stats,
 )
 
 from . import constants as k
@@ -170,8 +172,7 @@ class LeakedKey(Detector):
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Both tables of keys, the agents, and what all keys have in common."""
-        arrays = {f"{name}/{field}": a for name, t in self._all_tables().items() for field, a in t.snapshot().items()}
-        return {**arrays, **{name: a.copy() for name, a in self._own_arrays().items()}}
+        return snapshot_parts(self._all_tables(), self._own_arrays())
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Become what :meth:`snapshot` saved.
@@ -179,22 +180,11 @@ class LeakedKey(Detector):
         Raises:
             StateError: another version or capacity.
         """
-        for name, mine in self._own_arrays().items():
-            theirs = arrays.get(name)
-            if theirs is None or theirs.shape != mine.shape or theirs.dtype != mine.dtype:
-                raise StateError(f"leaked_key: {name!r} in the snapshot does not fit (another version)")
-        for name, keys in self._all_tables().items():
-            prefix = f"{name}/"
-            keys.restore({field.removeprefix(prefix): a for field, a in arrays.items() if field.startswith(prefix)})
-        for name, mine in self._own_arrays().items():
-            mine[...] = arrays[name]
+        restore_parts(self.name, self._all_tables(), self._own_arrays(), arrays)
 
     def tables(self) -> dict[str, TableStats]:
         """Keys of both scopes, and agents that keys began to use."""
-        return {
-            name: TableStats(t.used, t.capacity, int(t.head.stats[0]), int(t.head.stats[1]), t.nbytes)
-            for name, t in self._all_tables().items()
-        }
+        return table_stats(self._all_tables())
 
     def _all_tables(self) -> dict[str, KeyTable]:
         keys = {scope.value: side.keys for scope, side in self._sides.items()}

@@ -25,8 +25,10 @@ from gatewatch.sdk import (
     Reason,
     Scope,
     Severity,
-    StateError,
     TableStats,
+    restore_parts,
+    snapshot_parts,
+    table_stats,
 )
 
 from . import constants as k
@@ -180,8 +182,7 @@ class ModelExtraction(Detector):
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """The three tables, the pool of all models, the clock."""
-        arrays = {f"{name}/{field}": a for name, t in self._all_tables().items() for field, a in t.snapshot().items()}
-        return {**arrays, **{name: a.copy() for name, a in self._own_arrays().items()}}
+        return snapshot_parts(self._all_tables(), self._own_arrays())
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Become what :meth:`snapshot` saved.
@@ -189,22 +190,11 @@ class ModelExtraction(Detector):
         Raises:
             StateError: another version or capacity.
         """
-        for name, mine in self._own_arrays().items():
-            theirs = arrays.get(name)
-            if theirs is None or theirs.shape != mine.shape or theirs.dtype != mine.dtype:
-                raise StateError(f"model_extraction: {name!r} in the snapshot does not fit (another version)")
-        for name, keys in self._all_tables().items():
-            prefix = f"{name}/"
-            keys.restore({field.removeprefix(prefix): a for field, a in arrays.items() if field.startswith(prefix)})
-        for name, mine in self._own_arrays().items():
-            mine[...] = arrays[name]
+        restore_parts(self.name, self._all_tables(), self._own_arrays(), arrays)
 
     def tables(self) -> dict[str, TableStats]:
         """Callers on models, callers, models."""
-        return {
-            name: TableStats(t.used, t.capacity, int(t.head.stats[0]), int(t.head.stats[1]), t.nbytes)
-            for name, t in self._all_tables().items()
-        }
+        return table_stats(self._all_tables())
 
     def _all_tables(self) -> dict[str, KeyTable]:
         return {"pairs": self._pairs, "callers": self._callers, "models": self._models}

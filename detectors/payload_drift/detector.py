@@ -26,9 +26,11 @@ from gatewatch.sdk import (
     Role,
     Scope,
     Severity,
-    StateError,
     TableStats,
     hash_text,
+    restore_parts,
+    snapshot_parts,
+    table_stats,
 )
 
 from . import constants as k
@@ -196,8 +198,7 @@ class PayloadDrift(Detector):
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Of each scope: callers, endpoints, counts."""
-        tables = {f"{name}/{field}": a for name, t in self._tables().items() for field, a in t.snapshot().items()}
-        return {**tables, **{name: a.copy() for name, a in self._own_arrays().items()}}
+        return snapshot_parts(self._tables(), self._own_arrays())
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Become what :meth:`snapshot` saved.
@@ -205,22 +206,11 @@ class PayloadDrift(Detector):
         Raises:
             StateError: another version or capacity.
         """
-        for name, mine in self._own_arrays().items():
-            theirs = arrays.get(name)
-            if theirs is None or theirs.shape != mine.shape or theirs.dtype != mine.dtype:
-                raise StateError(f"payload_drift: {name!r} in the snapshot does not fit (capacity or version)")
-        for name, table in self._tables().items():
-            prefix = f"{name}/"
-            table.restore({field.removeprefix(prefix): a for field, a in arrays.items() if field.startswith(prefix)})
-        for name, mine in self._own_arrays().items():
-            mine[...] = arrays[name]
+        restore_parts(self.name, self._tables(), self._own_arrays(), arrays)
 
     def tables(self) -> dict[str, TableStats]:
         """Callers and endpoints of each scope."""
-        return {
-            name: TableStats(t.used, t.capacity, int(t.head.stats[0]), int(t.head.stats[1]), t.nbytes)
-            for name, t in self._tables().items()
-        }
+        return table_stats(self._tables())
 
     def _tables(self) -> dict[str, KeyTable]:
         callers = {scope.value: side.callers for scope, side in self._sides.items()}

@@ -26,9 +26,11 @@ from gatewatch.sdk import (
     Role,
     Scope,
     Severity,
-    StateError,
     TableStats,
     hash_text,
+    restore_parts,
+    snapshot_parts,
+    table_stats,
 )
 
 from . import constants as k
@@ -219,7 +221,7 @@ class RestrictedProbe(Detector):
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Of each scope: keys, shared resources, pairs and clock."""
-        return {**self._snapshots_of_tables(), **{name: a.copy() for name, a in self._own_arrays().items()}}
+        return snapshot_parts(self._all_tables(), self._own_arrays())
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Become what :meth:`snapshot` saved.
@@ -227,30 +229,16 @@ class RestrictedProbe(Detector):
         Raises:
             StateError: another version or capacity.
         """
-        for name, mine in self._own_arrays().items():
-            theirs = arrays.get(name)
-            if theirs is None or theirs.shape != mine.shape or theirs.dtype != mine.dtype:
-                raise StateError(f"restricted_probe: {name!r} in the snapshot does not fit (capacity or version)")
-        for name, keys in self._all_tables().items():
-            prefix = f"{name}/"
-            keys.restore({field.removeprefix(prefix): a for field, a in arrays.items() if field.startswith(prefix)})
-        for name, mine in self._own_arrays().items():
-            mine[...] = arrays[name]
+        restore_parts(self.name, self._all_tables(), self._own_arrays(), arrays)
 
     def tables(self) -> dict[str, TableStats]:
         """Of each scope: keys, resources refused to several, and the current generation of pairs."""
-        found = {
-            name: TableStats(t.used, t.capacity, int(t.head.stats[0]), int(t.head.stats[1]), t.nbytes)
-            for name, t in self._all_tables().items()
-        }
+        found = table_stats(self._all_tables())
         for scope, side in self._sides.items():
             common, pairs = side.memory.common[0], side.memory.pairs
             added, turns = int(common["added"]), int(common["turns"])
             found[f"{scope.value}_pairs"] = TableStats(added, 4 * pairs.shape[1], turns, 0, pairs.nbytes)
         return found
-
-    def _snapshots_of_tables(self) -> dict[str, npt.NDArray[Any]]:
-        return {f"{name}/{field}": a for name, t in self._all_tables().items() for field, a in t.snapshot().items()}
 
     def _all_tables(self) -> dict[str, KeyTable]:
         keys = {scope.value: side.keys for scope, side in self._sides.items()}

@@ -24,6 +24,7 @@ from gatewatch.records import Contribution, Explanation, Opinion, Scope, Severit
 from gatewatch.state.hashing import HashSeed, hash_text, mix
 from gatewatch.state.jit import kernel
 from gatewatch.state.keytable import Head, KeyTable, find, find_or_admit, hold, touch, used_rows
+from gatewatch.state.parts import restore_parts, snapshot_parts
 
 __all__ = [
     "KINDS",
@@ -60,6 +61,9 @@ __all__ = [
     "kernel",
     "middle_of",
     "mix",
+    "restore_parts",
+    "snapshot_parts",
+    "table_stats",
     "touch",
     "used_rows",
 ]
@@ -192,6 +196,14 @@ class TableStats:
             self.refused + other.refused,
             self.nbytes + other.nbytes,
         )
+
+
+def table_stats(tables: Mapping[str, KeyTable]) -> dict[str, TableStats]:
+    """Sizes of key tables, by their names. Cost: one pass over the keys."""
+    return {
+        name: TableStats(t.used, t.capacity, int(t.head.stats[0]), int(t.head.stats[1]), t.nbytes)
+        for name, t in tables.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
