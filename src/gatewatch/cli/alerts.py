@@ -13,8 +13,7 @@ from rich.table import Table
 
 from gatewatch import registry
 from gatewatch.cli import own
-from gatewatch.cli.options import Config, Json, duration
-from gatewatch.clock import SystemClock
+from gatewatch.cli.options import Config, Json
 from gatewatch.decide import records_io
 from gatewatch.decide.text import accused, number, span
 from gatewatch.errors import DetectorError
@@ -49,7 +48,7 @@ def list_command(
 ) -> None:
     """List alerts, each as it stands now, the latest last."""
     alerts = load(config, folder)
-    oldest = _oldest(alerts, since, live=folder is None)
+    oldest = own.oldest(alerts, since, live=folder is None)
     chosen = [
         a
         for a in alerts
@@ -124,18 +123,7 @@ def load(config: Path | None, folder: Path | None) -> list[Alert]:
     else:
         with own.own_log(config) as (settings, log):
             alerts = list(own.readable(own.in_topic(log, settings.kafka.topic("alerts")), records_io.read_alert))
-    last: dict[str, Alert] = {}
-    for alert in alerts:
-        if alert.id not in last or last[alert.id].revision <= alert.revision:
-            last[alert.id] = alert
-    return sorted(last.values(), key=lambda a: (a.last_ts, a.id))
-
-
-def _oldest(alerts: list[Alert], since: str | None, *, live: bool) -> float:
-    if since is None:
-        return float("-inf")
-    now = SystemClock().now() if live else max((a.last_ts for a in alerts), default=0.0)
-    return now - duration(since)
+    return own.latest(alerts)
 
 
 def _one(alerts: list[Alert], alert_id: str) -> Alert:

@@ -11,8 +11,7 @@ from rich.table import Table
 
 from gatewatch.cli import own
 from gatewatch.cli.alerts import COLOURS, fields
-from gatewatch.cli.options import Config, Json, duration
-from gatewatch.clock import SystemClock
+from gatewatch.cli.options import Config, Json
 from gatewatch.decide import records_io
 from gatewatch.decide.text import accused
 from gatewatch.records import Incident, Mode, Severity, Status
@@ -36,10 +35,7 @@ def list_command(
 ) -> None:
     """List incidents, each as it stands now, the latest last."""
     incidents = load(config, folder)
-    oldest = float("-inf")
-    if since is not None:
-        now = max((i.last_ts for i in incidents), default=0.0) if folder is not None else SystemClock().now()
-        oldest = now - duration(since)
+    oldest = own.oldest(incidents, since, live=folder is None)
     chosen = [
         i
         for i in incidents
@@ -98,11 +94,7 @@ def load(config: Path | None, folder: Path | None) -> list[Incident]:
         with own.own_log(config) as (settings, log):
             topic = settings.kafka.topic("incidents")
             incidents = list(own.readable(own.in_topic(log, topic), records_io.read_incident))
-    last: dict[str, Incident] = {}
-    for incident in incidents:
-        if incident.id not in last or last[incident.id].revision <= incident.revision:
-            last[incident.id] = incident
-    return sorted(last.values(), key=lambda i: (i.last_ts, i.id))
+    return own.latest(incidents)
 
 
 def _table(incidents: list[Incident]) -> Table:

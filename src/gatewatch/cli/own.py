@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +17,16 @@ from rich.markup import escape
 
 from gatewatch import log as log_room
 from gatewatch import settings as settings_module
+from gatewatch.cli.options import duration
+from gatewatch.clock import SystemClock
 from gatewatch.decide.text import clean
 from gatewatch.errors import ConfigError, StateError
 from gatewatch.log.base import Log
+from gatewatch.records import Alert, Incident
 from gatewatch.settings import Settings
 
 T = TypeVar("T")
+R = TypeVar("R", Alert, Incident)
 
 NOTHING = 1  # exit code: there is none, or it was refused
 FLUSH_S = 10.0
@@ -91,6 +95,23 @@ def readable(values: Iterator[tuple[str, bytes]], read: Callable[[bytes, str], T
             last.append(error)
     if bad:
         typer.secho(f"{bad} records cannot be read; the last: {clean(str(last[0]), 500)}", fg="yellow", err=True)
+
+
+def latest(revisions: Iterable[R]) -> list[R]:
+    """The last revision of every alert or incident, by its last finding."""
+    last: dict[str, R] = {}
+    for revision in revisions:
+        if revision.id not in last or last[revision.id].revision <= revision.revision:
+            last[revision.id] = revision
+    return sorted(last.values(), key=lambda r: (r.last_ts, r.id))
+
+
+def oldest(found: Iterable[R], since: str | None, *, live: bool) -> float:
+    """Event time from which ``--since`` wants them: back from now, or in a replay's folder from the data's own end."""
+    if since is None:
+        return float("-inf")
+    now = SystemClock().now() if live else max((r.last_ts for r in found), default=0.0)
+    return now - duration(since)
 
 
 def actor() -> str:
