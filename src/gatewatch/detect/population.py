@@ -22,6 +22,7 @@ import structlog
 from gatewatch.clock import stopwatch
 from gatewatch.detect.findings import finding_id
 from gatewatch.detect.memory import Book, Memory, named
+from gatewatch.detect.running import Running, restored
 from gatewatch.errors import StateError
 from gatewatch.events.rollup import SPAN_S, Kind, Rollup, Rows, decode, rows_of
 from gatewatch.log.base import Headers
@@ -36,20 +37,9 @@ WAIT = 12  # buckets: two minutes, more than a killed worker needs to come back 
 # Records of every other task. Event time alone does not tell a dead task: whoever reads a backlog meets hours of one
 # task before the first record of the next.
 PATIENCE = 40
-MAX_RAISES = 3  # as for detectors on keys
 WAITING = "@waiting"  # what the buckets that are not whole are called in the task's memory
 _VERSION = 1
 _log = structlog.get_logger("gatewatch.detect")
-
-
-@dataclass(slots=True)
-class _Running:
-    detector: PopulationDetector
-    raised: int = 0
-
-    @property
-    def quarantined(self) -> bool:
-        return self.raised >= MAX_RAISES
 
 
 @dataclass(slots=True)
@@ -62,7 +52,7 @@ class PopulationTask:
     number: int
     layout: bytes
     topic: str
-    running: dict[str, _Running]
+    running: dict[str, Running[PopulationDetector]]
     metrics: Metrics
     _applied: dict[int, tuple[int, int]] = field(default_factory=dict)  # by task: routed offset and part
     _closed: dict[int, int] = field(default_factory=dict)  # by task: the first bucket that is open
@@ -83,7 +73,7 @@ class PopulationTask:
         n = settings.kafka.partitions
         context = Context(seed=seed, partitions=1, alarms_per_day=budget_of_one(settings, entries))
         running = {
-            name: _Running(entry.build_population(settings.detectors.get(name), context))
+            name: Running(entry.build_population(settings.detectors.get(name), context))
             for name, entry in active(entries, settings.detectors).items()
             if entry.population is not None
         }
@@ -159,15 +149,8 @@ class PopulationTask:
             return beginning
         self._restore(memory.of(WAITING))
         for name, running in self.running.items():
-            why = "not in the snapshot, or of another version"
-            if memory.book.versions.get(name) == running.detector.version:
-                try:
-                    running.detector.restore(memory.of(name))
-                    running.raised = memory.book.raised.get(name, 0)
-                    continue
-                except StateError as error:
-                    why = str(error)
-            _log.warning("a population detector begins empty", detector=name, why=why)
+            if restored(name, running.detector, memory, self.number):
+                running.raised = memory.book.raised.get(name, 0)
         return max(offset, beginning)
 
     def _snapshot(self) -> dict[str, npt.NDArray[Any]]:

@@ -21,6 +21,7 @@ from gatewatch.detect.blocks import Blocks
 from gatewatch.detect.findings import name_hits
 from gatewatch.detect.memory import Book, Memory, named
 from gatewatch.detect.rollups import Rollups
+from gatewatch.detect.running import Running, restored
 from gatewatch.detect.traffic import Traffic
 from gatewatch.errors import StateError
 from gatewatch.events.batch import Batch, decode
@@ -34,7 +35,6 @@ from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
 from gatewatch.state.watermark import Watermarks
 
-MAX_RAISES = 3  # a detector that raises so often is quarantined for this partition (DESIGN section 4)
 SIGN_OF_LIFE_S = 1.0  # event time after which a record goes to `findings` even without a finding: decide's clock
 ROLLUPS = "@rollups"  # what the sums are called in a task's memory: no folder can have this name
 TRAFFIC = "@traffic"
@@ -42,17 +42,6 @@ SLOW_TASKS = 100_000  # number of the first task of the slow lane; partitions en
 _CONTROL = msgspec.msgpack.Decoder(Control)
 _RANGES = msgspec.msgpack.Decoder(list[SourceRange])
 _log = structlog.get_logger("gatewatch.detect")
-
-
-@dataclass(slots=True)
-class _Running:
-    detector: Detector
-    raised: int = 0
-    knows_until: int = -1  # records before this offset are in its memory, from a snapshot
-
-    @property
-    def quarantined(self) -> bool:
-        return self.raised >= MAX_RAISES
 
 
 @dataclass(slots=True)
@@ -74,7 +63,7 @@ class DetectTask:
 
     partition: int
     layout: bytes
-    running: dict[str, _Running]
+    running: dict[str, Running[Detector]]
     metrics: Metrics
     blocks: Blocks
     traffic: Traffic
@@ -108,7 +97,7 @@ class DetectTask:
         running_entries = active(entries, settings.detectors)
         context = Context(seed=seed, partitions=n, alarms_per_day=budget_of_one(settings, entries) / n)
         running = {
-            name: _Running(entry.build(settings.detectors.get(name), context))
+            name: Running(entry.build(settings.detectors.get(name), context))
             for name, entry in running_entries.items()
             if entry.detector is not None and lane in {None, entry.detector.lane}
         }
@@ -218,17 +207,19 @@ class DetectTask:
         Returns:
             The offset to read from.
         """
-        fit = {name for name, running in self.running.items() if self._fits(name, running, memory)}
+        fit = {
+            name for name, running in self.running.items() if restored(name, running.detector, memory, self.partition)
+        }
         for name in fit:
             self.running[name].knows_until = offset
             self.running[name].raised = memory.book.raised.get(name, 0)
         whole = len(fit) == len(self.running)
-        if self._restored(TRAFFIC, self.traffic, memory):
+        if restored(TRAFFIC, self.traffic, memory, self.partition):
             self._traffic_knows_until = offset
         else:
             whole = False
         if self.rollups is not None:
-            if self._restored(ROLLUPS, self.rollups, memory):
+            if restored(ROLLUPS, self.rollups, memory, self.partition):
                 self._rollups_know_until = offset
             else:
                 whole = False
@@ -240,21 +231,6 @@ class DetectTask:
             self._continue(memory.book)
             return offset
         return beginning
-
-    def _fits(self, name: str, running: _Running, memory: Memory) -> bool:
-        return self._restored(name, running.detector, memory)
-
-    def _restored(self, name: str, part: Detector | Rollups | Traffic, memory: Memory) -> bool:
-        why = "not in the snapshot, or of another version"
-        if memory.book.versions.get(name) == part.version:
-            try:
-                part.restore(memory.of(name))
-            except StateError as error:
-                why = str(error)
-            else:
-                return True
-        _log.warning("a detector begins empty", detector=name, partition=self.partition, why=why)
-        return False
 
     def _continue(self, book: Book) -> None:
         self.applied = Applied({(topic, partition): at for topic, partition, at in book.applied})

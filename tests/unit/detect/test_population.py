@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import gatewatch
-from gatewatch.detect.population import MAX_RAISES, PATIENCE, PopulationTask
+from gatewatch.detect.population import PATIENCE, PopulationTask
+from gatewatch.detect.running import MAX_RAISES
 from gatewatch.errors import StateError
 from gatewatch.events.rollup import (
     COUNTS,

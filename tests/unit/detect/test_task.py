@@ -12,7 +12,8 @@ import numpy.typing as npt
 import pytest
 
 import gatewatch
-from gatewatch.detect.task import MAX_RAISES, DetectTask
+from gatewatch.detect.running import MAX_RAISES
+from gatewatch.detect.task import DetectTask
 from gatewatch.errors import StateError
 from gatewatch.events.batch import Batch, encode, schema_id
 from gatewatch.log.base import Headers
