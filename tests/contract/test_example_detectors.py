@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,10 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "detectors"
 
 
 @pytest.fixture(autouse=True)
-def on_the_path(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a team does it: by ``GATEWATCH_DETECTORS_PATH``, in this process and in those that a law starts."""
     monkeypatch.setenv("GATEWATCH_DETECTORS_PATH", str(EXAMPLES))
-    before = list(gatewatch.detectors.__path__)
-    gatewatch.detectors.__path__ = [str(EXAMPLES), *before]
-    yield
-    gatewatch.detectors.__path__ = before
+    monkeypatch.setattr(gatewatch.detectors, "__path__", [str(EXAMPLES), *gatewatch.detectors.__path__])
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)

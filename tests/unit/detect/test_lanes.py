@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -28,12 +27,10 @@ SETTINGS = Settings.model_validate({"sources": [{"topic": "events", "format": "n
 
 
 @pytest.fixture
-def entries(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Entry]]:
+def entries(monkeypatch: pytest.MonkeyPatch) -> dict[str, Entry]:
     """One fast detector, one slow one."""
-    before = list(gatewatch.detectors.__path__)
-    gatewatch.detectors.__path__ = [str(EXAMPLES), *before]
-    yield {name: registry.load(name) for name in ("night_owl", "rate_spike")}
-    gatewatch.detectors.__path__ = before
+    monkeypatch.setattr(gatewatch.detectors, "__path__", [str(EXAMPLES), *gatewatch.detectors.__path__])
+    return {name: registry.load(name) for name in ("night_owl", "rate_spike")}
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +17,11 @@ SOURCE = Source(topic="replay", format="native")
 
 
 @pytest.fixture
-def settings() -> Iterator[Settings]:
+def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
     """The night owl alone: it knows nobody before it has seen five days of them."""
-    before = list(gatewatch.detectors.__path__)
-    gatewatch.detectors.__path__ = [str(CASES), *before]
+    monkeypatch.setattr(gatewatch.detectors, "__path__", [str(CASES), *gatewatch.detectors.__path__])
     off = {name: {"mode": "off"} for name in registry.names() if name != "night_owl"}
-    yield Settings.model_validate({"detectors": off, "kafka": {"partitions": 2}})
-    gatewatch.detectors.__path__ = before
+    return Settings.model_validate({"detectors": off, "kafka": {"partitions": 2}})
 
 
 @pytest.fixture
