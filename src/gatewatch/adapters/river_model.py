@@ -14,6 +14,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 SEED = 0  # of models that draw random numbers and were given no seed: the same rows must give the same scores
+# A path is text of a settings file, and to make what it names is to run it: only classes of these, written there.
+# Models of one's own go into a detector folder, which is code already.
+PACKAGES = ("river", "gatewatch.adapters", "gatewatch.detectors")
 LIMIT = 1e15  # numbers are cut here: beyond it sums of squares lose all digits
 
 
@@ -35,13 +38,31 @@ class ModelSpec(BaseModel):
             ImportError: no such module.
             AttributeError: no such class in it.
             TypeError: wrong parameters; ValueError likewise.
+            ValueError: it is no model of :data:`PACKAGES`; nothing was made then.
         """
-        module, _, name = self.path.rpartition(".")
-        make = getattr(importlib.import_module(module), name)
+        make = _model_class(self.path)
         parameters = {key: _value(value) for key, value in self.parameters.items()}
         if "seed" in inspect.signature(make).parameters:
             parameters.setdefault("seed", SEED)
         return make(**parameters)
+
+
+def _model_class(path: str) -> Any:
+    """The class that a path names."""
+    module, _, name = path.rpartition(".")
+    if not _within(module):
+        raise ValueError(f"{path}: models come from {', '.join(PACKAGES)}")
+    found = getattr(importlib.import_module(module), name)
+    # A module also holds what it imported, and River has classes that read and write files: neither is a model.
+    if not isinstance(found, type) or not _within(found.__module__):
+        raise ValueError(f"{path}: no class of {', '.join(PACKAGES)}")
+    if found.__module__.startswith("river.") and not issubclass(found, importlib.import_module("river.base").Base):
+        raise ValueError(f"{path}: no model of River")
+    return found
+
+
+def _within(module: str) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in PACKAGES)
 
 
 def _value(value: Any) -> Any:

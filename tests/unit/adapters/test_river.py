@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -131,6 +133,36 @@ def test_a_wrong_model_is_refused_when_the_settings_are_read(model: Any, feature
     """Otherwise it is found in production, by a quarantine."""
     with pytest.raises(ValidationError, match=why):
         RiverConfig.model_validate({"model": model, "features": features})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "subprocess.getoutput",
+        "os.system",
+        "builtins.exec",
+        "antigravity.fly",  # the import alone would run it
+        "riverbed.Model",
+        "river.stream.Cache",  # pickles to a folder
+        "river.datasets.Phishing",
+        "river.base.estimator.abc",  # what a module imported
+        "gatewatch.adapters.river_model.importlib",
+        "gatewatch.adapters.river_model.Field",
+    ],
+)
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_path_that_names_no_model_is_refused_and_not_run(path: str, tmp_path: Path, *, nested: bool) -> None:
+    """If this fails, who may edit the settings runs commands as the worker: a settings file is data, not code."""
+    trace = tmp_path / "ran"
+    model: dict[str, Any] = {"path": path, "parameters": {"cmd": f"touch {trace}", "command": f"touch {trace}"}}
+    if nested:
+        model = {"path": "river.anomaly.QuantileFilter", "parameters": {"q": 0.99, "anomaly_detector": model}}
+    with pytest.raises(
+        ValidationError, match=r"the model cannot be made: ValueError: .*(models come from|no class of|no model of)"
+    ):
+        RiverConfig.model_validate({"model": model, "features": ("tokens_in",)})
+    assert not trace.exists()
+    assert "antigravity" not in sys.modules
 
 
 def test_models_without_a_seed_get_one() -> None:
