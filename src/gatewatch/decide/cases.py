@@ -30,7 +30,6 @@ EVIDENCE_MAX = 8
 # So many members make a case graver than the worst of them, and its alerts quieter: the incident tells how it grows.
 MANY = 10
 CROWD = 50
-GRACE_S = 60.0  # gateways ask every 10 s or push at once; what is found after this got through a block
 
 
 @dataclass(slots=True)
@@ -87,7 +86,6 @@ class Case:
     refused: Counter[str] = field(default_factory=Counter)  # guard: keys
     effective: dict[str, float] = field(default_factory=dict)  # order: seconds until the first request was refused
     through: set[str] = field(default_factory=set)  # orders in spite of which requests are served
-    passing: set[Key] = field(default_factory=set)  # found again long after their block began
     victims: set[str] = field(default_factory=set)  # accounts
     projects: dict[str, None] = field(default_factory=dict)
     detectors: dict[str, None] = field(default_factory=dict)
@@ -140,9 +138,6 @@ class Case:
         ):
             if name is not None and len(names) < NAMES_MAX:
                 names.setdefault(name)
-        order = episode.decisions.get(key)
-        if order is not None and order.mode is Mode.BLOCK and finding.ts > order.start + GRACE_S:
-            _keep(self.passing, key, ORDERS_MAX)
 
     def order(self, decision: Decision) -> None:
         """An order, or a new revision of one, that one of its episodes led to."""
@@ -150,11 +145,12 @@ class Case:
             self.orders[decision.id] = decision
 
     def effect(self, effect: Effect) -> None:
-        """What traffic shows of one of its orders."""
+        """What traffic shows of one of its orders; what is seen later holds."""
         if effect.decision_id not in self.orders:
             return
         if effect.after_s is not None:
             self.effective[effect.decision_id] = effect.after_s
+            self.through.discard(effect.decision_id)
         if effect.through:
             self.through.add(effect.decision_id)
 
@@ -183,7 +179,6 @@ class Case:
         for decision in other.orders.values():
             self.order(decision)
         self.refused += other.refused
-        self.passing |= other.passing
         self.effective |= other.effective
         self.through |= other.through
         self.victims |= other.victims
@@ -200,7 +195,7 @@ class Case:
 
     def drop(self) -> None:
         """It is over and told: what is large about it goes, whoever still points to it."""
-        for large in (self.members, self.alerts, self.orders, self.passing, self.victims, self.effective):
+        for large in (self.members, self.alerts, self.orders, self.victims, self.effective, self.through):
             large.clear()
 
     def has_news(self) -> bool:
@@ -238,7 +233,7 @@ class Case:
 
     def _words(self) -> tuple[str | None, ...]:
         until = None if self.held_until is None else f"{self.held_until:.0f}"
-        seen = "effective" if self.effective else None
+        seen = "through" if self.through else "effective" if self.effective else None
         return self.acknowledged_by, self.verdict, until, seen
 
     def _member(self, key: Key, new: Member, *, began: bool) -> None:

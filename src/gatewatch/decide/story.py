@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gatewatch.decide.cases import GRACE_S, Case
+from gatewatch.decide.cases import Case
 from gatewatch.decide.episodes import UPDATE_S
 from gatewatch.decide.evidence import ACTORS
 from gatewatch.decide.guards import utc
@@ -15,6 +15,7 @@ from gatewatch.records import Action, Incident, IncidentMember, Mode, Scope, Sta
 MEMBERS_SHOWN = 20
 ALERTS_SHOWN = 50
 ORDERS_SHOWN = 50
+GRACE_S = 60.0  # gateways ask every 10 s or push at once; so long after an order it is told what traffic shows of it
 
 _MANY = {
     Scope.IP: ("address", "addresses"),
@@ -108,12 +109,12 @@ def done(case: Case, now: float) -> str:
         return "nobody is stopped" + (", orders in shadow only" if case.orders else "")
     counts = [(action, sum(d.action is action for d in real)) for action in reversed(Action)]
     text = ", ".join(f"{n} {_DONE[action][n != 1]}" for action, n in counts if n)
-    if through := max(len(case.passing), len(case.through)):
-        return f"{text}, {through} of them still get through"
+    if case.through:
+        return f"{text}, {len(case.through)} of them still get through"
     if case.effective:
         return f"{text}, effective after {span(max(case.effective.values()))}"
     if now >= max(d.start for d in real) + GRACE_S:
-        return f"{text}, effective"
+        return f"{text}, no request was refused since"
     return text
 
 

@@ -167,13 +167,13 @@ def test_the_story_says_what_was_done_and_whether_it_helps(
     told = Told(make_decider(), make_batch)
     told.say(0.0, make_finding(0.0))
     assert told.revisions[-1].story.endswith("; 1 block")
-    told.say(100.0, make_finding(100.0, n=1))
-    assert told.revisions[-1].story.endswith("; 1 block, 1 of them still get through")
+    told.say(130.0, make_finding(50.0, n=1), make_finding(130.0, n=2))
+    assert told.revisions[-1].story.endswith("; 1 block, no request was refused since")
     other = Told(make_decider(), make_batch)
     other.say(0.0, make_finding(0.0))
     other.say(900.0)
     assert other.revisions[-1].status is Status.RESOLVED
-    assert other.revisions[-1].story.endswith("; 1 block, effective")
+    assert other.revisions[-1].story.endswith("; 1 block, no request was refused since")
     assert other.revisions[-1].decisions_total == 1
     shadow = Told(make_decider(detectors={"door_knocker": {"mode": "shadow"}}), make_batch)
     shadow.say(0.0, make_finding(0.0))
@@ -197,6 +197,17 @@ def test_what_traffic_shows_of_an_order_stands_in_the_story(
     assert effective.story.endswith("; 1 block, effective after 2 s")
     assert through.story.endswith("; 1 block, 1 of them still get through")
     assert [i.severity for i in (opened, effective, through)] == [Severity.MEDIUM, Severity.MEDIUM, Severity.HIGH]
+    late = FindingBatch(
+        task=0,
+        routed_offset=20,
+        watermark=1_700_000_040.0,
+        effects=(Effect(decision_id=order.id, ts=40.0, after_s=40.0),),
+    )
+    (at_last,) = told.decider.apply(late, 20).incidents
+    assert at_last.story.endswith("; 1 block, effective after 40 s"), (
+        "a slow gateway: nobody need look any more"
+    )
+    assert at_last.severity is Severity.MEDIUM
 
 
 def storm(make_decider: New, make_batch: Batch, make_finding: Make, each: int) -> tuple[Told, int, list[int]]:
