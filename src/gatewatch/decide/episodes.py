@@ -19,6 +19,7 @@ from gatewatch.catalog import Ownership
 from gatewatch.decide import modes
 from gatewatch.decide.offences import Key
 from gatewatch.records import Decision, Finding, Mode, Severity
+from gatewatch.state.plans import UNSAVED
 
 COOL_DOWN_S = 600.0  # shorter pauses belong to one attack: tools that back off wait for minutes, not longer
 UPDATE_S = 300.0  # an episode that goes on says so this often
@@ -145,7 +146,7 @@ class Episode:
 class Episodes:
     """All open episodes, found by key and by when they end. Cost a finding: a look-up, and log n once an episode."""
 
-    open_max: int = OPEN_MAX
+    open_max: int = field(default=OPEN_MAX, metadata=UNSAVED)
     _open: dict[EpisodeKey, Episode] = field(default_factory=dict)
     _dues: dict[int, list[tuple[float, EpisodeKey]]] = field(default_factory=dict)  # by task; early ones are put right
 

@@ -17,6 +17,7 @@ from gatewatch.decide.candidate import ADDRESSES, Candidate, Network, overlap, p
 from gatewatch.decide.text import clean
 from gatewatch.records import Action, Decision, Scope
 from gatewatch.settings import AllowEntry, Guards, Settings
+from gatewatch.state.plans import UNSAVED
 
 # The largest network that may be one opponent: a provider's usual allocation. Wider ones are whole companies.
 WIDEST_V4 = 16
@@ -36,7 +37,7 @@ _KEPT_MINUTES = 20
 class Breaker:
     """When the latest blocks started, so that no minute of event time ever holds more than ``limit`` of them."""
 
-    limit: int
+    limit: int = field(metadata=UNSAVED)
     starts: deque[float] = field(default_factory=deque)
 
     def count(self, at: float) -> int:

@@ -19,6 +19,7 @@ from gatewatch.decide.evidence import Token, identity, traits, words
 from gatewatch.decide.guards import Breaker
 from gatewatch.decide.waves import Waves
 from gatewatch.records import Decision, Effect, Finding, Refusal, Severity
+from gatewatch.state.plans import UNSAVED
 
 # People read so many in a minute at most; grave ones have room of their own, which a flood of others cannot take.
 PER_MINUTE = 50
@@ -33,7 +34,7 @@ Found = dict[str, tuple[Case, Token]]  # by id: a case, and what leads to it
 class Incidents:
     """All cases. Cost a finding: some ten look-ups. State is bounded by open episodes, and the limits above."""
 
-    per_minute: int = PER_MINUTE
+    per_minute: int = field(default=PER_MINUTE, metadata=UNSAVED)
     _of: dict[str, Case] = field(default_factory=dict)  # open episode's id
     _links: OrderedDict[Token, Case] = field(default_factory=OrderedDict)
     _waves: Waves = field(default_factory=Waves)

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from gatewatch.records import Scope
+from gatewatch.state.plans import UNSAVED
 
 MEMORY_S = 7 * 86400.0  # a week without an offence is forgiven
 # At the default breaker (30 a minute) a flood needs 55 hours of nothing but new keys to push an offender out; 25 MB.
@@ -19,7 +20,7 @@ Key = tuple[Scope, str]
 class Offences:
     """The last stop of each key, least recent first."""
 
-    capacity: int = CAPACITY
+    capacity: int = field(default=CAPACITY, metadata=UNSAVED)
     _last: OrderedDict[Key, tuple[int, float]] = field(default_factory=OrderedDict)  # offence, until
 
     def number(self, key: Key, at: float) -> int:

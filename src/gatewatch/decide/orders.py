@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import count
 
 from gatewatch.decide.candidate import Candidate
 from gatewatch.decide.offences import Key
@@ -32,11 +31,12 @@ class Orders:
     _cleared: OrderedDict[str, str] = field(default_factory=OrderedDict)  # decision id, who
     _standing: OrderedDict[Key, Decision] = field(default_factory=OrderedDict)
     _coming: list[tuple[int, int, Decision]] = field(default_factory=list)
-    _turn: count[int] = field(default_factory=count)
+    _turn: int = 0  # of the next that is scheduled
 
     def schedule(self, order: Decision, offset: int) -> None:
         """Let an order take effect before the findings of ``offset``."""
-        heappush(self._coming, (offset, next(self._turn), order))
+        heappush(self._coming, (offset, self._turn, order))
+        self._turn += 1
 
     def take_effect(self, offset: int) -> list[Decision]:
         """Apply what is due; returns the removals among it."""

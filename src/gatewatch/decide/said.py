@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from itertools import count
 
 from pydantic import ValidationError
 
@@ -19,6 +18,7 @@ from gatewatch.decide.guards import utc
 from gatewatch.decide.text import clean
 from gatewatch.records import Scope, Severity, Verdict, VerdictKind
 from gatewatch.settings import AllowEntry
+from gatewatch.state.plans import UNSAVED
 
 # Each costs a guard about a microsecond a candidate. A site with more expectations than this should write them into
 # guards.allow as networks; the oldest go first, and their keys are treated as before.
@@ -29,25 +29,19 @@ CLOSING = frozenset({VerdictKind.FALSE_ALARM, VerdictKind.EXPECTED})
 SEEN = frozenset({VerdictKind.ACKNOWLEDGE, VerdictKind.TRUE, VerdictKind.APPROVE})
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """One key that somebody said may do what it does."""
-
-    verdict: Verdict
-    allow: AllowEntry | None  # None where orders cannot name such a key anyway
-
-
 @dataclass(slots=True)
 class Said:
     """Verdicts that will take effect, and what is expected until when."""
 
     _coming: list[tuple[int, int, Verdict]] = field(default_factory=list)
-    _turn: count[int] = field(default_factory=count)
-    _expected: OrderedDict[EpisodeKey, Expected] = field(default_factory=OrderedDict)
+    _turn: int = 0  # of the next that is scheduled
+    _expected: OrderedDict[EpisodeKey, Verdict] = field(default_factory=OrderedDict)
+    _allowed: list[AllowEntry] | None = field(default=None, metadata=UNSAVED)  # what follows; None: to be made
 
     def schedule(self, verdict: Verdict, offset: int) -> None:
         """Let a verdict take effect before the findings of ``offset``."""
-        heappush(self._coming, (offset, next(self._turn), verdict))
+        heappush(self._coming, (offset, self._turn, verdict))
+        self._turn += 1
 
     def take_effect(self, offset: int) -> list[Verdict]:
         """Those that are due, in the order in which they were heard."""
@@ -58,21 +52,25 @@ class Said:
 
     def expect(self, key: EpisodeKey, verdict: Verdict) -> None:
         """From now on the key is expected to do this, until the verdict ends."""
-        self._expected[key] = Expected(verdict, _entry(key, verdict))
+        self._expected[key] = verdict
         self._expected.move_to_end(key)
         if len(self._expected) > EXPECTED_MAX:
             self._expected.popitem(last=False)
+        self._allowed = None
 
     def expected(self, key: EpisodeKey, ts: float, level: Severity) -> Verdict | None:
         """The verdict that covers something on a key at ``ts``, unless it is graver than what was judged."""
-        found = self._expected.get(key)
-        if found is None or found.verdict.until is None or ts >= found.verdict.until:
+        verdict = self._expected.get(key)
+        if verdict is None or verdict.until is None or ts >= verdict.until:
             return None
-        return found.verdict if level.rank <= found.verdict.severity.rank else None
+        return verdict if level.rank <= verdict.severity.rank else None
 
     def allowed(self) -> list[AllowEntry]:
         """What guards must let through beside the settings' own list; each ends by itself."""
-        return [e.allow for e in self._expected.values() if e.allow is not None]
+        if self._allowed is None:
+            entries = (_entry(key, verdict) for key, verdict in self._expected.items())
+            self._allowed = [entry for entry in entries if entry is not None]
+        return self._allowed
 
 
 def words(verdict: Verdict) -> str:
@@ -82,6 +80,7 @@ def words(verdict: Verdict) -> str:
 
 
 def _entry(key: EpisodeKey, verdict: Verdict) -> AllowEntry | None:
+    """``None`` where orders cannot name such a key anyway."""
     if key.scope not in _ALLOWED or verdict.until is None:
         return None
     fields = {key.scope: key.key, "owner": verdict.actor, "reason": verdict.reason, "until": verdict.until}

@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 from gatewatch.decide.evidence import Token, Trait
+from gatewatch.state.plans import UNSAVED
 
 WINDOW_S = 600.0  # a campaign's machines are started together; as long as an episode's shortest pause
 KEPT_S = 3600.0  # tasks may be so far apart in event time, and their keys still meet
@@ -52,7 +53,7 @@ class _Seen:
 class Waves:
     """All traits. Cost: a look-up a trait and new key, and a scan of at most 64."""
 
-    capacity: int = TRAITS_MAX
+    capacity: int = field(default=TRAITS_MAX, metadata=UNSAVED)
     _traits: OrderedDict[Token, _Seen] = field(default_factory=OrderedDict)
 
     def __len__(self) -> int:
