@@ -72,6 +72,7 @@ _PARTITION = Label("partition", "partitions of `routed`")
 _DETECTOR = Label("detector", "detectors that are installed")
 _TABLE = Label("table", "tables of the detector")
 _REASON = Label("reason", "reasons of the detector")
+_BLINDNESS = Label("reason", "reasons of the detector `gatewatch`")
 _GUARD = Label("guard", "names of the guards")
 _RECEIVER = Label("receiver", "names of the receivers in `notify:`")
 _SCOPE = _one_of("scope", Scope)
@@ -104,7 +105,21 @@ SPECS = (
     Spec("gatewatch_batch_bytes", "histogram", "bytes", (), "Size of a routed batch.", _BYTES),
     Spec("gatewatch_sends_in_flight", "gauge", "records", (), "Records sent and not yet acknowledged."),
     Spec("gatewatch_source_lag", "gauge", "records", (_TOPIC, _SOURCE_PARTITION), "Records of a source not yet read."),
+    Spec(
+        "gatewatch_source_paused",
+        "gauge",
+        "0 or 1",
+        (_TOPIC, _SOURCE_PARTITION),
+        "Whether a source partition is not read because too much of it cannot be.",
+    ),
     Spec("gatewatch_routed_lag", "gauge", "records", (_PARTITION,), "Records of `routed` not yet read."),
+    Spec(
+        "gatewatch_blind",
+        "gauge",
+        "things",
+        (_BLINDNESS,),
+        "What this worker cannot see now; each is an alert of the detector `gatewatch`, too.",
+    ),
     Spec(
         "gatewatch_watermark_timestamp_seconds",
         "gauge",
@@ -340,6 +355,15 @@ class Metrics:
     def watermarks(self, times: Mapping[int, float]) -> None:
         """Event time of each assigned routed partition; one that has seen none has no series."""
         now: dict[tuple[str, ...], float] = {(str(p),): ts for p, ts in times.items() if isfinite(ts)}
+    def source_paused(self, paused: Mapping[TP, bool]) -> None:
+        """Of each assigned source partition; those that have gone lose their series."""
+        self._replace("gatewatch_source_paused", {(topic, str(p)): float(on) for (topic, p), on in paused.items()})
+
+    def blind(self, reasons: Mapping[str, int]) -> None:
+        """How many things of each kind cannot be seen now."""
+        for reason, n in reasons.items():
+            self._gauge("gatewatch_blind", reason=reason).set(n)
+
         self._replace("gatewatch_watermark_timestamp_seconds", now)
 
     def rows(self, applied: int, *, refused: int, repeated: int, lost: int) -> None:

@@ -34,6 +34,7 @@ from gatewatch.sdk import Lane
 from gatewatch.settings import NotifySettings, Settings
 from gatewatch.signals import Stop
 from gatewatch.state.layout import check_layout
+from gatewatch.watch.needs import needed
 
 POLL_S = 0.1  # kafka.md trap 1: shorter polls can hang a join
 HUNG_S = 60.0  # a loop that has not turned for this long is not alive: the poll limit of the group (max_poll_interval)
@@ -94,14 +95,17 @@ def build(
         LogError: the broker or a topic is not there.
     """
     seed = check_layout(log, settings)
-    if role is Role.INGEST:
-        if not settings.sources:
-            raise ConfigError("sources", "name at least one topic that a gateway writes")
-        return IngestWorker(log, settings, seed, member=member, clock=clock, metrics=metrics, warm_s=warm_s)
+    if role is Role.INGEST and not settings.sources:
+        raise ConfigError("sources", "name at least one topic that a gateway writes")
     if role is Role.ENFORCE:
         return EnforceWorker(log, settings, member=member, clock=clock)
     entries = load_all()
     check_settings(entries, settings.detectors)
+    if role is Role.INGEST:
+        needs = needed(entries, settings.detectors)
+        return IngestWorker(
+            log, settings, seed, member=member, clock=clock, metrics=metrics, warm_s=warm_s, needs=needs
+        )
     if role is Role.NOTIFY:
         notify = settings.notify or NotifySettings()
         return NotifyWorker(
@@ -128,6 +132,7 @@ def build(
             lane=lane,
             warm=warm_s is not None,
             saver=saver,
+            watch=True,
         )
     catalog = Catalog.load(settings.catalog)
     return DecideWorker(
@@ -139,6 +144,7 @@ def build(
         clock=clock,
         metrics=metrics,
         follow_catalog=True,
+        watch=True,
         controls=None if settings.enforce is None else Controls.of(settings.kafka, seed.id),
     )
 

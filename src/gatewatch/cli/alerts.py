@@ -18,6 +18,7 @@ from gatewatch.decide import records_io
 from gatewatch.decide.text import accused, number, span
 from gatewatch.errors import DetectorError
 from gatewatch.records import Alert, Incident, Mode, Severity, Status
+from gatewatch.watch.playbook import playbooks
 
 app = typer.Typer(help="List, show and explain alerts.", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -201,6 +202,8 @@ def _reasons(alert: Alert) -> Iterator[tuple[str, str]]:
 
 
 def _playbook(alert: Alert) -> str:
+    if (own_words := playbooks().get(f"{alert.detector}/{alert.reason}")) is not None:
+        return own_words
     try:
         return registry.load(alert.detector).playbook.strip()
     except DetectorError:

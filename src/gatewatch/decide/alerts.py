@@ -11,6 +11,7 @@ from gatewatch.decide.severity import at_least
 from gatewatch.decide.text import clean, sentence, span
 from gatewatch.records import Alert, Contribution, ContributionModel, Finding, Mode, Severity, Status
 from gatewatch.registry import Entry
+from gatewatch.watch import playbook
 
 P_FLOOR = 1e-12  # smaller ones only say that the model of normal has ended (algorithms.md F)
 # An alert stays far below the 1 MiB that a record may have, whatever a detector says
@@ -66,7 +67,7 @@ def revision(
         owner=episode.ownership.owner,
         escalation=episode.ownership.escalation,
         tags=_tags(entry, lead) if entry is not None else {},
-        playbook=f"{lead.detector}/PLAYBOOK.md" if entry is not None else "docs/decide.md",
+        playbook=f"{lead.detector}/PLAYBOOK.md" if entry is not None else playbook.PATH,
         decision_ids=tuple(sorted(d.id for d in episode.decisions.values())),
         config_hash=hashes[0],
         catalog_hash=hashes[1],

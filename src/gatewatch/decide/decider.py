@@ -33,6 +33,7 @@ from gatewatch.records import (
 from gatewatch.registry import Entry
 from gatewatch.sdk import Reason
 from gatewatch.settings import Settings
+from gatewatch.watch import reasons as watch
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class Decider:
         self._reasons: dict[tuple[str, str], Reason] = {
             (name, reason.name): reason for name, entry in entries.items() for reason in entry.reasons
         }
+        self._reasons |= {(watch.NAME, reason.name): reason for reason in watch.REASONS}
         self._tasks: dict[int, tuple[int, float]] = {}  # routed offset applied, watermark
         self._episodes = Episodes(open_max)
         self._incidents = Incidents()
@@ -108,7 +110,7 @@ class Decider:
             self._judge(verdict, offset, touched, decided)
         applied, seen = self._tasks.get(batch.task, (-1, float("-inf")))
         moment = Moment(batch.task, seen, offset)
-        if batch.routed_offset > applied:
+        if batch.routed_offset > applied or batch.task == watch.TASK:
             self._tasks[batch.task] = (batch.routed_offset, max(seen, batch.watermark))
             for effect in batch.effects:
                 self._incidents.effect(effect)
@@ -120,8 +122,13 @@ class Decider:
         decided.alerts.sort(key=lambda a: (-a.severity.rank, -a.nats, a.id))
         for case in self._incidents.touched():
             self._tell_case(case, moment, decided)
-        self._incidents.forget(min((watermark for _offset, watermark in self._tasks.values()), default=float("-inf")))
+        self._incidents.forget(self._slowest())
         return decided
+
+    def _slowest(self) -> float:
+        """Event time that every task of detect has passed. Watchers live by the wall clock, and hold nothing up."""
+        passed = (watermark for task, (_offset, watermark) in self._tasks.items() if task != watch.TASK)
+        return min(passed, default=float("-inf"))
 
     def _take(self, finding: Finding, moment: Moment, touched: dict[str, Episode], decided: Decided) -> None:
         """Put a finding into its episode, and order what it leads to."""
@@ -282,6 +289,9 @@ class Decider:
         return self._catalog.lookup(
             project=named(Scope.PROJECT, "project") or finding.project,
             endpoint=named(Scope.ENDPOINT, "endpoint"),
+        if finding.detector == watch.NAME:
+            return Ownership()
+
             model=finding.context.get("model"),
             principal=named(Scope.PRINCIPAL, "principal"),
         )

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from gatewatch.records import Finding, Mode
 from gatewatch.registry import Entry
 from gatewatch.settings import BlockSettings, ProjectDetectorSettings, Settings
+from gatewatch.watch.reasons import NAME
 
 _ORDER = tuple(Mode)
 
@@ -21,10 +22,10 @@ def rank(mode: Mode) -> int:
 
 
 def configured(settings: Settings, entries: Mapping[str, Entry], detector: str, project: str | None) -> Mode:
-    """What the settings say for a detector in a project. A detector that is not installed is off."""
+    """What the settings say for a detector in a project, or for us. A detector that is not installed is off."""
     entry = entries.get(detector)
     if entry is None:
-        return Mode.OFF
+        return settings.watch.mode if detector == NAME else Mode.OFF
     narrow = _in_project(settings, detector, project)
     if narrow is not None and narrow.mode is not None:
         return narrow.mode

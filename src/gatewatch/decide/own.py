@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gatewatch.decide.episodes import digest
 from gatewatch.records import Contribution, Explanation, Finding, Refusal, Scope
+from gatewatch.watch.reasons import NAME
 
-NAME = "gatewatch"
 BREAKER = "blocks_per_minute"  # the guard whose refusals mean that we stop nobody any more
 
 

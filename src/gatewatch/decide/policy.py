@@ -16,6 +16,7 @@ from gatewatch.decide.text import clean, sentence
 from gatewatch.records import Decision, Finding, Mode, Refusal, Scope, Verdict
 from gatewatch.registry import Entry
 from gatewatch.settings import BlockSettings, Settings
+from gatewatch.watch.reasons import NAME
 
 # A running order that goes on takes nobody by surprise: the breaker counts new ones.
 _RENEWAL_GUARDS = tuple(g for g in guards.GUARDS if g[0] != "blocks_per_minute")
@@ -106,6 +107,8 @@ class Policy:
         if configured not in (Mode.BLOCK, Mode.SHADOW):
             return None
         return modes.block_settings(self.settings, self.entries, finding.detector, finding.project)
+        if finding.detector == NAME:  # what we cannot see is nobody's fault
+            return None
 
     def _order(
         self,

@@ -67,7 +67,9 @@ def span(seconds: float) -> str:
 
 
 def accused(scope: Scope, key: str) -> str:
-    """The key with its kind: "ip 192.0.2.1"."""
+    """The key with its kind: "ip 192.0.2.1"; what is about everything is named by its key alone."""
+    if scope is Scope.ALL:
+        return clean(key) or scope.value
     return f"{scope.value} {clean(key)}" if key else scope.value
 
 

@@ -31,6 +31,9 @@ from gatewatch.metrics import Metrics
 from gatewatch.records import H_READ_AT, Decision, Verdict
 from gatewatch.registry import Entry
 from gatewatch.settings import Settings
+from gatewatch.watch.reasons import NAME
+from gatewatch.watch.reporter import Reporter
+from gatewatch.watch.signs import Signs
 
 COMMIT_S = 1.0  # what a killed worker repeats is at most this old; readers recognise it by id and revision
 FLUSH_S = 10.0  # as long as a broker may take to answer before its session is over
@@ -66,6 +69,7 @@ class DecideWorker:
         metrics: what to count on.
         follow_catalog: read the catalog again when its file changes; a replay has one catalog.
         controls: where to tell detect of orders; ``None`` where no gateway obeys them, as in a replay of the past.
+        watch: say when detection is silent; a replay has nobody to tell.
     """
 
     def __init__(
@@ -80,11 +84,12 @@ class DecideWorker:
         metrics: Metrics,
         follow_catalog: bool = False,
         controls: Controls | None = None,
+        watch: bool = False,
     ) -> None:
         self._log, self._settings, self._entries, self._catalog = log, settings, entries, catalog
         self._clock, self._metrics = clock, metrics
         self._controls = controls
-        metrics.policy(entries, [name for name, _guard in GUARDS])
+        metrics.policy([*entries, NAME], [name for name, _guard in GUARDS])
         topic = settings.kafka.topic
         self._findings = TopicPartition(topic("findings"), 0)
         self._decisions, self._verdicts = TopicPartition(topic("decisions"), 0), TopicPartition(topic("verdicts"), 0)
@@ -100,6 +105,8 @@ class DecideWorker:
             group=f"{settings.kafka.prefix}.decide",
             member=member,
         )
+        self._signs = Signs(settings.kafka.partitions, settings.watch.behind)
+        self._reporter = Reporter(settings, self._producer, member, clock, metrics) if watch else None
 
     @property
     def assigned(self) -> int:
@@ -130,6 +137,8 @@ class DecideWorker:
             elif self._owned is not None:
                 self._apply(self._owned, chunk)
         now = self._clock.monotonic()
+        if self._reporter is not None and self._owned is not None and self.caught_up:
+            self._reporter.turn(lambda: self._signs.conditions(now))
         if now >= self._commit_at:
             self._commit()
             self._follow_catalog()
@@ -152,6 +161,7 @@ class DecideWorker:
             committed = self._consumer.committed([self._findings]).get(self._findings, 0)
             end = self._consumer.end_offsets([self._findings])[self._findings]
             decider = Decider(self._settings, self._entries, self._catalog)
+            self._signs = Signs(self._settings.kafka.partitions, self._settings.watch.behind)
             self._owned = _Owned(decider, min(max(committed, begin), end), end, begin)
             self._consumer.seek(self._findings, begin)
             self._remember(self._owned)
@@ -231,6 +241,7 @@ class DecideWorker:
                 if bad:
                     _log.error("findings that cannot be read were left out", place=place, findings=bad)
                 decided = owned.decider.apply(batch, offset)
+                self._signs.hear(batch.task, batch.watermark, chunk.timestamps_ms[at] / 1000.0, now)
                 if decided and offset >= owned.committed:
                     self._say(owned, decided, offset, headers)
             owned.next_offset = offset + 1

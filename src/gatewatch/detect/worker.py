@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -28,6 +28,9 @@ from gatewatch.registry import Entry, active, in_lane
 from gatewatch.sdk import Lane, TableStats
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
+from gatewatch.watch.reporter import Reporter
+from gatewatch.watch.tasks import Tasks
+from gatewatch.watch.watch import Condition
 
 COMMIT_S = 1.0  # findings repeated after a kill are at most this old; decide recognises them
 STATS_S = 10.0  # table sizes cost a pass over the keys
@@ -64,6 +67,7 @@ class DetectWorker:
             that they delay nobody else; they sum up nothing for populations.
         warm: where the group has committed nothing yet, learn from what there is and say nothing of events before now.
         saver: keeps snapshots; without one a task that is taken over reads from the beginning.
+        watch: say what cannot be seen; a replay has nobody to tell.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class DetectWorker:
         lane: Lane | None = None,
         warm: bool = False,
         saver: Saver | None = None,
+        watch: bool = False,
     ) -> None:
         self._saver, self._warm = saver, warm
         self._silence = float("-inf")
@@ -99,6 +104,8 @@ class DetectWorker:
         topics = [settings.kafka.topic("routed")] if slow else [settings.kafka.topic("routed"), self._rollups]
         group = f"{settings.kafka.prefix}.{'detect-slow' if slow else 'detect'}"
         self._consumer = log.consumer(topics, group=group, member=member)
+        self._watched = Tasks(settings.watch)
+        self._reporter = Reporter(settings, self._producer, member, clock, metrics) if watch else None
 
     @property
     def assigned(self) -> int:
@@ -150,6 +157,8 @@ class DetectWorker:
         if now >= self._stats_at:
             self._measure()
             self._stats_at = now + STATS_S
+        if self._reporter is not None:
+            self._reporter.turn(self._blind)
         if self._saver is not None:
             self._saver.turn(self._owned)
         return done
@@ -225,6 +234,11 @@ class DetectWorker:
             if not owned.unacked[cause]:
                 del owned.unacked[cause]
 
+    def _blind(self) -> Iterator[Condition]:
+        """What cannot be seen now."""
+        read = {tp: owned.next_offset for tp, owned in self._owned.items()}
+        return self._watched.conditions(self._consumer.lag(), read, self._clock.monotonic())
+
     def _measure(self) -> None:
         """Lag, and the tables of all tasks added up."""
         lag = self._consumer.lag()
@@ -232,7 +246,8 @@ class DetectWorker:
         self._metrics.sends_in_flight(self._producer.in_flight)
         self._metrics.watermarks({partition: task.watermarks.now for partition, task in self.tasks.items()})
         off = Counter(name for owned in self._owned.values() for name in owned.task.quarantined)
-        self._metrics.quarantined({name: off[name] for name in self._entries})
+        quarantined = {name: off[name] for name in self._entries}
+        self._metrics.quarantined(quarantined)
         sums: dict[tuple[str, str], TableStats] = {}
         for task in self.tasks.values():
             counts, task.counts = task.counts, Counts()
@@ -242,6 +257,7 @@ class DetectWorker:
                 for table, stats in running.tables().items():
                     key = (detector, table)
                     sums[key] = sums[key] + stats if key in sums else stats
+        self._watched.measured(quarantined, sums, self._clock.monotonic())
         for (detector, table), stats in sums.items():
             self._metrics.table(
                 detector,

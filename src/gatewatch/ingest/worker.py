@@ -28,12 +28,16 @@ from gatewatch.ingest.columns import Cleaner
 from gatewatch.ingest.cut import pieces
 from gatewatch.ingest.places import locator
 from gatewatch.ingest.ranges import Ranges, Stream
+from gatewatch.ingest.rounds import rounds
 from gatewatch.ingest.routing import route
+from gatewatch.ingest.sight import Sight
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_READ_AT, H_SCHEMA, SourceRange
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
+from gatewatch.watch.needs import Needed
+from gatewatch.watch.reporter import Reporter
 
 TICK_S = 1.0  # DESIGN section 2: time goes on when traffic stops
 COMMIT_S = 1.0  # a restart re-sends at most this much; committing more often costs a request each
@@ -54,7 +58,9 @@ class IngestWorker:
         clock: injected time.
         metrics: what to count on.
         warm_s: where the group has committed nothing yet, begin with what was written this long ago, not with all.
-        history: everything is history (replay): "now" is the data's own time and ticks are the caller's.
+        history: everything is history (replay): "now" is the data's own time and ticks are the caller's; nothing is
+            ever paused for what it holds.
+        needs: fields to watch for, and everything else that would make us blind; ``None`` says nothing of it.
     """
 
     def __init__(
@@ -68,6 +74,7 @@ class IngestWorker:
         metrics: Metrics,
         warm_s: float | None = None,
         history: bool = False,
+        needs: Sequence[Needed] | None = None,
     ) -> None:
         self._log, self._clock, self._metrics = log, clock, metrics
         self._settings, self._kafka = settings.ingest, settings.kafka
@@ -98,11 +105,16 @@ class IngestWorker:
             member=member,
             values_only=True,
         )
+        reporter = None if needs is None else Reporter(settings, self._producer, member, clock, metrics)
+        self._sight = Sight(
+            settings, self._consumer, clock, metrics, reporter=reporter, needs=needs or (), halts=not history
+        )
 
     @property
     def caught_up(self) -> bool:
-        """Whether nothing is waiting: neither here nor in the source."""
-        return not self._pending and not any(self._consumer.lag().values())
+        """Whether nothing is waiting: neither here nor in the source, but for what cannot be read."""
+        unread = {tp for tp, records in self._consumer.lag().items() if records}
+        return not self._pending and not unread - self._sight.halted
 
     @property
     def assigned(self) -> int:
@@ -129,6 +141,7 @@ class IngestWorker:
             self._pending_bytes >= ROUND_BYTES or now - self._pending_since >= self._settings.batch_time
         ):
             self.flush()
+        self._sight.turn(self._next_offset, history=self._bounds.history)
         if now >= self._align_at:
             self._align()
             self._align_at = now + ALIGN_S
@@ -143,7 +156,7 @@ class IngestWorker:
     def flush(self) -> None:
         """Decode and send everything that is pending, in rounds of bounded size."""
         chunks, self._pending, self._pending_bytes = self._pending, [], 0
-        for round_ in _rounds(chunks):
+        for round_ in rounds(chunks, ROUND_BYTES):
             self._send_round(round_)
 
     def tick(self) -> None:
@@ -171,12 +184,16 @@ class IngestWorker:
         tp = chunk.tp
         if not self._ranges.owns(tp):
             return 0
+        chunk = self._sight.admit(chunk)
+        if not chunk.offsets:
+            return 0
         expected = self._next_offset.get(tp, chunk.offsets[0])
         if chunk.offsets[0] > expected:
             beginning = self._consumer.beginning_offsets([tp]).get(tp, expected)
             if beginning > expected:  # else compaction or transaction markers: nothing is missing
                 self.flush()
                 self._ranges.hole(tp, beginning)
+                self._sight.lost(tp, beginning - expected)
         self._next_offset[tp] = chunk.offsets[-1] + 1
         size = sum(len(v) for v in chunk.values if v is not None)
         self._mean_bytes = max(_LEAST_MEAN_BYTES, 0.8 * self._mean_bytes + 0.2 * size / len(chunk.values))
@@ -215,6 +232,7 @@ class IngestWorker:
             )
             self._send_dead(dead.encode(letter))
             self._metrics.dead_letter(chunk.tp.topic, bad.reason.value)
+        self._sight.decoded(chunk.tp, decoded)
         n = len(decoded.events)
         self.events_read += n
         self._metrics.events(chunk.tp.topic, n, len(decoded.bad))
@@ -308,6 +326,10 @@ class IngestWorker:
             self._consumer.seek(tp, start)
             self._next_offset[tp] = start
         self._consumer.resume(tps)
+        self._sight.own(self._next_offset.keys())
+        for tp in tps:
+            if (gone := beginnings[tp] - committed.get(tp, beginnings[tp])) > 0:
+                self._sight.lost(tp, gone)
 
     def _give_up(self, tps: Sequence[TopicPartition]) -> None:
         """Drop what was read of partitions that are somebody else's now."""
@@ -318,20 +340,25 @@ class IngestWorker:
         self._pending_bytes = sum(len(v) for c in self._pending for v in c.values if v is not None)
         for tp in gone:
             self._next_offset.pop(tp, None)
+        self._sight.own(self._next_offset.keys())
 
     def _align(self) -> None:
-        """Pause source partitions that are too far ahead in event time, resume those that are no longer."""
-        streams = self._ranges.streams()
+        """Pause source partitions that are too far ahead in event time, resume those that are no longer.
+
+        One that is paused because it cannot be read holds nobody up.
+        """
+        halted = self._sight.halted
+        streams = [stream for stream in self._ranges.streams() if stream.tp not in halted]
         lag = self._consumer.lag()
         self._metrics.source_lag(lag)
         self._metrics.sends_in_flight(self._producer.in_flight)
-        if len(streams) < 2:
+        if len(streams) < 2 and not self._paused:
             return
         ahead = too_far_ahead({s.tp: s.watermark for s in streams}, lag, self._settings.align)
         if ahead - self._paused:
             self._consumer.pause(ahead - self._paused)
-        if self._paused - ahead:
-            self._consumer.resume(self._paused - ahead)
+        if back := self._paused - ahead - halted:
+            self._consumer.resume(back)
         self._paused = ahead
 
     def _set_idle_watermarks(self) -> None:
@@ -342,22 +369,3 @@ class IngestWorker:
         for stream in self._ranges.streams():
             if lag.get(stream.tp, 1) == 0:
                 stream.watermark = max(stream.watermark, self._bounds.now)
-
-
-def _rounds(chunks: Sequence[Chunk]) -> list[list[Chunk]]:
-    """Chunks in groups of about ``ROUND_BYTES``; a chunk that alone is larger is cut between values."""
-    rounds: list[list[Chunk]] = [[]]
-    room = ROUND_BYTES
-    for chunk in chunks:
-        low = 0
-        for at, value in enumerate(chunk.values):
-            room -= len(value) if value is not None else 0
-            if room <= 0 and at + 1 < len(chunk.values):
-                rounds[-1].append(Chunk(chunk.tp, chunk.offsets[low : at + 1], chunk.values[low : at + 1]))
-                rounds.append([])
-                low, room = at + 1, ROUND_BYTES
-        rounds[-1].append(Chunk(chunk.tp, chunk.offsets[low:], chunk.values[low:]) if low else chunk)
-        if room <= 0:
-            rounds.append([])
-            room = ROUND_BYTES
-    return [r for r in rounds if r]

@@ -25,6 +25,7 @@ _SAID = {
     VerdictKind.SNOOZE: "snoozed",
     VerdictKind.ACKNOWLEDGE: "acknowledged",
     VerdictKind.APPROVE: "orders approved",
+    VerdictKind.REJECT: "orders rejected",
 }
 
 
@@ -33,7 +34,7 @@ class Groups:
 
     Args:
         book: what people said.
-        playbooks: by detector.
+        playbooks: by detector, or by detector and reason.
         console: URL of a page about an alert, with ``{id}``.
         told_alone: whether an alert already has a conversation of its own, which then goes on.
     """
@@ -85,6 +86,10 @@ class Groups:
         """What a button on a message about ``key`` is about. Also from other threads."""
         return self._incidents.get(key) or self._alerts.get(key) or next(iter(self._gravest(key)), None)
 
+    def said(self, key: str) -> list[Verdict]:
+        """What was said about it and its members, by when it was said. Also from other threads."""
+        return self._book.about(key, *(m.id for m in self._gravest(key)))
+
     def mark_escalated(self, key: str) -> None:
         """It was escalated in an earlier life."""
         self._escalated.add(key)
@@ -131,7 +136,7 @@ class Groups:
             alert=alert,
             incident=incident,
             members=tuple(members[:MEMBERS_MAX]),
-            playbook=self._playbooks.get(alert.detector, ""),
+            playbook=self._playbooks.get(f"{alert.detector}/{alert.reason}") or self._playbooks.get(alert.detector, ""),
             acknowledged_by=looked or alert.acknowledged_by or (incident.acknowledged_by if incident else None),
             verdict=_words(said[-1]) if said else alert.verdict or (incident.verdict if incident else None),
             escalated=key in self._escalated,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gatewatch.notify.notice import Notice
-from gatewatch.records import Alert, Mode, Severity, Status
+from gatewatch.records import Alert, Mode, Scope, Severity, Status
 
 TITLE_MAX = 140  # Slack's header takes 150
 VALUE_MAX = 300  # a stranger's longest string, cut: nobody reads more of it on a phone
@@ -161,7 +161,8 @@ def measured(alert: Alert) -> str:
 
 def _title(notice: Notice) -> str:
     what, key = _what(notice), shown(notice.alert.key)
-    who = "" if key in what else f": {notice.alert.scope.value} {key}"
+    scope = "" if notice.alert.scope is Scope.ALL else f"{notice.alert.scope.value} "
+    who = "" if key in what else f": {scope}{key}"
     return f"{_state(notice)} {what}{who}"
 
 

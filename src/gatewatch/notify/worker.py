@@ -30,6 +30,7 @@ from gatewatch.registry import Entry
 from gatewatch.settings import NotifySettings, Settings
 from gatewatch.verdicts import Book
 from gatewatch.verdicts import read as read_verdict
+from gatewatch.watch.playbook import playbooks
 
 COMMIT_S = 1.0
 DRAIN_S = 8.0  # SIGTERM gives 10 s in all
@@ -66,7 +67,7 @@ class NotifyWorker:
     ) -> None:
         self._log, self._settings, self._member, self._clock, self._metrics = log, settings, member, clock, metrics
         self._notify = settings.notify or NotifySettings()
-        self._playbooks = {name: entry.playbook for name, entry in entries.items()}
+        self._playbooks = playbooks() | {name: entry.playbook for name, entry in entries.items()}
         self._receivers, self._surfaces = to, surfaces
         topic = settings.kafka.topic
         self._alerts, self._incidents, self._verdicts = (
@@ -152,7 +153,7 @@ class NotifyWorker:
             self._consumer.seek(tp, self._next[tp])
         if self._alerts in tps:
             self._active = self._activate(beginnings[self._alerts])
-            judge = Judge(self._log, self._settings, self._clock, self._active.groups)
+            judge = Judge(self._log, self._settings, self._clock, self._active.groups, self._active.pressed)
             for surface in self._surfaces:
                 surface.open(judge)
         self._consumer.resume(tps)

@@ -51,6 +51,7 @@ from gatewatch.settings.receive import ReceiveSettings, ReceiveSource
 from gatewatch.settings.state import StateSettings
 from gatewatch.settings.tls import Tls
 from gatewatch.settings.verdicts import Actor, VerdictSettings
+from gatewatch.settings.watch import WatchSettings
 
 __all__ = [
     "PROTECTED_NETWORKS",
@@ -96,6 +97,7 @@ __all__ = [
     "StateSettings",
     "Tls",
     "VerdictSettings",
+    "WatchSettings",
     "WebhookSettings",
     "When",
     "check_listen",
@@ -127,6 +129,7 @@ class Settings(Section):
     receive: ReceiveSettings | None = None
     canary: CanarySettings | None = None
     verdicts: VerdictSettings = VerdictSettings()
+    watch: WatchSettings = WatchSettings()
     metrics: HttpSettings = HttpSettings()
     logging: LogSettings = LogSettings()
 

@@ -1,0 +1,64 @@
+"""What detect can see of itself: lateness, detectors that are off, tables that forget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from gatewatch.log.base import TopicPartition
+from gatewatch.sdk import TableStats
+from gatewatch.settings import WatchSettings
+from gatewatch.watch.behind import Behind, late
+from gatewatch.watch.faded import Faded
+from gatewatch.watch.reasons import CROWDED, OFF
+from gatewatch.watch.watch import Condition
+
+WINDOW_S = 3600.0  # over which evictions are taken; the limit is a share an hour
+
+
+class Tasks:
+    """All tasks of one worker.
+
+    Args:
+        settings: limits.
+    """
+
+    def __init__(self, settings: WatchSettings) -> None:
+        self._settings = settings
+        self._behind: dict[TopicPartition, Behind] = {}
+        self._off: Mapping[str, int] = {}
+        self._tables: dict[tuple[str, str], tuple[int, int, Faded]] = {}  # capacity, evicted ever, evicted of late
+
+    def measured(self, off: Mapping[str, int], tables: Mapping[tuple[str, str], TableStats], now: float) -> None:
+        """What is measured every few seconds.
+
+        Args:
+            off: in how many partitions each detector is switched off.
+            tables: by detector and table, summed over the worker's partitions.
+            now: monotonic seconds.
+        """
+        self._off = off
+        fresh: dict[tuple[str, str], tuple[int, int, Faded]] = {}
+        for name, stats in tables.items():
+            _capacity, before, evicted = self._tables.get(name, (0, stats.evicted, Faded(WINDOW_S)))
+            evicted.add(max(stats.evicted - before, 0), now)  # the sum falls when a partition goes
+            fresh[name] = (stats.capacity, stats.evicted, evicted)
+        self._tables = fresh
+
+    def conditions(
+        self, lag: Mapping[TopicPartition, int], read: Mapping[TopicPartition, int], now: float
+    ) -> Iterator[Condition]:
+        """What cannot be seen now; ``lag`` and ``read`` as for sources."""
+        self._behind = {tp: self._behind.get(tp, Behind()) for tp in read}
+        for tp, behind in self._behind.items():
+            if tp in lag:
+                behind.tell(read[tp], read[tp] + lag[tp], now)
+        yield from late(self._behind, self._settings.behind, now)
+        for detector, partitions in self._off.items():
+            if partitions:
+                says = "it raised three times there; the log has the traceback, a restart gives it another chance"
+                yield Condition(OFF, detector, partitions, 0.0, says)
+        for (detector, table), (capacity, _ever, evicted) in self._tables.items():
+            share = evicted.at(now) / max(capacity, 1)
+            if share > self._settings.evicted_share:
+                says = f"some {evicted.at(now):,.0f} of {capacity:,} keys lost their row to others within the hour"
+                yield Condition(CROWDED, f"{detector}/{table}", share, self._settings.evicted_share, says)
