@@ -348,13 +348,6 @@ class Metrics:
         """Of each assigned source partition; those that have gone lose their series."""
         self._replace("gatewatch_source_lag", {(topic, str(p)): records for (topic, p), records in lag.items()})
 
-    def routed_lag(self, lag: Mapping[TP, int]) -> None:
-        """Of each assigned routed partition; those that have gone lose their series."""
-        self._replace("gatewatch_routed_lag", {(str(p),): records for (_topic, p), records in lag.items()})
-
-    def watermarks(self, times: Mapping[int, float]) -> None:
-        """Event time of each assigned routed partition; one that has seen none has no series."""
-        now: dict[tuple[str, ...], float] = {(str(p),): ts for p, ts in times.items() if isfinite(ts)}
     def source_paused(self, paused: Mapping[TP, bool]) -> None:
         """Of each assigned source partition; those that have gone lose their series."""
         self._replace("gatewatch_source_paused", {(topic, str(p)): float(on) for (topic, p), on in paused.items()})
@@ -364,6 +357,13 @@ class Metrics:
         for reason, n in reasons.items():
             self._gauge("gatewatch_blind", reason=reason).set(n)
 
+    def routed_lag(self, lag: Mapping[TP, int]) -> None:
+        """Of each assigned routed partition; those that have gone lose their series."""
+        self._replace("gatewatch_routed_lag", {(str(p),): records for (_topic, p), records in lag.items()})
+
+    def watermarks(self, times: Mapping[int, float]) -> None:
+        """Event time of each assigned routed partition; one that has seen none has no series."""
+        now: dict[tuple[str, ...], float] = {(str(p),): ts for p, ts in times.items() if isfinite(ts)}
         self._replace("gatewatch_watermark_timestamp_seconds", now)
 
     def rows(self, applied: int, *, refused: int, repeated: int, lost: int) -> None:

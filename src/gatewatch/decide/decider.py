@@ -283,15 +283,15 @@ class Decider:
         return alerts.revision(episode, entry, offset, hashes, status, note, incident_id)
 
     def _ownership(self, finding: Finding) -> Ownership:
+        if finding.detector == watch.NAME:
+            return Ownership()
+
         def named(scope: Scope, name: str) -> str | None:
             return finding.key if finding.scope is scope else finding.context.get(name)
 
         return self._catalog.lookup(
             project=named(Scope.PROJECT, "project") or finding.project,
             endpoint=named(Scope.ENDPOINT, "endpoint"),
-        if finding.detector == watch.NAME:
-            return Ownership()
-
             model=finding.context.get("model"),
             principal=named(Scope.PRINCIPAL, "principal"),
         )

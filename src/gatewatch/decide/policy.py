@@ -104,11 +104,11 @@ class Policy:
     def _block(self, finding: Finding) -> BlockSettings | None:
         """How to block, or ``None`` where the settings want no orders, not even recorded ones."""
         configured = modes.configured(self.settings, self.entries, finding.detector, finding.project)
+        if finding.detector == NAME:  # what we cannot see is nobody's fault
+            return None
         if configured not in (Mode.BLOCK, Mode.SHADOW):
             return None
         return modes.block_settings(self.settings, self.entries, finding.detector, finding.project)
-        if finding.detector == NAME:  # what we cannot see is nobody's fault
-            return None
 
     def _order(
         self,

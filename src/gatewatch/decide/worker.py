@@ -240,8 +240,8 @@ class DecideWorker:
                 batch, bad = records_io.read_batch(value, place)
                 if bad:
                     _log.error("findings that cannot be read were left out", place=place, findings=bad)
-                decided = owned.decider.apply(batch, offset)
                 self._signs.hear(batch.task, batch.watermark, chunk.timestamps_ms[at] / 1000.0, now)
+                decided = owned.decider.apply(batch, offset)
                 if decided and offset >= owned.committed:
                     self._say(owned, decided, offset, headers)
             owned.next_offset = offset + 1
