@@ -234,7 +234,8 @@ class DecideWorker:
             self._control(owned, offset, said)
 
     def _apply(self, owned: _Owned, chunk: Chunk) -> None:
-        for offset, value, headers in zip(chunk.offsets, chunk.values, chunk.headers, strict=True):
+        now = self._clock.monotonic()
+        for at, (offset, value, headers) in enumerate(zip(chunk.offsets, chunk.values, chunk.headers, strict=True)):
             if value is not None:
                 place = f"{chunk.tp.topic}-{chunk.tp.partition} offset {offset}"
                 batch, bad = records_io.read_batch(value, place)
