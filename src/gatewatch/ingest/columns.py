@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from gatewatch.events.address import canonical_ip, network_of
 from gatewatch.events.batch import FLOATS, KEY_OF, AuthCode, Flag
 from gatewatch.events.event import STRING_CAP, TEXT_CAP, AccessEvent, Shape
-from gatewatch.events.secrets import hash_secret, looks_secret
+from gatewatch.ingest.hide import Hider
 from gatewatch.state.hashing import HashSeed, hash_column
 
 Columns = dict[str, pa.Array]
@@ -30,7 +30,7 @@ AUTH_CODES: dict[str | None, int] = {
     "none": AuthCode.NONE,
 }
 _LONG = frozenset({"path", "endpoint", "user_agent"})  # cut at TEXT_CAP, the others at STRING_CAP
-_CACHE_CAP = 100_000  # distinct addresses or names remembered between batches: some 30 MB
+_CACHE_CAP = 100_000  # distinct addresses remembered between batches: some 30 MB
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Cleaner:
     locate: Callable[[str], tuple[int | None, str | None]] | None = None
     field_names: bool = True
     _addresses: dict[str, tuple[str | None, str | None]] = field(default_factory=dict)
-    _names: dict[str, str] = field(default_factory=dict)
+    _hider: Hider = field(default_factory=Hider)
 
     def columns(self, events: Sequence[AccessEvent]) -> Columns:
         """All columns of ``ROUTED`` except src, offset, index, role and ts.
@@ -62,11 +62,10 @@ class Cleaner:
             if cut is not None:
                 flags |= np.where(cut, np.uint16(Flag.CUT), np.uint16(0))
         self._addresses_into(out)
-        for name in ("principal", "credential"):
-            out[name] = self._without_secrets(out[name])
         for name in ("path", "endpoint"):
             out[name] = _without_query(out[name])
         _shapes_into(out, [e.shape for e in events], field_names=self.field_names)
+        self._hider.hide(out)
         _infer_outcome(out)
         flags |= _in_range(out)
         out["flags"] = pa.array(flags)
@@ -98,23 +97,6 @@ class Cleaner:
                 self._addresses.clear()
             ip = canonical_ip(text)
             known = self._addresses[text] = (ip, network_of(ip) if ip else None)
-        return known
-
-    def _without_secrets(self, array: pa.Array) -> pa.Array:
-        """Identifiers that are bare secrets become their hash."""
-        if array.null_count == len(array):
-            return array
-        encoded = array.dictionary_encode()
-        distinct = encoded.dictionary.to_pylist()
-        clean = [self._name(text) for text in distinct]
-        return array if clean == distinct else pa.array(clean, pa.string()).take(encoded.indices)
-
-    def _name(self, text: str) -> str:
-        known = self._names.get(text)
-        if known is None:
-            if len(self._names) >= _CACHE_CAP:
-                self._names.clear()
-            known = self._names[text] = hash_secret(text) if looks_secret(text) else text
         return known
 
     def _hashes_into(self, out: Columns) -> None:
