@@ -176,15 +176,22 @@ SPECS = (
         "counter",
         "snapshots",
         (_one_of("result", ("written", "dropped")),),
-        "Snapshots of detect tasks: written, or dropped because the log did not take them or the partition went.",
+        "Snapshots of tasks: written, or dropped because the log did not take them or the partition went.",
     ),
     Spec("gatewatch_snapshot_bytes", "gauge", "bytes", (), "Size of the newest snapshot of this worker, compressed."),
+    Spec(
+        "gatewatch_snapshot_timestamp_seconds",
+        "gauge",
+        "epoch seconds",
+        (),
+        "When the newest snapshot of this worker was written; its age is `time()` less this.",
+    ),
     Spec(
         "gatewatch_snapshot_pause_seconds",
         "histogram",
         "seconds",
         (),
-        "How long a detect worker's loop stood still to copy a task's memory.",
+        "How long a worker's loop stood still to copy a task's memory.",
         _PAUSES,
     ),
     Spec(
@@ -192,7 +199,7 @@ SPECS = (
         "counter",
         "tasks",
         (_one_of("start", ("snapshot", "beginning")),),
-        "Detect tasks that began at a snapshot, or had one and read `routed` from its beginning all the same.",
+        "Tasks that began at a snapshot, or had one and read their log from its beginning all the same.",
     ),
     Spec(
         "gatewatch_alerts_total",
@@ -407,6 +414,10 @@ class Metrics:
         self._counter("gatewatch_snapshots_total", result="written" if written else "dropped").inc()
         if written:
             self._gauge("gatewatch_snapshot_bytes").set(nbytes)
+
+    def snapshot_written(self, at: float) -> None:
+        """When the newest snapshot was written, epoch seconds."""
+        self._gauge("gatewatch_snapshot_timestamp_seconds").set(at)
 
     def snapshot_pause(self, seconds: float) -> None:
         """The loop stood still to copy a task."""

@@ -17,7 +17,7 @@ from gatewatch.catalog import Catalog
 from gatewatch.clock import Clock, SystemClock
 from gatewatch.decide.control import Controls
 from gatewatch.decide.worker import DecideWorker
-from gatewatch.detect.saving import Saver
+from gatewatch.detect.memory import kind as detect_kind
 from gatewatch.detect.worker import DetectWorker
 from gatewatch.enforce.worker import EnforceWorker
 from gatewatch.errors import ConfigError, GatewatchError, LogError, StateError
@@ -34,6 +34,7 @@ from gatewatch.sdk import Lane
 from gatewatch.settings import NotifySettings, Settings
 from gatewatch.signals import Stop
 from gatewatch.state.layout import check_layout
+from gatewatch.state.saving import Saver
 from gatewatch.watch.needs import needed
 
 POLL_S = 0.1  # kafka.md trap 1: shorter polls can hang a join
@@ -120,7 +121,7 @@ def build(
         )
     if role in {Role.DETECT, Role.DETECT_SLOW}:
         lane: Lane = "fast" if role is Role.DETECT else "slow"
-        saver = Saver(log, settings, seed, clock=clock, metrics=metrics, lane=lane)
+        saver = Saver(detect_kind(settings, lane), log, settings, seed, clock=clock, metrics=metrics)
         return DetectWorker(
             log,
             settings,

@@ -1,4 +1,4 @@
-"""All that a task knows, as one document and arrays: what a snapshot holds."""
+"""All that a task knows, as one document and arrays: what a snapshot of it holds, and what it is called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import msgspec
 import numpy.typing as npt
 
 from gatewatch.errors import StateError
+from gatewatch.events.batch import VERSION
+from gatewatch.log.base import TopicPartition
 from gatewatch.records import Control
+from gatewatch.sdk import Lane
+from gatewatch.settings import Settings
+from gatewatch.state.saving import Kind
 
 
 class Book(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +43,11 @@ class Memory:
     arrays: Mapping[str, npt.NDArray[Any]]
 
     @property
+    def versions(self) -> dict[str, int]:
+        """Of each detector."""
+        return self.book.versions
+
+    @property
     def nbytes(self) -> int:
         """Of all arrays."""
         return sum(array.nbytes for array in self.arrays.values())
@@ -62,6 +72,16 @@ class Memory:
         """One detector's arrays, under its own names."""
         prefix = f"{detector}/"
         return {name.removeprefix(prefix): a for name, a in self.arrays.items() if name.startswith(prefix)}
+
+
+def kind(settings: Settings, lane: Lane | None = None) -> Kind[Memory]:
+    """Tasks of detect; each lane has snapshots of its own, and populations have theirs."""
+    prefix, rollups = "detect-slow" if lane == "slow" else "detect", settings.kafka.topic("rollups")
+
+    def name(tp: TopicPartition) -> str:
+        return "population" if tp.topic == rollups else f"{prefix}-{tp.partition}"
+
+    return Kind(name, Memory.read, VERSION.decode())
 
 
 def named(detector: str, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:

@@ -17,8 +17,8 @@ import msgspec
 
 from gatewatch.clock import Clock
 from gatewatch.detect.compile import warm_up
+from gatewatch.detect.memory import Memory
 from gatewatch.detect.population import PopulationTask
-from gatewatch.detect.saving import Saver
 from gatewatch.detect.task import Counts, DetectTask
 from gatewatch.events import rollup
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
@@ -28,6 +28,7 @@ from gatewatch.registry import Entry, active, in_lane
 from gatewatch.sdk import Lane, TableStats
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
+from gatewatch.state.saving import Saver
 from gatewatch.watch.reporter import Reporter
 from gatewatch.watch.tasks import Tasks
 from gatewatch.watch.watch import Condition
@@ -82,7 +83,7 @@ class DetectWorker:
         metrics: Metrics,
         lane: Lane | None = None,
         warm: bool = False,
-        saver: Saver | None = None,
+        saver: Saver[Memory] | None = None,
         watch: bool = False,
     ) -> None:
         self._saver, self._warm = saver, warm

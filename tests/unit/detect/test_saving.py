@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 
 from gatewatch.clock import ManualClock
-from gatewatch.detect.saving import Saver
+from gatewatch.detect.memory import kind
 from gatewatch.detect.worker import DetectWorker
 from gatewatch.log.base import TopicSpec
 from gatewatch.metrics import Metrics
@@ -23,6 +23,7 @@ from gatewatch.settings import DetectorSettings, KafkaSettings, Settings
 from gatewatch.simulate.scenario import Simulation
 from gatewatch.state import snapshots
 from gatewatch.state.hashing import HashSeed
+from gatewatch.state.saving import Saver
 from gatewatch.testing.routed import SEED, routed_log
 
 PARTITIONS = 2
@@ -52,7 +53,7 @@ class Site:
         self.entries = dict(entries or load_all())
 
     def worker(self, entries: Mapping[str, Entry] | None = None, seed: HashSeed = SEED) -> DetectWorker:
-        saver = Saver(self.log, SETTINGS, seed, clock=self.clock, metrics=self.metrics)
+        saver = Saver(kind(SETTINGS), self.log, SETTINGS, seed, clock=self.clock, metrics=self.metrics)
         chosen = entries or self.entries
         return DetectWorker(
             self.log, SETTINGS, chosen, seed, member="m", clock=self.clock, metrics=self.metrics, saver=saver

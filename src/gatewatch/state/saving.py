@@ -1,6 +1,6 @@
-"""When a detect worker saves its tasks, and how a task that is taken over gets its memory back.
+"""When a worker saves its tasks, and how a task that is taken over gets its memory back.
 
-The loop copies a task's arrays (a pause of some milliseconds) and goes on; a thread compresses and writes them, waits
+The loop copies a task's memory (a pause of some milliseconds) and goes on; a thread compresses and writes it, waits
 until the loop says that everything the task said before is acknowledged, and writes the manifest. One task at a time,
 so that at most one copy is held. A snapshot that fails costs nothing but time at the next start: the worker goes on.
 """
@@ -8,46 +8,65 @@ so that at most one copy is held. A snapshot that fails costs nothing but time a
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 
 from gatewatch.clock import Clock, stopwatch
-from gatewatch.detect.memory import Memory
 from gatewatch.errors import GatewatchError, StateError
-from gatewatch.events.batch import VERSION
 from gatewatch.log.base import Consumer, Log, Producer, TopicPartition
 from gatewatch.metrics import Metrics
-from gatewatch.sdk import Lane
 from gatewatch.settings import Settings
 from gatewatch.state import snapshots
 from gatewatch.state.hashing import HashSeed
+from gatewatch.state.packing import Arrays
 from gatewatch.state.snapshots import Draft, Manifest, Older
 
 CLOSE_S = 6.0  # for the last snapshots of all tasks, at a clean stop: a role has 10 s, and commits first
-_log = structlog.get_logger("gatewatch.detect")
+_log = structlog.get_logger("gatewatch.state")
 
 
-class Task(Protocol):
-    """What can be saved: a task on keys or on populations."""
+class Memory(Protocol):
+    """Copies of all that a task knows. The loop makes it; what it has to tell is asked for on a thread."""
 
-    def memory(self) -> Memory:
-        """Copies of all that it knows."""
+    @property
+    def versions(self) -> dict[str, int]:
+        """Of each part of it, for people."""
         ...
 
-    def become(self, memory: Memory, offset: int, beginning: int) -> int:
-        """Take such copies over; the offset to read from."""
+    @property
+    def arrays(self) -> Arrays:
+        """The bulk."""
+        ...
+
+    def document(self) -> bytes:
+        """The rest."""
         ...
 
 
-class Saved(Protocol):
+M = TypeVar("M", bound=Memory)
+
+
+class Task(Protocol[M]):
+    """What can be saved."""
+
+    def memory(self) -> M | None:
+        """Copies of all that it knows; ``None`` where that is not possible now, but soon."""
+        ...
+
+    def become(self, memory: M, offset: int, beginning: int) -> int:
+        """Take such copies over; the offset to read from. A StateError leaves the task as it was."""
+        ...
+
+
+class Saved(Protocol[M]):
     """What a partition that is ours must tell."""
 
     @property
-    def task(self) -> Task:
+    def task(self) -> Task[M]:
         """The task."""
         ...
 
@@ -61,6 +80,18 @@ class Saved(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[M]):
+    """What tasks of one kind are called, and how their memory is read.
+
+    A task's records are in the partition of the state topic that has the number of the one it reads.
+    """
+
+    name: Callable[[TopicPartition], str]  # of the task that reads it, in keys: "detect-3"
+    read: Callable[[bytes, Arrays], M]  # from what a snapshot holds; may raise a StateError
+    schema: str  # what is written under another one is refused
+
+
 @dataclass(slots=True)
 class _Last:
     """The newest snapshot of a task, as far as we know."""
@@ -71,12 +102,12 @@ class _Last:
 
 
 @dataclass(slots=True)
-class _Job:
+class _Job(Generic[M]):
     """One snapshot on its way."""
 
     tp: TopicPartition  # what the task reads
     offset: int
-    memory: Memory
+    memory: M
     replaces: tuple[Older, ...]
     draft: Draft = field(default_factory=Draft)
     may_count: threading.Event = field(default_factory=threading.Event)
@@ -89,39 +120,31 @@ class _Job:
         return self.thread is not None and self.thread.is_alive()
 
 
-class Saver:
+class Saver(Generic[M]):
     """Snapshots of one worker's tasks. All methods are for the worker's loop.
 
     Args:
+        kind: of tasks.
         log: where to.
         settings: prefix, partitions, how often.
         seed: its id stands in each manifest.
         clock: injected time.
         metrics: what to count on.
-        lane: the worker's; lanes have snapshots of their own.
     """
 
     def __init__(
-        self,
-        log: Log,
-        settings: Settings,
-        seed: HashSeed,
-        *,
-        clock: Clock,
-        metrics: Metrics,
-        lane: Lane | None = None,
+        self, kind: Kind[M], log: Log, settings: Settings, seed: HashSeed, *, clock: Clock, metrics: Metrics
     ) -> None:
-        self._log, self._clock, self._metrics = log, clock, metrics
-        self._topic, self._rollups = settings.kafka.topic("state"), settings.kafka.topic("rollups")
-        self._kind = "detect-slow" if lane == "slow" else "detect"
+        self._kind, self._log, self._clock, self._metrics = kind, log, clock, metrics
+        self._topic = settings.kafka.topic("state")
         self._layout = f"{settings.kafka.partitions}:{seed.id}"
         self._every_s = settings.state.every
         self._ids: dict[str, str] = {}
         self._last: dict[TopicPartition, _Last] = {}
-        self._job: _Job | None = None
+        self._job: _Job[M] | None = None
         self._producer: Producer | None = None
 
-    def restore(self, task: Task, consumer: Consumer, tp: TopicPartition, beginning: int) -> tuple[int, int]:
+    def restore(self, task: Task[M], consumer: Consumer, tp: TopicPartition, beginning: int) -> tuple[int, int]:
         """Give a new task the memory of its newest snapshot.
 
         Returns:
@@ -132,26 +155,27 @@ class Saver:
             LogError: the log cannot be read.
         """
         last = self._last[tp] = _Last(self._clock.monotonic() + self._every_s * (tp.partition % 8 + 1) / 8)
-        name, place = self._name(tp), self._place(tp)
+        name, place = self._kind.name(tp), self._place(tp)
         try:
             found = snapshots.find(self._log, place, name, consumer.end_offsets([place])[place])
             last.replaces += found.rubbish
             if found.manifest is None:
                 return beginning, 0
             last.replaces += [Older(found.manifest.id, len(found.manifest.digests)), *found.manifest.older]
-            self._check(found.manifest, tp.topic)
-            memory = Memory.read(*snapshots.read(self._log, place, found.manifest))
+            self._check(found.manifest, tp, consumer.end_offsets([tp])[tp])
+            memory = self._kind.read(*snapshots.read(self._log, place, found.manifest))
+            start = task.become(memory, found.manifest.offset, beginning)
         except StateError as error:
-            _log.warning("no snapshot is used", partition=tp.partition, why=str(error), reads_from=beginning)
+            _log.warning("no snapshot is used", task=name, why=str(error), reads_from=beginning)
             self._metrics.restored(fits=False)
             return beginning, 0
         last.offset = found.manifest.offset
-        start = task.become(memory, found.manifest.offset, beginning)
-        _log.info("restored", partition=tp.partition, offset=found.manifest.offset, reads_from=start)
+        _log.info("restored", task=name, offset=found.manifest.offset, reads_from=start)
         self._metrics.restored(fits=start == found.manifest.offset)
+        self._metrics.snapshot_written(found.manifest.written)
         return start, found.manifest.offset
 
-    def turn(self, owned: Mapping[TopicPartition, Saved]) -> None:
+    def turn(self, owned: Mapping[TopicPartition, Saved[M]]) -> None:
         """What is to do now: help the snapshot that is on its way, else begin the one that is due."""
         job = self._job
         if job is not None:
@@ -163,25 +187,37 @@ class Saver:
             return
         now = self._clock.monotonic()
         for tp, last in self._last.items():
-            if tp in owned and now >= last.due_at:
+            if tp in owned and now >= last.due_at and owned[tp].next_offset == last.offset:
                 last.due_at = now + self._every_s
-                if owned[tp].next_offset != last.offset:
-                    self._begin(tp, owned[tp])
-                    return
+            elif tp in owned and now >= last.due_at and self._begin(tp, owned[tp]):
+                last.due_at = now + self._every_s
+                return
 
-    def close(self, owned: Mapping[TopicPartition, Saved], *, flush: bool) -> None:
+    def close(self, owned: Mapping[TopicPartition, Saved[M]], *, flush: bool) -> None:
         """End. With ``flush`` each task is saved once more, as far as that is done within ``CLOSE_S``."""
         until = self._clock.monotonic() + CLOSE_S
         if flush:
-            for tp, mine in [(None, None), *owned.items()]:
-                if tp is not None and mine is not None and mine.next_offset != self._last[tp].offset:
+            self._wait(owned, until)
+            for tp, mine in owned.items():
+                if mine.next_offset != self._last[tp].offset:
                     self._begin(tp, mine)
                 self._wait(owned, until)
         if self._producer is not None:
             with suppress(GatewatchError):
                 self._producer.close(flush=False)
 
-    def _wait(self, owned: Mapping[TopicPartition, Saved], until: float) -> None:
+    def topic_id(self, topic: str) -> str:
+        """The id of a topic that a task reads: another one once it was deleted and made again.
+
+        Raises:
+            LogError: the broker does not say.
+        """
+        if topic not in self._ids:
+            with closing(self._log.admin()) as admin:
+                self._ids[topic] = admin.describe([topic])[topic].id
+        return self._ids[topic]
+
+    def _wait(self, owned: Mapping[TopicPartition, Saved[M]], until: float) -> None:
         """For the snapshot on its way."""
         job = self._job
         if job is None or job.thread is None:
@@ -192,32 +228,38 @@ class Saver:
         if not job.running:
             self._finish(job)
 
-    def _begin(self, tp: TopicPartition, mine: Saved) -> None:
+    def _begin(self, tp: TopicPartition, mine: Saved[M]) -> bool:
+        """Copy a task and let a thread write it; whether that was possible."""
         if self._job is not None:  # at a close: the one before did not end in time
-            return
+            return False
         began = stopwatch()
         memory = mine.task.memory()
+        if memory is None:
+            return False
         self._metrics.snapshot_pause(stopwatch() - began)
         job = self._job = _Job(tp, mine.next_offset, memory, tuple(self._last[tp].replaces))
         job.thread = threading.Thread(target=self._run, args=(job,), name=f"snapshot-{tp.partition}", daemon=True)
         job.thread.start()
+        return True
 
-    def _let_go(self, job: _Job, *, abandoned: bool) -> None:
+    def _let_go(self, job: _Job[M], *, abandoned: bool) -> None:
         if not job.may_count.is_set():
             job.abandoned = abandoned
             job.may_count.set()
 
-    def _finish(self, job: _Job) -> None:
+    def _finish(self, job: _Job[M]) -> None:
         """The thread has ended."""
         self._job = None
         if job.error is not None:
-            _log.warning("a snapshot could not be written", partition=job.tp.partition, error=job.error)
+            _log.warning("a snapshot could not be written", task=self._kind.name(job.tp), error=job.error)
             if self._producer is not None:
                 with suppress(GatewatchError):
                     self._producer.close(flush=False)
                 self._producer = None  # a producer that failed once fails for good
         written = job.error is None and not job.abandoned
         self._metrics.snapshot(written=written, nbytes=job.draft.stored_bytes)
+        if written:
+            self._metrics.snapshot_written(self._clock.now())
         last = self._last.get(job.tp)
         if last is not None:
             if written:
@@ -225,9 +267,9 @@ class Saver:
             elif job.error is not None:
                 last.replaces.append(job.draft.older)
 
-    def _run(self, job: _Job) -> None:
+    def _run(self, job: _Job[M]) -> None:
         """On the thread: what takes time."""
-        name, place = self._name(job.tp), self._place(job.tp)
+        name, place = self._kind.name(job.tp), self._place(job.tp)
         try:
             producer = self._producer = self._producer or self._log.producer()
             snapshots.write_chunks(producer, place, name, job.memory.document(), job.memory.arrays, job.draft)
@@ -239,15 +281,15 @@ class Saver:
         except GatewatchError as error:
             job.error = str(error)
 
-    def _manifest(self, job: _Job) -> Manifest:
+    def _manifest(self, job: _Job[M]) -> Manifest:
         return Manifest(
-            task=self._name(job.tp),
+            task=self._kind.name(job.tp),
             id=job.draft.id,
             offset=job.offset,
-            log_id=self._id(job.tp.topic),
+            log_id=self.topic_id(job.tp.topic),
             layout=self._layout,
-            schema=VERSION.decode(),
-            versions=job.memory.book.versions,
+            schema=self._kind.schema,
+            versions=job.memory.versions,
             digests=tuple(job.draft.digests),
             first=min(job.draft.offsets),
             raw_bytes=job.draft.raw_bytes,
@@ -256,32 +298,26 @@ class Saver:
             older=job.replaces,
         )
 
-    def _check(self, manifest: Manifest, topic: str) -> None:
-        """That a snapshot is of this very installation.
+    def _check(self, manifest: Manifest, tp: TopicPartition, end: int) -> None:
+        """That a snapshot is of this very installation, and of records that there are.
 
         Raises:
             StateError: it is not.
         """
         pairs = (
             ("layout (partitions:seed)", manifest.layout, self._layout),
-            ("schema", manifest.schema, VERSION.decode()),
-            (f"topic id of {topic}", manifest.log_id, self._id(topic)),
+            ("schema", manifest.schema, self._kind.schema),
+            (f"topic id of {tp.topic}", manifest.log_id, self.topic_id(tp.topic)),
         )
         for what, theirs, ours in pairs:
             if theirs != ours:
                 raise StateError(f"the snapshot {manifest.id} of {manifest.task} has {what} {theirs}, not {ours}")
+        if manifest.offset > end:
+            raise StateError(
+                f"the snapshot {manifest.id} of {manifest.task} is as of offset {manifest.offset}, "
+                f"but {tp.topic}-{tp.partition} ends at {end}: the broker has lost records"
+            )
 
     def _place(self, tp: TopicPartition) -> TopicPartition:
         """Where a task's records are in the state topic."""
         return TopicPartition(self._topic, tp.partition)
-
-    def _name(self, tp: TopicPartition) -> str:
-        """The task's name in keys."""
-        return "population" if tp.topic == self._rollups else f"{self._kind}-{tp.partition}"
-
-    def _id(self, topic: str) -> str:
-        """The id of a topic that a task reads."""
-        if topic not in self._ids:
-            with closing(self._log.admin()) as admin:
-                self._ids[topic] = admin.describe([topic])[topic].id
-        return self._ids[topic]
