@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import email
 import email.policy
 import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +24,7 @@ from gatewatch.notify.receivers.email import Email, _html, _text
 from gatewatch.notify.words import words_of
 from gatewatch.records import Severity, Status
 from gatewatch.testing.alerts import NOW, notice
+from gatewatch.testing.mail import Mailbox, mail_server
 
 PASSWORD = "correct horse"
 HOSTILE = (
@@ -36,63 +33,16 @@ HOSTILE = (
 )
 
 
-class Sink:
-    """What arrived, and what to answer."""
-
-    def __init__(self) -> None:
-        self.messages: list[EmailMessage] = []
-        self.rcpt: list[str] = []
-        self.data: list[str] = []
-
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
-    ) -> str:
-        """Answer as the test says."""
-        answer = self.rcpt.pop(0) if self.rcpt else "250 OK"
-        if answer.startswith("250"):
-            envelope.rcpt_tos.append(address)
-        return answer
-
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - the same
-        """Keep it."""
-        answer = self.data.pop(0) if self.data else "250 OK"
-        if answer.startswith("250") and isinstance(envelope.content, bytes):
-            parsed = email.message_from_bytes(envelope.content, policy=email.policy.default)
-            assert isinstance(parsed, EmailMessage)
-            self.messages.append(parsed)
-        return answer
-
-
-class _AnyPort(Controller):
-    """The system picks the port, and we learn it before anybody connects."""
-
-    def _trigger_server(self) -> None:
-        assert isinstance(self.server, asyncio.Server)
-        self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()  # type: ignore[no-untyped-call] # aiosmtpd types only some of its methods
-
-
-@contextmanager
-def server(sink: Sink, **options: Any) -> Iterator[int]:
-    """An SMTP server on loopback; gives its port."""
-    controller = _AnyPort(sink, hostname="127.0.0.1", port=0, ready_timeout=60.0, **options)
-    controller.start()
-    try:
-        yield controller.port
-    finally:
-        controller.stop()
-
-
 @pytest.fixture
-def sink() -> Sink:
+def sink() -> Mailbox:
     """What arrived."""
-    return Sink()
+    return Mailbox()
 
 
 @pytest.fixture
-def port(sink: Sink) -> Iterator[int]:
+def port(sink: Mailbox) -> Iterator[int]:
     """A server without TLS."""
-    with server(sink) as made:
+    with mail_server(sink) as made:
         yield made
 
 
@@ -104,7 +54,7 @@ def mailer(port: int, **options: Any) -> Email:
     return Email("127.0.0.1", port, security, "gatewatch@corp.test", to, ManualClock(NOW), **options)
 
 
-def test_a_mail_arrives_as_text_and_html_and_its_end_in_the_same_thread(port: int, sink: Sink) -> None:
+def test_a_mail_arrives_as_text_and_html_and_its_end_in_the_same_thread(port: int, sink: Mailbox) -> None:
     """If this fails, the owner is not told, or cannot see that it is over."""
     handle = mailer(port).send(notice(), None).handle
     attempt = mailer(port).send(notice(revision=9, status=Status.RESOLVED), handle)
@@ -120,7 +70,7 @@ def test_a_mail_arrives_as_text_and_html_and_its_end_in_the_same_thread(port: in
         assert "gatewatch alerts explain" in body.get_content()
 
 
-def test_a_repeated_try_has_the_same_message_id(port: int, sink: Sink) -> None:
+def test_a_repeated_try_has_the_same_message_id(port: int, sink: Mailbox) -> None:
     """If this fails, a mail that was sent twice is two mails even where the server drops repeats."""
     for _ in range(2):
         mailer(port).send(notice(), None)
@@ -133,14 +83,14 @@ def test_a_repeated_try_has_the_same_message_id(port: int, sink: Sink) -> None:
     + [(f"{code} x", Result.NEVER) for code in (550, 552, 554)],
 )
 @pytest.mark.parametrize("stage", ["rcpt", "data"])
-def test_every_answer_means_what_it_says(stage: str, answer: str, result: Result, port: int, sink: Sink) -> None:
+def test_every_answer_means_what_it_says(stage: str, answer: str, result: Result, port: int, sink: Mailbox) -> None:
     """If this fails, a greylisted mail is dropped, or a refused one is sent for ever."""
     getattr(sink, stage).extend([answer] * 2)
     assert mailer(port).send(notice(), None).result is result
     assert sink.messages == []
 
 
-def test_one_refused_address_does_not_stop_the_other(port: int, sink: Sink) -> None:
+def test_one_refused_address_does_not_stop_the_other(port: int, sink: Mailbox) -> None:
     """If this fails, a colleague who left silences the mail of all."""
     sink.rcpt.append("550 no such user")
     attempt = mailer(port).send(notice(), None)
@@ -155,7 +105,7 @@ def test_a_server_that_is_not_there_hangs_or_hangs_up_is_tried_again() -> None:
     assert mailer(port).send(notice(), None).result is Result.AGAIN  # nobody listens
 
 
-def test_a_password_is_never_sent_in_the_clear(port: int, sink: Sink) -> None:
+def test_a_password_is_never_sent_in_the_clear(port: int, sink: Mailbox) -> None:
     """If this fails, who can make a server say that it has no STARTTLS reads the password."""
     attempt = mailer(port, security="starttls", login=("gw", SecretStr(PASSWORD))).send(notice(), None)
     assert attempt.result is Result.NEVER
@@ -174,7 +124,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return key, cert
 
 
-def test_starttls_with_a_login(sink: Sink, certificate: tuple[Path, Path]) -> None:
+def test_starttls_with_a_login(sink: Mailbox, certificate: tuple[Path, Path]) -> None:
     """If this fails, mail cannot be sent through the usual server, or goes to anybody who claims to be it."""
     key, cert = certificate
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -184,7 +134,7 @@ def test_starttls_with_a_login(sink: Sink, certificate: tuple[Path, Path]) -> No
         return AuthResult(success=(data.login, data.password) == (b"gw", PASSWORD.encode()), handled=False)
 
     options = {"tls_context": context, "require_starttls": True, "authenticator": authenticate, "auth_required": True}
-    with server(sink, **options) as port:
+    with mail_server(sink, **options) as port:
         right = {"security": "starttls", "login": ("gw", SecretStr(PASSWORD)), "ca_file": str(cert)}
         assert mailer(port, **right).send(notice(), None).result is Result.DELIVERED
         wrong = mailer(port, **{**right, "login": ("gw", SecretStr("wrong"))}).send(notice(), None)
@@ -194,7 +144,7 @@ def test_starttls_with_a_login(sink: Sink, certificate: tuple[Path, Path]) -> No
     assert len(sink.messages) == 1
 
 
-def test_hostile_strings_arrive_inert(port: int, sink: Sink) -> None:
+def test_hostile_strings_arrive_inert(port: int, sink: Mailbox) -> None:
     """If this fails, an attacker's key adds recipients, or runs a script in the reader's mail program."""
     hostile = notice(
         key=HOSTILE,
@@ -237,7 +187,7 @@ def test_whatever_a_stranger_writes_is_text_in_the_mail(text: str) -> None:
     assert email.message_from_bytes(message.as_bytes(), policy=email.policy.default)["To"] == message["To"]
 
 
-def test_a_bulletin_is_one_mail(port: int, sink: Sink) -> None:
+def test_a_bulletin_is_one_mail(port: int, sink: Mailbox) -> None:
     """If this fails, "and 41 more" is never heard of."""
     told = Bulletin(
         "capped-1", "61 more alerts", Severity.HIGH, (Line(Severity.HIGH, "one"),), 41, "all of them: there"
