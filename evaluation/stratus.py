@@ -6,6 +6,8 @@ from collections import defaultdict
 
 from figures import Figure, loader, native, of, replayed
 
+from gatewatch.records import Finding
+
 TITLE = "Stratus Red Team (CloudTrail, 310 events, all attack)"
 ON = (
     "AWS API calls of red-team detonations: principal, address, operation, denied or not. `denied` is the source's own "
@@ -32,25 +34,25 @@ def run() -> list[Figure]:
         if row.get("principal")
     ]
     done = replayed(native(events))
-    refusals: dict[str, list[float]] = defaultdict(list)
+    refusals: dict[str, list[int]] = defaultdict(list)  # places in the log: its times are whole seconds
     operations: dict[str, set[str]] = defaultdict(set)
     where: dict[str, set[str]] = defaultdict(set)
-    for event in events:
+    for place, event in enumerate(events):
         who = str(event["principal"])
         where[who].add(str(event["ip"]))
         if event["denied"]:
-            refusals[who].append(float(event["ts"]))
+            refusals[who].append(place)
             operations[who].add(str(event["endpoint"]))
     probing = {who: times for who, times in refusals.items() if len(times) >= WITHIN}
     found: dict[str, int] = {}
-    for who, times in probing.items():
+    for who, places in probing.items():
         told = [
-            f.ts
+            at
             for f in done.findings
-            if f.key in {who, *where[who]} and f.ts >= times[0] and (f.warm or not f.learned)
+            if f.key in {who, *where[who]} and (f.warm or not f.learned) and (at := _place(f)) >= places[0]
         ]
         if told:
-            found[who] = max(1, sum(ts <= min(told) for ts in times))
+            found[who] = sum(place <= min(told) for place in places)
     soon = [who for who, n in found.items() if n <= WITHIN]
     missed = [f"{len(probing[w])} refusals on {len(operations[w])} operations" for w in probing if w not in soon]
     return [
@@ -61,9 +63,12 @@ def run() -> list[Figure]:
             met=len(soon) == len(probing),
             published="Elastic and Prowler: rules for single operations, no figure for this set",
             rule=f"{WITHIN} refusals of a principal: all of them, and every script with a missing permission",
-            note="; ".join(missed) + ": restricted_probe asks for five different names in a week, since a principal "
-            "that repeats one refused call is a broken script as likely as a probe"
-            if missed
-            else "",
+            note="; ".join(missed)
+            or "both as `never_served`, severity low: a new service without its permission looks the same",
         ),
     ]
+
+
+def _place(finding: Finding) -> int:
+    """Which event of the log it was told at."""
+    return int(finding.sample.split("-")[-2])

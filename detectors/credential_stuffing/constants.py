@@ -7,6 +7,7 @@ import math
 IP, NETWORK, ACCOUNT = 0, 1, 2
 NOTHING, STUFFING, SPRAYING, CRACKING, DISTRIBUTED, TAKEOVER, BROKEN, TOO_MANY_FAILURES, TOO_MANY_ACCOUNTS = range(9)
 DISTRIBUTED_STUFFING, UNKNOWN_ACCOUNTS = 9, 10  # of populations
+AT_ONCE = 11  # a plain limit as well
 
 THETA1 = 0.05  # an attacker's success ratio: lists sold as fresh reach 1-2 %, the rest is margin
 PRIOR_THETA0 = 0.8  # of a site not known yet (Jung et al. 2004), worth PRIOR_CONTACTS first contacts
@@ -23,6 +24,10 @@ LEAST_ADDRESSES = 3  # of a network: one address is reported as itself
 PEOPLE_A, PEOPLE_B = 8.0, 2.0  # mean .8 as above; 11 failures in a row are 1 in 14,000, 20 are 1 in 470,000
 SHORT_RUN = 10.0  # a run this short cannot pass the lowest threshold: 8.9 nats
 LEAST_NATS = math.log(0.99 / 1e-4)  # Wald's bound for alpha 1e-4, beta .99
+# By how much the first-contact test may be surer than its own theta0 says, where the site's true ratio is higher. The
+# solution for .92 is 1.5; sources differ, so it is not trusted further.
+LEAST_SURE, MOST_SURE = 0.5, 1.5
+LEAK_S = 10.0  # of the bucket of failures at once: one leaves it in so many seconds (CrowdSec's ssh-bf)
 MOST_NATS = 14.0  # one false alarm in 1.2 million first contacts; else a flood of sources would blind the test
 MINUTE_S, TEN_MINUTES_S, DAY_S, WEEK_S = 60.0, 600.0, 86400.0, 604800.0
 TICK_S = 10.0

@@ -59,6 +59,10 @@ REASONS = (
         learned=False, columns=("failures", "accounts_behind"),
     ),
     Reason(
+        k.AT_ONCE, "failures_at_once", "Failed logins faster than a person types", "failures at once",
+        Severity.LOW, learned=False,
+    ),
+    Reason(
         k.TOO_MANY_FAILURES, "too_many_failures", "More failed logins than the limit", "failures a minute",
         Severity.MEDIUM, learned=False,
     ),
@@ -74,6 +78,7 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    failures_at_once: float = Field(5.0, ge=2)
     failures_per_minute: float = Field(600.0, gt=0)
     distinct_accounts_per_10min: float = Field(200.0, gt=0)
 
@@ -100,6 +105,8 @@ class CredentialStuffing(Detector):
         * *spraying*: several accounts, some tries each.
         * *cracking*: one account, failure after failure, with no success ever by this pair (11 in a row at a small
           site); *distributed cracking* of an account from five networks or more.
+        * *failures at once*: six failed logins within some ten seconds, on accounts that the address never got into: a
+          script, whatever else it is. Severity low.
         * *takeover*: a success by a pair never seen to succeed, while its source or its account is under attack.
         * *expired key*: a pair that used to succeed and now fails on and on, or a bare credential sent again and
           again: a broken client, severity low, not an attack. Forgotten-password waves and outages raise nothing: known
@@ -114,19 +121,21 @@ class CredentialStuffing(Detector):
         * gateways that log neither account nor credential: all failures of an address count as one name.
 
     Options:
-        limits: failures a minute and distinct accounts in 10 minutes (both decayed counts) above which a key is
-            reported whatever the tests say.
+        limits: failures at once (one less every ten seconds), failures a minute and distinct accounts in 10 minutes
+            (both decayed counts) above which a key is reported whatever the tests say.
         expired_key_failures: failures in a row of a broken client before it is mentioned.
         networks, accounts: watch these scopes too; addresses always are.
         distributed: watch logins as a whole, by the part on populations.
         sources_total: rows of each of the three tables, over all partitions.
         pairs_total: pairs remembered a generation, over all partitions.
 
-    The threshold is ln(chances of a false alarm a day / false alarms allowed a day), within 9.2 and 14 nats. Severity
-    and nats are those of "a benign source does this": W of the first-contact test bounds -ln p (Wald 1945).
+    The threshold is ln(chances of a false alarm a day / false alarms allowed a day), within 9.2 and 14 nats; that of
+    first contacts is divided by how much surer the test is than it claims, at the success ratio that the site has
+    (Lundberg's coefficient, at most 1.5). The site's ratio is learned from sources that succeed at least once: lists
+    that only fail teach nothing. Nats are those of "a benign source does this": W bounds -ln p (Wald 1945).
 
     Cost: 0.06 us a row where 2 % of rows authenticate; 0.3 us for a row that does, all three scopes together; 3 us in
-    a flood in which every row is a failure by new keys. Memory: 380 bytes a key (three keys an event at most: address,
+    a flood in which every row is a failure by new keys. Memory: 400 bytes a key (three keys an event at most: address,
     network, account), 8 bytes a pair; all of it fixed at the start.
 
     Sources: Jung, Paxson, Berger and Balakrishnan 2004 (Threshold Random Walk); Lorden 1971 (CUSUM's false alarms);
@@ -135,7 +144,7 @@ class CredentialStuffing(Detector):
     """
 
     name = "credential_stuffing"
-    version = 1
+    version = 2
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.IP, Scope.NETWORK, Scope.ACCOUNT)  # in the order of kernel.IP, NETWORK, ACCOUNT
     reasons = REASONS
@@ -192,7 +201,7 @@ class CredentialStuffing(Detector):
             return Opinion.WARMING
         row = self._tables[scope].rows[at]
         told = self._common[0]["now"] - max(row["told_at"], row["taken_at"]) < REFRESH_S
-        return Opinion.FINDING if told or row["w"] >= site["threshold"] else Opinion.QUIET
+        return Opinion.FINDING if told or row["w"] >= site["first"] else Opinion.QUIET
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """All tables, both memories of pairs, the site and the clock."""
@@ -248,8 +257,8 @@ class CredentialStuffing(Detector):
 
 _SUCCESS, _FAILURE = int(AuthCode.SUCCESS), int(AuthCode.FAILURE)
 _OPTIONS = (
-    "failures_per_minute", "accounts_per_10min", "broken_client_failures", "alarms_per_day", "refresh_s", "networks",
-    "accounts",
+    "failures_at_once", "failures_per_minute", "accounts_per_10min", "broken_client_failures", "alarms_per_day",
+    "refresh_s", "networks", "accounts",
 )  # fmt: skip
 _NO_SEED = HashSeed(0, 0)
 _DTYPES = (np.float64, np.uint8, np.int8, np.int8, *(np.uint64,) * 5)  # of Columns, in order
@@ -291,7 +300,7 @@ def _hand_over(found: npt.NDArray[np.void], hits: Hits) -> None:
 def _new_site() -> npt.NDArray[np.void]:
     """What is assumed of a site before anything is known."""
     site = np.zeros(len(CredentialStuffing.scopes), SITE)
-    site["theta0"], site["threshold"] = k.PRIOR_THETA0, k.LEAST_NATS
+    site["theta0"], site["threshold"], site["first"] = k.PRIOR_THETA0, k.LEAST_NATS, k.LEAST_NATS
     return site
 
 
@@ -301,6 +310,7 @@ def _new_common(config: Config, context: Context) -> npt.NDArray[np.void]:
         common[name] = -np.inf
     common["salts"][0] = [hash_text(f"credential_stuffing/{s.value}", context.seed) for s in CredentialStuffing.scopes]
     common["no_name"] = hash_text("credential_stuffing/no name", context.seed)
+    common["failures_at_once"] = config.limits.failures_at_once
     common["failures_per_minute"] = config.limits.failures_per_minute
     common["accounts_per_10min"] = config.limits.distinct_accounts_per_10min
     common["broken_client_failures"] = config.expired_key_failures

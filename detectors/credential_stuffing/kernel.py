@@ -10,7 +10,7 @@ Under theta0 the mean number of first contacts between two false alarms is at le
 *runs* (cracking): failures on one name without a success between. People mistype, and some more than others: the
 chance of success at a try is Beta(PEOPLE_A, PEOPLE_B) over people, so a run of k failures has a polynomial tail.
 
-*plain limits*: counts a minute and in ten minutes, which nothing can move.
+*plain limits*: counts at once, a minute and in ten minutes, which nothing can move.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gatewatch.sdk import find_or_admit, hold, kernel, mix
 from .constants import ACCOUNT, IP, NETWORK, NOTHING, WEEK_S
 from .layout import Attempt, Columns, Memory, Tables
 from .pairs import holds
-from .row import age, clear, failure, success
+from .row import age, clear, failure, success, threshold_of
 from .site import advance
 from .telling import worth_telling, write
 
@@ -65,7 +65,7 @@ def scan(columns: Columns, tables: Tables, memory: Memory, found: npt.NDArray[np
             if at >= 0 and _matters(rows_ip[at], new, site_ip, common, good, IP, ip[i], name, ok, t):
                 pair = _pair(common, IP, ip[i], name)
                 unnamed = name == none and success_ip[at] > t - WEEK_S
-                attempt = Attempt(i, IP, t, ok, pair, secret or unnamed, ip[i])
+                attempt = Attempt(i, IP, t, ok, pair, account[i] != U64(0), secret or unnamed, ip[i])
                 n, accused, held = _step(rows_ip[at], site_ip, common, seen, good, found, n, attempt)
                 hold(heads_ip, at, held)
             # Only an address that is not accused itself speaks for its network.
@@ -76,7 +76,7 @@ def scan(columns: Columns, tables: Tables, memory: Memory, found: npt.NDArray[np
                 ):
                     pair = _pair(common, NETWORK, network[i], name)
                     unnamed = name == none and success_network[at] > t - WEEK_S
-                    attempt = Attempt(i, NETWORK, t, ok, pair, secret or unnamed, ip[i])
+                    attempt = Attempt(i, NETWORK, t, ok, pair, account[i] != U64(0), secret or unnamed, ip[i])
                     n, accused, held = _step(rows_network[at], site_network, common, seen, good, found, n, attempt)
                     hold(heads_network, at, held)
         if role & 1 and common.accounts and account[i] != U64(0):
@@ -86,7 +86,7 @@ def scan(columns: Columns, tables: Tables, memory: Memory, found: npt.NDArray[np
                 rows_account[at], new, site_account, common, good, ACCOUNT, account[i], source, ok, t
             ):
                 pair = _pair(common, ACCOUNT, account[i], source)
-                attempt = Attempt(i, ACCOUNT, t, ok, pair, broken=False, address=ip[i])
+                attempt = Attempt(i, ACCOUNT, t, ok, pair, typed=True, broken=False, address=ip[i])
                 n, accused, held = _step(rows_account[at], site_account, common, seen, good, found, n, attempt)
                 hold(heads_account, at, held)
     return n
@@ -149,5 +149,5 @@ def _step(
     if reason != NOTHING and worth_telling(row, reason, t, common.refresh_s):
         write(found[n], reason, nats, row, site, common, attempt)
         n += 1
-    accused = row.told_rank >= 2 and (row.w >= site.threshold or t - row.told_at < common.refresh_s)
-    return n, accused and not attempt.ok, accused or row.w >= 0.5 * site.threshold
+    accused = row.told_rank >= 2 and (row.w >= threshold_of(row, site) or t - row.told_at < common.refresh_s)
+    return n, accused and not attempt.ok, accused or row.w >= 0.5 * site.first

@@ -14,7 +14,7 @@ EXACT = 16  # fingerprints a row keeps exactly; beyond, first contacts are count
 SLOTS = 8  # names a row follows one by one; whoever tries more of them in turn is seen by the first-contact test
 ADDRESSES = 4  # addresses of a network told apart; three are needed
 
-# One key: an address, a network or an account. 360 bytes, and 33 of the key table.
+# One key: an address, a network or an account. 368 bytes, and 33 of the key table.
 ROW = np.dtype(
     [
         ("t", "f8"),  # event time of the newest row
@@ -38,6 +38,7 @@ ROW = np.dtype(
         ("slot_broken", "u1", (SLOTS,)),  # 1: this looks like a broken client, not like guessing
         # Plain limits
         ("minute", "f4"),  # failures, decayed over a minute
+        ("at_once", "f4"),  # failures on typed names, one less every LEAK_S
         ("ten_minutes", "f4"),  # first contacts that failed, decayed over ten minutes
         ("fails", "f8"),  # failures since the row was last calm: the size of what is being told
         # Cool-down
@@ -49,6 +50,7 @@ ROW = np.dtype(
         ("told_rank", "u1"),  # how grave the last finding was, 0 for none
         ("n_exact", "u1"),
         ("n_addresses", "u1"),
+        ("pending", "u1"),  # 1: a first contact failed, and is yet to be learned from
     ],
     align=True,
 )
@@ -61,6 +63,7 @@ SITE = np.dtype(
         ("contacts", "f8"),  # first contacts, decayed over a day: how many chances of a false alarm a day brings
         ("theta0", "f8"),  # success ratio of first contacts, frozen between ticks
         ("threshold", "f8"),  # nats, frozen between ticks
+        ("first", "f8"),  # the same of the first-contact test, for a source that is not shared
         ("rows", "i8"),  # rows that counted
     ]
 )
@@ -80,6 +83,7 @@ COMMON = np.dtype(
         ("good_since", "f8"),
         ("salts", "u8", (3,)),  # a key for the pairs of each scope
         ("no_name", "u8"),  # stands for a name or a source that is absent
+        ("failures_at_once", "f8"),
         ("failures_per_minute", "f8"),
         ("accounts_per_10min", "f8"),
         ("broken_client_failures", "f8"),
@@ -154,5 +158,6 @@ class Attempt(NamedTuple):
     t: float  # event time
     ok: bool
     pair: np.uint64  # of the key and what it was tried with: a name for sources, the source for an account
+    typed: bool  # on an account that was named, as a person or a script that guesses does
     broken: bool  # a repeat guesses nothing: a bare credential, or no name on a customer's key
     address: np.uint64

@@ -35,8 +35,9 @@ from .cusum import (
     PRIOR_RATIO,
     PRIOR_WEIGHT,
     RHO,
+    WINDOW_MIN,
     dispersion,
-    step,
+    evidence,
     winsorised,
 )
 from .detector import Config
@@ -78,7 +79,10 @@ _ROW = np.dtype(
         ("smooth", "f8", (2,)), ("usual", "f8"), ("fast", "f8"), ("total", "f8"),  # successes
         ("bad", "f8", (2,)), ("good", "f8", (2,)),  # learned: failures, and the successes they are measured by
         ("minutes", "f8"),  # in which that was learned
-        ("excess", "f8", (2,)), ("square", "f8", (2,)),  # moments of the dispersion
+        ("hour_x", "f8", (2,)), ("hour_m", "f8", (2,)), ("hour_min", "f8"),  # of the hour that teaches
+        ("excess", "f8", (2,)), ("square", "f8", (2,)), ("hours", "f8"),  # moments of the dispersion
+        ("before", "f8", (2, len(RHO))), ("age", "f8", (2, len(RHO))),  # the test's window: s when it began, minutes
+        ("window_x", "f8", (2, len(RHO))), ("window_m", "f8", (2, len(RHO))),
         ("s", "f8", (2, len(RHO))), ("evidence", "f8", (2, len(RHO))), ("since", "f8", (2, len(RHO))),
         ("sum_x", "f8", (2, len(RHO))), ("sum_m", "f8", (2, len(RHO))), ("sum_ok", "f8", (2, len(RHO))),
         ("frozen_since", "f8"), ("told", "f8"), ("fresh", "f8", (2, len(RHO))),
@@ -115,7 +119,7 @@ class DistributedStuffing(PopulationDetector):
     """
 
     name = "credential_stuffing"
-    version = 1
+    version = 2
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.PROJECT, Scope.ALL)
     reasons = REASONS
@@ -239,7 +243,7 @@ class DistributedStuffing(PopulationDetector):
         r["usual"] += (r["successes"] - r["usual"]) / USUAL_TAU_MIN
         r["total"] += r["successes"]
         x, mean = r["x"].copy(), self._expected()
-        spread = dispersion(r["excess"], r["square"])
+        spread = dispersion(r["excess"], r["square"], r["hours"])
         warm = _warm(r)
         r["fast"] += (r["successes"] - r["fast"]) / FAST_TAU_MIN
         lately = np.where(r["usual"] >= BUSY, np.minimum(r["successes"], r["fast"]), r["fast"])
@@ -258,16 +262,19 @@ class DistributedStuffing(PopulationDetector):
         scored: npt.NDArray[np.bool_], end: float,
     ) -> None:  # fmt: skip
         r = self._rows
-        gain, against = step(x, mean, spread)
+        new = (r["s"] <= 0.0) | (r["age"] >= WINDOW_MIN)
+        r["before"] = np.where(new, r["s"], r["before"])
+        for name, value in (("window_x", x[..., None]), ("window_m", mean[..., None]), ("age", 1.0)):
+            r[name] = np.where(new, 0.0, r[name]) + value
         begun = r["s"] <= BEGUN_NATS
         for name in ("evidence", "sum_x", "sum_m", "sum_ok"):
             r[name][begun] = 0.0
         r["since"][begun] = end - MINUTE_S
-        s = np.where(scored[:, None, None], np.maximum(r["s"] + gain - against, 0.0), 0.0)
-        cap = (self._threshold() + CAP_NATS)[:, None, None]
-        r["s"] = np.minimum(s, cap)
-        r["fresh"] = np.where(scored[:, None, None], np.maximum(r["fresh"] + gain - against, 0.0), 0.0)
-        r["evidence"] += gain
+        s = np.maximum(r["before"] + evidence(r["window_x"], r["window_m"], spread), 0.0)
+        s = np.where(scored[:, None, None], np.minimum(s, (self._threshold() + CAP_NATS)[:, None, None]), 0.0)
+        r["fresh"] = np.where(scored[:, None, None], np.maximum(r["fresh"] + s - r["s"], 0.0), 0.0)
+        r["s"] = s
+        r["evidence"] += x[..., None] * np.log(RHO)
         r["sum_x"] += x[..., None]
         r["sum_m"] += mean[..., None]
         r["sum_ok"] += r["smooth"][..., None]
@@ -285,11 +292,24 @@ class DistributedStuffing(PopulationDetector):
         taught = np.where(released[:, None], np.minimum(x, RELEASE * mean), winsorised(x, mean, spread))
         fade = 0.5 ** (1.0 / LEARN_HALF_LIFE_MIN)
         r["minutes"] = np.where(teaches, r["minutes"] * fade + 1.0, r["minutes"])
-        for name, value in (
-            ("bad", taught), ("good", r["smooth"]),
-            ("excess", (taught - mean) ** 2 - mean), ("square", mean**2),
-        ):  # fmt: skip
+        for name, value in (("bad", taught), ("good", r["smooth"])):
             r[name] = np.where(teaches[:, None], r[name] * fade + value, r[name])
+        for name, value in (("hour_x", taught), ("hour_m", mean)):
+            r[name] += np.where(teaches[:, None], value, 0.0)
+        r["hour_min"] += teaches
+        self._learn_spread(r["hour_min"] >= WINDOW_MIN)
+
+    def _learn_spread(self, over: npt.NDArray[np.bool_]) -> None:
+        """An hour is over for some keys: how far it was from what was expected."""
+        r = self._rows
+        fade = 0.5 ** (WINDOW_MIN / LEARN_HALF_LIFE_MIN)
+        x, m = r["hour_x"], r["hour_m"]
+        for name, value in (("excess", (x - m) ** 2 - m), ("square", m**2)):
+            r[name] = np.where(over[:, None], r[name] * fade + value, r[name])
+        r["hours"] = np.where(over, r["hours"] * fade + 1.0, r["hours"])
+        r["hour_min"] = np.where(over, 0.0, r["hour_min"])
+        for name in ("hour_x", "hour_m"):
+            r[name] = np.where(over[:, None], 0.0, r[name])
 
     def _expected(self) -> npt.NDArray[np.float64]:
         """(keys, kinds) failures of this minute: by the ratio, and never far below what is usual at any hour."""

@@ -12,12 +12,15 @@ from gatewatch.sdk import kernel
 
 from .constants import (
     ACCOUNT,
+    AT_ONCE,
     BROKEN,
     CAP,
     CRACKING,
     DAY_S,
     DISTRIBUTED,
     FORGOTTEN,
+    IP,
+    LEAK_S,
     LEAST_ADDRESSES,
     LEAST_NAMES,
     MINUTE_S,
@@ -52,9 +55,9 @@ def clear(row: Any, t: float) -> None:
     """A new key."""
     row.t = t
     row.w = row.gain = row.credit = row.since = row.tries = row.bad_new = row.ok_new = 0.0
-    row.ok_day = row.bad_day = row.minute = row.ten_minutes = 0.0
+    row.ok_day = row.bad_day = row.minute = row.ten_minutes = row.at_once = 0.0
     row.fails = row.told_at = row.told_n = row.taken = row.taken_at = row.taken_told = 0.0
-    row.told_rank = row.n_exact = row.n_addresses = 0
+    row.told_rank = row.n_exact = row.n_addresses = row.pending = 0
     row.slot[:] = 0
     row.streak[:] = 0.0
 
@@ -77,6 +80,7 @@ def age(row: Any, t: float, threshold: float) -> float:
     if 0.0 < row.w < FORGOTTEN:
         _fold(row)
     row.minute *= math.exp(-gap / MINUTE_S)
+    row.at_once = max(np.float32(0.0), row.at_once - np.float32(gap / LEAK_S))
     row.ten_minutes *= math.exp(-gap / TEN_MINUTES_S)
     for j in range(row.slot.shape[0]):
         row.streak[j] *= f
@@ -98,10 +102,12 @@ def success(
     """A try that succeeded: the pair is good from now on. On an accused key, by a new pair, it is a takeover."""
     nats = 0.0
     if not known and row.told_rank >= 2 and attempt.t - row.told_at < DAY_S:
-        nats = _evidence(row, attempt.scope)
-    taken = nats >= site.threshold
+        nats = _evidence(row, site, attempt.scope)
+    taken = nats > 0.0
     if taken:
         row.taken += 1.0
+    if row.pending == 1:
+        _learn_failure(row, site)
     if not known:
         add(good, common.good_now, attempt.pair)
         common.good_added += 1
@@ -128,6 +134,8 @@ def failure(
             add(seen, common.seen_now, attempt.pair)
             common.seen_added += 1
         _try(row, site, attempt.pair, first, weight, attempt.t)
+        if attempt.scope == IP and attempt.typed and row.ok_day < NAT_ACCOUNTS and row.ok_new == 0.0:
+            row.at_once += np.float32(max(0.0, 1.0 + (attempt.t - row.t) / LEAK_S))  # less where it comes late
         if attempt.scope == NETWORK and row.n_addresses < row.addresses.shape[0]:
             row.n_addresses = note(row.addresses, row.n_addresses, fingerprint(attempt.address))
     reason, nats = judge(row, site, attempt.scope, run, known, broken, common.broken_client_failures)
@@ -136,6 +144,8 @@ def failure(
             return TOO_MANY_FAILURES, row.w
         if row.ten_minutes > common.accounts_per_10min:
             return TOO_MANY_ACCOUNTS, row.w
+        if row.at_once > common.failures_at_once:
+            return AT_ONCE, row.w
     return reason, nats
 
 
@@ -167,7 +177,7 @@ def judge(
     if scope == NETWORK and row.n_addresses < LEAST_ADDRESSES:
         return reason, nats
     one = one_nats(row, run) if scope != ACCOUNT else 0.0
-    if not known and _many_nats(row) >= site.threshold:
+    if not known and _many_nats(row) >= threshold_of(row, site):
         main = float(row.streak[longest(row)])  # 0 for accounts
         nats = _many_nats(row)
         if scope == ACCOUNT:
@@ -209,13 +219,20 @@ def longest(row: Any) -> int:
 
 
 @kernel
-def _evidence(row: Any, scope: int) -> float:
-    """What stands against the key now, whatever the last row was."""
-    nats = _many_nats(row)
+def _evidence(row: Any, site: Any, scope: int) -> float:
+    """What stands against the key now, whatever the last row was; 0 where no test is over its threshold."""
+    many = _many_nats(row)
     j = longest(row)
+    one = 0.0
     if scope != ACCOUNT and row.slot[j] != U32(0) and row.slot_broken[j] == 0:
-        nats = max(nats, one_nats(row, row.streak[j]))
-    return nats
+        one = one_nats(row, row.streak[j])
+    return max(many, one) if many >= threshold_of(row, site) or one >= site.threshold else 0.0
+
+
+@kernel
+def threshold_of(row: Any, site: Any) -> float:
+    """Nats that the first-contact test asks for. A shared source has a theta0 of its own, so its nats are just that."""
+    return float(site.first if row.ok_day < NAT_ACCOUNTS else site.threshold)
 
 
 # --- the first-contact test ------------------------------------------------------------------------------------------
@@ -238,7 +255,7 @@ def _fold(row: Any) -> None:
 
 @kernel
 def _first_success(row: Any, site: Any, weight: float) -> None:
-    """One step down. The site learns only from keys without a failure to make good: see :func:`_first_failure`."""
+    """One step down. The site learns from it if W was 0: see :func:`_first_failure`."""
     if row.w <= 0.0:
         site.contacts += 1.0
         site.ok += 1.0
@@ -254,16 +271,23 @@ def _first_success(row: Any, site: Any, weight: float) -> None:
 def _first_failure(row: Any, site: Any, weight: float) -> None:
     """One step up.
 
-    The site learns from it only if W was 0: that depends on the past alone, so the sample is fair, and an attacker
-    teaches one failure a source.
+    The site learns from it only if W was 0: that depends on the past alone, so the sample is fair. And only once the
+    source succeeds: successes are people's (Herley and Schechter 2019), so those who only ever fail teach nothing,
+    however many they are.
     """
     if row.w <= 0.0:
-        site.contacts += 1.0
-        site.bad += 1.0
+        row.pending = 1
     rise = weight * math.log((1.0 - THETA1) / (1.0 - theta0_of(row, site.theta0)))
     row.w += rise
     row.gain += rise
     row.bad_new += 1.0
+
+
+@kernel
+def _learn_failure(row: Any, site: Any) -> None:
+    row.pending = 0
+    site.contacts += 1.0
+    site.bad += 1.0
 
 
 @kernel
@@ -315,5 +339,6 @@ def _end_run(row: Any, fingerprint: np.uint32) -> None:
         free &= row.slot[j] == U32(0)
     if free and row.w <= 0.0:
         row.fails = 0.0
+        row.at_once = 0.0
         row.told_n = 0.0
         row.told_rank = 0

@@ -9,6 +9,7 @@ import numpy as np
 from gatewatch.sdk import kernel
 
 from .constants import (
+    AT_ONCE,
     BROKEN,
     CRACKING,
     DAY_S,
@@ -25,7 +26,7 @@ from .constants import (
 )
 from .layout import Attempt
 from .pairs import fingerprint
-from .row import longest, theta0_of
+from .row import longest, theta0_of, threshold_of
 
 
 @kernel
@@ -59,7 +60,11 @@ def write(hit: Any, reason: int, nats: float, row: Any, site: Any, common: Any, 
     """Fill one finding. What ``detail`` holds is in ``Reason.columns``."""
     t = attempt.t
     hit.row, hit.scope, hit.reason, hit.nats = attempt.i, attempt.scope, reason, nats
-    hit.threshold = site.threshold if reason < TOO_MANY_FAILURES else 0.0
+    hit.threshold = 0.0
+    if reason in (CRACKING, BROKEN):
+        hit.threshold = site.threshold
+    elif reason < BROKEN:
+        hit.threshold = threshold_of(row, site)
     hit.since = row.since
     hit.detail[:] = 0.0
     if reason in (STUFFING, SPRAYING, DISTRIBUTED):
@@ -76,6 +81,10 @@ def write(hit: Any, reason: int, nats: float, row: Any, site: Any, common: Any, 
     elif reason == TAKEOVER:
         hit.observed, hit.expected = row.taken, 0.0
         hit.detail[0], hit.detail[1], hit.detail[2] = row.taken, row.bad_new, row.fails
+    elif reason == AT_ONCE:
+        slot = _slot_of(row, fingerprint(attempt.pair))
+        hit.since = min(row.slot_since[slot], row.since) if row.w > 0.0 else row.slot_since[slot]
+        hit.observed, hit.expected = row.at_once, common.failures_at_once
     elif reason == TOO_MANY_FAILURES:
         hit.since = t - MINUTE_S
         hit.observed, hit.expected = row.minute, common.failures_per_minute

@@ -105,6 +105,8 @@ class PayloadDrift(Detector):
         * injections into values that hold code or markup anyway (chat prompts), so that no kind of character is rare;
         * values that Gatewatch does not see: a query string or header that the gateway does not log within the body;
         * an endpoint's first ``endpoint_bodies`` bodies, a caller's first ``caller_bodies``: limits only;
+        * one odd body at an endpoint with fewer than some thousand bodies a partition: what is rare there cannot be
+          told from what is not known yet, and each surprise has ln(2 n) nats at most;
         * one caller that changes by a structure or a kind at a time, each below the gate, over weeks;
         * attacks by more than 3 in 10 of an endpoint's bodies for long: they become what is usual (and the population
           part tells of the change); bodies beyond the first 256 nodes, or larger than a megabyte: only their size.
@@ -113,7 +115,8 @@ class PayloadDrift(Detector):
         max_body_bytes, max_depth, max_keys, max_array, max_string: the plain limits. Shapes are walked 16 levels deep.
         alpha: chance of a false alarm a body; nats beyond ln(1 / alpha) are told of. It is also the bound of *drift*.
         gate: a body rarer than this teaches nothing.
-        endpoint_bodies, caller_bodies: how many are learned from before anything is told of.
+        endpoint_bodies, caller_bodies: how many are learned from before anything is told of. Those of an endpoint over
+            all partitions; each learns it for itself, from 20 at least.
         warm_hours: age of an endpoint's row before what was learned may alert; before, it is recorded as shadow.
         decay_hours: how fast evidence against a caller fades.
         reference_hours, least_index: of the part on populations.
@@ -239,7 +242,7 @@ class _Side:
         self.params = Params(
             threshold=-math.log(config.alpha),
             gate=-math.log(config.gate),
-            endpoint_rows=float(config.endpoint_bodies),
+            endpoint_rows=max(k.LEAST_BODIES, config.endpoint_bodies / context.partitions),
             caller_rows=float(config.caller_bodies),
             warm_s=config.warm_hours * k.HOUR_S,
             refresh_s=REFRESH_S,

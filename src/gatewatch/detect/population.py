@@ -2,8 +2,8 @@
 
 Records of all detect tasks go in, in offset order; a bucket is given to the population detectors once every task has
 closed it, so the order in which tasks speak does not matter. A task that is more than :data:`WAIT` buckets behind the
-newest, and has been silent while the others spoke :data:`PATIENCE` times each, is not waited for; what it says later
-counts in the next bucket.
+newest, and has been silent while the others closed buckets :data:`PATIENCE` times each, is not waited for; what it says
+later counts in the next bucket.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
 
 WAIT = 12  # buckets: two minutes, more than a killed worker needs to come back (DESIGN section 8: 30 s)
-# Records of every other task. Event time alone does not tell a dead task: whoever reads a backlog meets hours of one
-# task before the first record of the next.
+# Times that every other task closed buckets. Event time alone does not tell a dead task: whoever reads a backlog meets
+# hours of one task before the first record of the next. Nor does the number of records: what one batch of a quiet site
+# closes may be hundreds of buckets, in dozens of records (it is one time).
 PATIENCE = 40
 WAITING = "@waiting"  # what the buckets that are not whole are called in the task's memory
 _VERSION = 1
@@ -57,8 +58,8 @@ class PopulationTask:
     _applied: dict[int, tuple[int, int]] = field(default_factory=dict)  # by task: routed offset and part
     _closed: dict[int, int] = field(default_factory=dict)  # by task: the first bucket that is open
     _waiting: dict[int, dict[int, list[Rows]]] = field(default_factory=dict)  # by bucket, by task
-    _records: int = 0
-    _heard: dict[int, int] = field(default_factory=dict)  # by task: how many records there were when it last spoke
+    _times: int = 0  # that any task closed buckets
+    _heard: dict[int, int] = field(default_factory=dict)  # by task: how many times there were when it last spoke
     _given: int | None = None  # buckets below this were given to the detectors
 
     @classmethod
@@ -113,8 +114,8 @@ class PopulationTask:
         if (record.routed_offset, record.part) <= self._applied.get(record.task, (-1, -1)):
             return None
         self._applied[record.task] = (record.routed_offset, record.part)
-        self._records += 1
-        self._heard[record.task] = self._records
+        self._times += record.part == 0
+        self._heard[record.task] = self._times
         self._closed[record.task] = max(record.closed, self._closed.get(record.task, record.closed))
         if record.keys:
             self._keep(record.task, rows_of(record))
@@ -165,7 +166,7 @@ class PopulationTask:
             "applied": np.array([(t, *at) for t, at in self._applied.items()], np.int64).reshape(-1, 3),
             "closed": np.array(list(self._closed.items()), np.int64).reshape(-1, 2),
             "heard": np.array([(t, n) for t, n in self._heard.items()], np.int64).reshape(-1, 2),
-            "records": np.array([self._records], np.int64),
+            "records": np.array([self._times], np.int64),
             "given": np.array([] if self._given is None else [self._given], np.int64),
             "waiting": np.array([(bucket, task, len(rows)) for bucket, task, rows in waiting], np.int64).reshape(-1, 3),
         }
@@ -179,7 +180,7 @@ class PopulationTask:
     def _restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         self._applied = {task: (offset, part) for task, offset, part in arrays["applied"].tolist()}
         self._closed = dict(arrays["closed"].tolist())
-        self._heard, self._records = dict(arrays["heard"].tolist()), int(arrays["records"][0])
+        self._heard, self._times = dict(arrays["heard"].tolist()), int(arrays["records"][0])
         self._given = int(arrays["given"][0]) if len(arrays["given"]) else None
         labels = msgspec.msgpack.decode(arrays["labels"].tobytes(), type=list[dict[str, str]])
         self._waiting, at = {}, 0
@@ -227,7 +228,7 @@ class PopulationTask:
         newest = max(self._closed.values())
         ready = newest
         for task in range(self.number):
-            patient = self._records - self._heard.get(task, 0) <= PATIENCE * self.number
+            patient = self._times - self._heard.get(task, 0) <= PATIENCE * self.number
             closed = self._closed.get(task)
             if closed is None:
                 if patient:

@@ -18,7 +18,7 @@ from gatewatch.state.jit import kernel
 
 U64 = np.uint64
 LATE_S = 5.0  # ingest reads its sources aligned within this (settings ingest.align): a bucket waits as long for rows
-# Failed first contacts that count of one network in a day or two. What one source does is seen on its key, and must
+# Failed first contacts that count of one network in a week or two. What one source does is seen on its key, and must
 # not look like a botnet; residential proxies give an address 1.2 tries (DataDome), a /24 seldom more than two or three.
 VOICES = 3
 _WHERE = int(Role.WHERE)

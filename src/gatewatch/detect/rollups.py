@@ -27,7 +27,9 @@ ROOM = 4 * sum(LIMITS.values())
 LABELS_MAX = 20_000  # names remembered, some 200 B each
 SEEN_BYTES = 1 << 18  # of a generation: 2 M bits
 SEEN_MAX = SEEN_BYTES  # pairs in a generation: 8 bits and 3 hashes a pair give 3 % false "seen before" when full
-SEEN_S = 86_400.0  # and no generation is younger than a day when it is forgotten
+# And no generation is younger when it is forgotten: people come back within a week, and what they fail at then must not
+# look like a first contact, or a botnet's is lost among theirs.
+SEEN_S = 7 * 86_400.0
 _FINISH = {name: code for code, name in enumerate(FINISH)} | {"end_turn": 0, "max_tokens": 1, "tool_use": 3}
 # What a label of each kind is made of
 _LABELS = {
@@ -165,7 +167,7 @@ class Rollups:
             self._labels = {pair: label for pair, label in self._labels.items() if pair in in_use}
 
     def _turn(self) -> None:
-        """Forget the older generation of pairs when the younger is full, or a day old."""
+        """Forget the older generation of pairs when the younger is full, or a week old."""
         now = float(self._clock[0])
         if self._turned_at == -np.inf:
             self._turned_at = now

@@ -34,7 +34,7 @@ class Kind(IntEnum):
 COUNTS = (
     "requests", "client_errors", "server_errors", "denied", "blocked",
     "successes", "failures",  # of logins
-    # The first contact of a (network, account) within a day or two ended so; of failures, three a network at most
+    # The first contact of a (network, account) within a week or two ended so; of failures, three a network at most
     "first_failures", "first_successes",
     "unknown_failures",  # those first_failures whose account does not exist
     "account_hours",  # successes, each account once an hour: nobody can buy more of them with one account

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from gatewatch import registry
 from gatewatch.errors import ConfigError, StateError
 from gatewatch.events.batch import AuthCode, Batch
-from gatewatch.records import Opinion, Scope
+from gatewatch.records import Opinion, Scope, Severity
 from gatewatch.sdk import Context, Detector
 from gatewatch.settings import DetectorSettings
 from gatewatch.state.hashing import HashSeed, hash_text
@@ -126,14 +126,32 @@ def test_own_successes_buy_nothing() -> None:
 
 def test_a_person_who_forgot_is_not_an_attacker() -> None:
     """Ten wrong passwords and then the right one would raise an alarm."""
-    events = tries("198.51.100.4", ["ada"] * 10) + tries("198.51.100.4", ["ada"], start=T + 60, ok=True)
+    events = tries("198.51.100.4", ["ada"] * 10, gap_s=6.0) + tries("198.51.100.4", ["ada"], start=T + 60, ok=True)
     assert told(detector(), events) == []
+
+
+def test_six_failures_faster_than_a_person_types_are_mentioned() -> None:
+    """A script that tries six passwords and goes would leave no trace: the test of runs wants eleven."""
+    assert told(detector(), tries("198.51.100.4", ["ada"] * 6)) == [("ip", "198.51.100.4", "failures_at_once")]
+    reason = next(reason for reason in ENTRY.reasons if reason.name == "failures_at_once")
+    assert reason.severity is Severity.LOW
+    known = tries("198.51.100.4", ["ada"], start=T - 60, ok=True)
+    assert told(detector(), known + tries("198.51.100.4", ["ada"] * 6)) == []
+    assert told(detector(limits={"failures_at_once": 20}), tries("198.51.100.4", ["ada"] * 6)) == []
+
+
+def test_people_behind_one_address_may_fail_at_once() -> None:
+    """An office that comes to work at nine would be mentioned each morning."""
+    mates = tries("198.51.100.4", ["ada", "bob", "cyd", "dan"], start=T - 3600, ok=True)
+    late = tries("198.51.100.4", ["fay"] * 3 + ["gil"] * 4, gap_s=0.5)
+    assert told(detector(), mates + late) == []
+    assert told(detector(), late) == [("ip", "198.51.100.4", "failures_at_once")]
 
 
 def test_repeats_are_no_first_contacts() -> None:
     """A client that retries four accounts for ever would look like one that tries many."""
     reasons = {reason for _, _, reason in told(detector(), tries("198.51.100.4", ["a", "b", "c", "d"] * 30))}
-    assert reasons == {"cracking"}
+    assert reasons == {"failures_at_once", "cracking"}
 
 
 def test_what_we_block_ourselves_does_not_count() -> None:
@@ -281,7 +299,7 @@ def test_the_counterfactual_is_true() -> None:
     assert "1 account fewer" in d.explain(first).counterfactual
     assert told(detector(), events[: accounts - 1]) == []
     assert told(detector(), events[:accounts]) != []
-    run = tries("203.0.113.5", ["root"] * 40)
+    run = tries("203.0.113.5", ["root"] * 40, gap_s=10.0)
     _, _, first = findings(d := detector(), batch_of(run))[0]
     assert "1 failure fewer" in d.explain(first).counterfactual
     assert told(detector(), run[: int(first.observed) - 1]) == []
