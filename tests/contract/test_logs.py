@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -27,11 +27,8 @@ class LibrdkafkaLog(KafkaLog):
 
     def consumer(self, topics: Sequence[str], *, group: str, member: str, values_only: bool = False) -> Consumer:
         """Join a group."""
-        for topic in topics:
-            self._describe(topic)
-        return self._keep(
-            LibrdkafkaConsumer(self._settings, topics, group=group, member=member, values_only=values_only)
-        )
+        ids = {topic: self._describe(topic).id for topic in topics}
+        return self._keep(LibrdkafkaConsumer(self._settings, ids, group=group, member=member, values_only=values_only))
 
 
 @pytest.fixture(
@@ -510,6 +507,31 @@ def test_a_topic_made_again_has_another_id(rig: Rig) -> None:
         while not admin.create([TopicSpec(topic, 1)]):  # Kafka deletes in the background
             assert time.monotonic() < deadline
         assert admin.describe([topic])[topic].id != before
+
+
+def test_a_commit_of_a_topic_that_was_made_again_does_not_count(rig: Rig) -> None:
+    """A worker would begin a topic that was made again where it stood in the old one, and lose what is before that."""
+    topic = rig.topic()
+    tp = TopicPartition(topic, 0)
+    rig.write(topic, numbered(5))
+    late = rig.join(topic)
+    until(lambda: len(late.records) == 5, late)
+    late.consumer.mark(tp, 5)
+    late.consumer.commit()
+    assert late.consumer.committed([tp]) == {tp: 5}
+    with closing(rig.log.admin()) as admin:
+        rig.delete(topic)
+        deadline = time.monotonic() + WAIT_S
+        while not admin.create([TopicSpec(topic, 1)]):  # Kafka deletes in the background
+            assert time.monotonic() < deadline
+    late.consumer.mark(tp, 5)
+    with suppress(LogError):  # it may have noticed: then there is nothing to tell apart
+        late.consumer.commit()
+    late.close()
+    successor = rig.join(topic)
+    until(lambda: successor.owned == {tp}, successor)
+    assert successor.consumer.committed([tp]) == {}
+    successor.close()
 
 
 def test_a_topic_that_is_deleted_ends_its_readers(rig: Rig) -> None:

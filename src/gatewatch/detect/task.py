@@ -163,7 +163,8 @@ class DetectTask:
         elif head[H_KIND] == b"control" and value is not None:
             self.blocks.hear(_CONTROL.decode(value))
         for r in ranges:
-            self.watermarks.tell(f"{r.topic_id}-{r.partition}", r.watermark)
+            # By name: where a topic was made again, nobody waits for the old one
+            self.watermarks.tell(f"{r.topic or r.topic_id}-{r.partition}", r.watermark)
         self._close(offset)
         return self._say(offset, findings, effects)
 

@@ -78,6 +78,9 @@ class Consumer(Protocol):
     def commit(self) -> None:
         """Commit every mark made since the last commit, and wait. While the group rebalances, marks wait for the next.
 
+        A commit says which life of its topic it is of: a worker that has not noticed yet that a topic was deleted and
+        made again commits an old offset for the new one.
+
         Raises:
             FencedError: the partitions belong to somebody else now.
             LogError: no answer in time; may be called again.
@@ -85,7 +88,7 @@ class Consumer(Protocol):
         ...
 
     def committed(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Committed offsets of this group; partitions without one are absent."""
+        """Committed offsets of this group; partitions without one, or with one of an earlier life, are absent."""
         ...
 
     def beginning_offsets(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:

@@ -38,14 +38,13 @@ class KafkaLog:
     def consumer(self, topics: Sequence[str], *, group: str, member: str, values_only: bool = False) -> Consumer:
         """Join a group. With ``values_only`` it may be the faster client (``kafka.client``)."""
         consumer: Consumer
+        ids = {topic: self._describe(topic).id for topic in topics}
         if values_only and wants_librdkafka(self._settings):
             from gatewatch.log.librdkafka import LibrdkafkaConsumer  # noqa: PLC0415 - an optional extra
 
-            for topic in topics:
-                self._describe(topic)
-            consumer = LibrdkafkaConsumer(self._settings, topics, group=group, member=member, values_only=True)
+            consumer = LibrdkafkaConsumer(self._settings, ids, group=group, member=member, values_only=True)
         else:
-            consumer = KafkaConsumer(self._settings, topics, group=group, member=member, values_only=values_only)
+            consumer = KafkaConsumer(self._settings, ids, group=group, member=member, values_only=values_only)
         return self._keep(consumer)
 
     def producer(self, *, linger_ms: int = 5) -> KafkaProducer:

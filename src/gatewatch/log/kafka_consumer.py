@@ -6,7 +6,7 @@ new, sends the marks of what goes, and writes down events; :meth:`KafkaConsumer.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, OffsetAndMetadata
@@ -28,7 +28,7 @@ from gatewatch.errors import FencedError, LogError, TopicMissingError
 from gatewatch.log.base import Chunk, Polled, TopicPartition
 from gatewatch.log.kafka_config import PATIENCE_S, client_config, consumer_config
 from gatewatch.log.kafka_connect import connect
-from gatewatch.log.membership import Membership
+from gatewatch.log.membership import Membership, is_of
 from gatewatch.settings import KafkaSettings
 
 _FENCED = (CommitFailedError, FencedInstanceIdError, IllegalGenerationError, UnknownMemberIdError)
@@ -39,27 +39,28 @@ REJOINS = 2  # tries to join anew before we give up
 
 
 class KafkaConsumer:
-    """See :class:`gatewatch.log.base.Consumer`.
+    """See :class:`gatewatch.log.base.Consumer`. ``topic_ids`` are the ids of the topics to read, by name.
 
     Raises:
-        TopicMissingError: one of ``topics`` does not exist.
+        TopicMissingError: one of the topics does not exist.
         BrokerError: no broker, or it refuses us.
     """
 
     def __init__(
-        self, settings: KafkaSettings, topics: Sequence[str], *, group: str, member: str, values_only: bool
+        self, settings: KafkaSettings, topic_ids: Mapping[str, str], *, group: str, member: str, values_only: bool
     ) -> None:
         config = client_config(settings, f"gatewatch-{member}") | consumer_config(settings, group=group, member=member)
         config["partition_assignment_strategy"] = [RangePartitionAssignor]
         self._client: Any = connect(Client, settings, config)
-        self._topics, self._group, self._member, self._values_only = list(topics), group, member, values_only
+        self._topics, self._group, self._member, self._values_only = list(topic_ids), group, member, values_only
+        self._topic_ids = dict(topic_ids)
         self._clock = SystemClock()
         self._members = Membership()
         self._joined_at = self._checked_at = self._clock.monotonic()
         self._join_limit_s = settings.session_timeout
         self._rebalance_limit_s = settings.session_timeout + config["max_poll_interval_ms"] / 1000
         self._rejoins = 0
-        self._listener = _Listener(self._client, self._members)
+        self._listener = _Listener(self._client, self._members, self._topic_ids)
         try:
             self._subscribe()
             check_topics(self._client, self._topics)
@@ -91,7 +92,7 @@ class KafkaConsumer:
         if not marks:
             return
         try:
-            self._client.commit(_offsets(marks), timeout_ms=int(PATIENCE_S * 1000))
+            self._client.commit(_offsets(marks, self._topic_ids), timeout_ms=int(PATIENCE_S * 1000))
         except RebalanceInProgressError:
             self._members.put_back(marks)
         except _FENCED as error:
@@ -105,10 +106,11 @@ class KafkaConsumer:
     def committed(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Committed offsets of this group."""
         try:
-            found = {tp: self._client.committed(_theirs(tp), timeout_ms=int(PATIENCE_S * 1000)) for tp in tps}
+            found = {tp: self._ask_committed(tp) for tp in tps}
         except KafkaError as error:
             raise LogError(f"group {self._group!r}: committed offsets cannot be read: {_text(error)}") from error
-        return {tp: offset for tp, offset in found.items() if offset is not None}
+        there = {tp: at for tp, at in found.items() if at is not None}
+        return {tp: at.offset for tp, at in there.items() if is_of(at.metadata, self._topic_ids[tp.topic])}
 
     def beginning_offsets(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """First offset that is still there."""
@@ -223,6 +225,9 @@ class KafkaConsumer:
             self._checked_at = now
             check_topics(self._client, self._topics)
 
+    def _ask_committed(self, tp: TopicPartition) -> Any:
+        return self._client.committed(_theirs(tp), metadata=True, timeout_ms=int(PATIENCE_S * 1000))
+
     def _edges(self, ask: Any, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         if not tps:
             return {}
@@ -236,15 +241,15 @@ class KafkaConsumer:
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # the library has no types
     """Runs on the client's I/O thread, while ours waits inside poll or close: may not block."""
 
-    def __init__(self, client: Any, members: Membership) -> None:
-        self._client, self._members = client, members
+    def __init__(self, client: Any, members: Membership, topic_ids: Mapping[str, str]) -> None:
+        self._client, self._members, self._topic_ids = client, members, topic_ids
         self._generation = -1
 
     def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
         """The group rebalances: everything may go (Range is eager), so what is done is said now."""
         marks = self._members.revoking([TopicPartition(*tp) for tp in revoked])
         if marks:
-            self._client.commit_async(_offsets(marks))
+            self._client.commit_async(_offsets(marks, self._topic_ids))
         self._generation = self._client.group_metadata().generation_id
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
@@ -286,8 +291,8 @@ def _theirs(tp: TopicPartition) -> Any:
     return KafkaTopicPartition(*tp)
 
 
-def _offsets(marks: dict[TopicPartition, int]) -> dict[Any, Any]:
-    return {_theirs(tp): OffsetAndMetadata(offset, "", -1) for tp, offset in marks.items()}
+def _offsets(marks: dict[TopicPartition, int], topic_ids: Mapping[str, str]) -> dict[Any, Any]:
+    return {_theirs(tp): OffsetAndMetadata(offset, topic_ids[tp.topic], -1) for tp, offset in marks.items()}
 
 
 def _text(error: KafkaError) -> str:

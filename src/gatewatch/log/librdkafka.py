@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 
 from confluent_kafka import Consumer as Client
@@ -28,7 +28,7 @@ from gatewatch.log.kafka_config import (
     RECONNECT_MAX_S,
     quiet_client_logs,
 )
-from gatewatch.log.membership import Membership
+from gatewatch.log.membership import Membership, is_of
 from gatewatch.settings import KafkaSettings
 
 _FENCED = (
@@ -94,15 +94,15 @@ def librdkafka_config(settings: KafkaSettings, *, group: str, member: str) -> di
 
 
 class LibrdkafkaConsumer:
-    """See :class:`gatewatch.log.base.Consumer`. The caller has checked that the topics exist."""
+    """See :class:`gatewatch.log.base.Consumer`. ``topic_ids`` are the ids of the topics to read, by name."""
 
     def __init__(
-        self, settings: KafkaSettings, topics: Sequence[str], *, group: str, member: str, values_only: bool
+        self, settings: KafkaSettings, topic_ids: Mapping[str, str], *, group: str, member: str, values_only: bool
     ) -> None:
         quiet_client_logs()
         self._group, self._member, self._values_only = group, member, values_only
-        self._topics = tuple(topics)
-        self._one_topic = topics[0] if len(topics) == 1 else None
+        self._topics, self._topic_ids = tuple(topic_ids), dict(topic_ids)
+        self._one_topic = self._topics[0] if len(self._topics) == 1 else None
         self._clock = SystemClock()
         self._checked_at = self._clock.monotonic()
         self._members = Membership()
@@ -111,7 +111,7 @@ class LibrdkafkaConsumer:
         config = librdkafka_config(settings, group=group, member=member)
         self._client = Client(config, logger=logging.getLogger("kafka.librdkafka"))
         self._client.subscribe(
-            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
     def poll(self, timeout_s: float, max_records: int = 5000) -> Polled:
@@ -154,7 +154,8 @@ class LibrdkafkaConsumer:
             found = self._client.committed([KafkaTopicPartition(*tp) for tp in tps], timeout=PATIENCE_S)
         except KafkaException as error:
             raise LogError(f"group {self._group!r}: committed offsets cannot be read: {error.args[0].str()}") from error
-        return {TopicPartition(at.topic, at.partition): at.offset for at in found if at.offset >= 0}
+        there = [at for at in found if at.offset >= 0 and is_of(at.metadata, self._topic_ids[at.topic])]
+        return {TopicPartition(at.topic, at.partition): at.offset for at in there}
 
     def beginning_offsets(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """First offset that is still there."""
@@ -292,7 +293,7 @@ class LibrdkafkaConsumer:
         """Called inside a poll: the group rebalances, so what is done is said now."""
         marks = self._members.revoking([TopicPartition(at.topic, at.partition) for at in theirs])
         if marks:
-            client.commit(offsets=_offsets(marks), asynchronous=True)
+            client.commit(offsets=_offsets(marks, self._topic_ids), asynchronous=True)
         self._rebalancing = True
 
     def _on_lost(self, _client: Client, theirs: list[KafkaTopicPartition]) -> None:
@@ -303,7 +304,7 @@ class LibrdkafkaConsumer:
     def _commit(self, marks: dict[TopicPartition, int]) -> KafkaError | None:
         """Commit and wait; returns what was wrong."""
         try:
-            done = self._client.commit(offsets=_offsets(marks), asynchronous=False)
+            done = self._client.commit(offsets=_offsets(marks, self._topic_ids), asynchronous=False)
         except KafkaException as caught:
             error: KafkaError = caught.args[0]
             return error
@@ -331,8 +332,8 @@ class LibrdkafkaConsumer:
         return marks
 
 
-def _offsets(marks: dict[TopicPartition, int]) -> list[KafkaTopicPartition]:
-    return [KafkaTopicPartition(*tp, offset) for tp, offset in marks.items()]
+def _offsets(marks: dict[TopicPartition, int], topic_ids: Mapping[str, str]) -> list[KafkaTopicPartition]:
+    return [KafkaTopicPartition(*tp, offset, topic_ids[tp.topic]) for tp, offset in marks.items()]
 
 
 def _headers(message: Message) -> Headers:

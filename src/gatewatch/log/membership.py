@@ -12,6 +12,14 @@ from gatewatch.errors import LogError
 from gatewatch.log.base import Polled, TopicPartition
 
 
+def is_of(note: str | None, topic_id: str) -> bool:
+    """Whether a commit is of this life of its topic, by the note that stands beside it.
+
+    A tool that moves offsets by hand leaves no note: what it says holds.
+    """
+    return not note or note == topic_id
+
+
 class Membership:
     """Owned partitions and their marks.
 

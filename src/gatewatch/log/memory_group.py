@@ -271,8 +271,9 @@ class MemoryConsumer:
             self._paused.discard(tp)
 
     def _commit(self, marks: Mapping[TopicPartition, int]) -> None:
-        self._group.committed.update(marks)
-        self._log.committed_by_all(marks)
+        alive = {tp: at for tp, at in marks.items() if self._log.topic(tp.topic).id == self._topic_ids[tp.topic]}
+        self._group.committed.update(alive)
+        self._log.committed_by_all(alive)
 
     def _check_fenced(self) -> None:
         if self._closed:
