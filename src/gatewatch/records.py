@@ -207,6 +207,7 @@ class Alert(_Model):
     acknowledged_by: str | None = None
     verdict: str | None = None  # what a person said of it last, in words: "expected by ana until ...: load test"
     held_until: float | None = None  # a person wants to hear nothing of it before that, unless it gets worse
+    waiting: bool = False  # its orders hold once a second person approves them
     series: tuple[float, ...] = ()  # the key's rate up to last_ts, oldest first, in `unit`: for a picture
 
 
@@ -258,6 +259,7 @@ class Incident(_Model):
     held_until: float | None = None
     merged_into: str | None = None  # resolved because it turned out to be part of that one
     resolution: str | None = None  # why it is over, where it is
+    waiting: int = 0  # alerts whose orders hold once a second person approves them
     config_hash: str
     catalog_hash: str = ""
 
@@ -312,6 +314,7 @@ class VerdictKind(StrEnum):
     SNOOZE = "snooze"  # not now: tell again after a time, or when it gets worse
     ACKNOWLEDGE = "acknowledge"  # somebody is on it
     APPROVE = "approve"  # the orders that wait for a second person may hold
+    REJECT = "reject"  # they shall not
 
 
 class Verdict(_Model):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Annotated
@@ -28,6 +28,7 @@ FLUSH_S = 10.0
 VERDICTS_MAX = 100_000
 SILENCES_MAX = 10_000
 ENDING = frozenset({VerdictKind.EXPECTED, VerdictKind.SNOOZE})  # these hide something, so they always end
+SECOND = frozenset({VerdictKind.APPROVE, VerdictKind.REJECT})  # what the second person says about orders that wait
 
 _RECORD: TypeAdapter[Verdict | Silence] = TypeAdapter(Annotated[Verdict | Silence, Field(discriminator="record")])
 
@@ -42,6 +43,7 @@ def verdict_on(
     settings: VerdictSettings,
     until: float | None = None,
     via: str = "cli",
+    said: Iterable[Verdict] = (),
 ) -> Verdict:
     """A verdict, checked. The same person saying the same at the same ``now`` makes the same one: buttons come twice.
 
@@ -54,17 +56,20 @@ def verdict_on(
         settings: who may, and for how long.
         until: when it ends, epoch seconds; needed for ``expected`` and ``snooze``, and for nothing else.
         via: how it came: cli, slack, webhook.
+        said: what was said about it before: who called it true cannot be the second person.
 
     Raises:
         VerdictError: the person may not, or something is missing; the text names the fix.
     """
     person = allowed(actor, settings)
-    if kind is VerdictKind.APPROVE and not person.approve:
-        raise VerdictError(f"{actor} may not approve orders: set approve: true at that name in verdicts.actors")
+    own_id = _digest("verdict", about.id, kind.value, person.name, f"{now:.6f}")
+    before = sorted(said, key=lambda v: (v.ts, v.id))
+    if kind in SECOND and all(v.id != own_id for v in before):
+        _second(about, kind, person, before)
     ends = _end(kind, until, now, settings)
     alert_id, incident_id = (about.id, about.incident_id) if isinstance(about, Alert) else (None, about.id)
     return Verdict(
-        id=_digest("verdict", about.id, kind.value, person.name, f"{now:.6f}"),
+        id=own_id,
         kind=kind,
         alert_id=alert_id,
         incident_id=incident_id,
@@ -130,6 +135,12 @@ def allowed(actor: str, settings: VerdictSettings) -> Actor:
             f"{actor[:64] or 'nobody'} may not judge alerts: add the name to verdicts.actors in the settings"
         )
     return person
+
+
+def counts(verdict: Verdict, settings: VerdictSettings) -> bool:
+    """Whether its actor may say that: whoever can write to the topic can claim any name and any kind."""
+    person = settings.named(verdict.actor)
+    return person is not None and (person.approve or verdict.kind not in SECOND)
 
 
 def release_of(verdict: Verdict) -> tuple[Scope, str, float] | None:
@@ -284,6 +295,21 @@ def _covers(matchers: Matchers, alert: Alert | Incident) -> bool:
         return False
     first, last = int(outer.network_address), int(outer.broadcast_address)
     return outer.version == inner.version and first <= int(inner.network_address) <= last
+
+
+def _second(about: Alert | Incident, kind: VerdictKind, person: Actor, before: Sequence[Verdict]) -> None:
+    """Refuse whoever cannot be the second person; ``before`` is what was said, the oldest first."""
+    if not person.approve:
+        raise VerdictError(f"{person.name} may not approve orders: set approve: true at that name in verdicts.actors")
+    if not about.waiting:
+        done = next((v for v in reversed(before) if v.kind in SECOND), None)
+        by = f": {done.actor} said {done.kind.value}" if done is not None else ""
+        raise VerdictError(f"no order of {about.id} waits for a second person{by}")
+    asker = next((v.actor for v in before if v.kind is VerdictKind.TRUE), None)
+    if kind is VerdictKind.APPROVE and asker == person.name:
+        raise VerdictError(
+            f"{person.name} called it true, and asked for the order by that: another person must approve"
+        )
 
 
 def _end(kind: VerdictKind, until: float | None, now: float, settings: VerdictSettings) -> float | None:

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
 
 import httpx
@@ -16,13 +16,16 @@ from pydantic import SecretStr
 from gatewatch.clock import ManualClock, stopwatch
 from gatewatch.log.base import TopicSpec
 from gatewatch.log.memory import MemoryLog
-from gatewatch.notify.buttons import BODY_MAX, HttpSurface, SocketSurface, Surface
+from gatewatch.notify.buttons import BODY_MAX, Denied, HttpSurface, SocketSurface, Surface, pressed
 from gatewatch.notify.group import Groups
 from gatewatch.notify.judge import BUTTONS, Judge
+from gatewatch.notify.notice import Notice
+from gatewatch.notify.receivers import slack_blocks
+from gatewatch.notify.record import Action
 from gatewatch.records import Verdict
 from gatewatch.settings import Settings, parse
 from gatewatch.testing.alerts import NOW, alert
-from gatewatch.testing.sinks import SlackStandIn
+from gatewatch.testing.sinks import SlackStandIn, check_slack
 from gatewatch.testing.slack_socket import SocketStandIn
 from gatewatch.verdicts import Book
 
@@ -40,11 +43,17 @@ def log() -> MemoryLog:
 
 
 @pytest.fixture
-def judge(log: MemoryLog) -> Judge:
-    """Knows one alert."""
+def judge(log: MemoryLog, presses: list[Action]) -> Judge:
+    """Knows one alert, with orders that wait for a second person."""
     groups = Groups(Book(), {}, None)
-    groups.alert(alert())
-    return Judge(log, SETTINGS, ManualClock(NOW), groups)
+    groups.alert(alert(waiting=True))
+    return Judge(log, SETTINGS, ManualClock(NOW), groups, presses.append)
+
+
+@pytest.fixture
+def presses() -> list[Action]:
+    """What was recorded of presses."""
+    return []
 
 
 @pytest.fixture
@@ -171,13 +180,86 @@ def test_what_is_not_signed_at_all_is_refused(
     ],
 )
 def test_who_may_not_is_told_so(
-    changes: dict[str, Any], says: str, post: Callable[..., httpx.Response], log: MemoryLog
+    changes: dict[str, Any], says: str, post: Callable[..., httpx.Response], log: MemoryLog, presses: list[Action]
 ) -> None:
     """If this fails, anybody in the workspace, or a forged press, can silence an attack."""
     answer = post(payload(**changes))
     assert answer.status_code == 403
     assert says in answer.json()["error"]
     assert verdicts(log) == []
+    assert all((press.result, says in press.detail) == ("refused", True) for press in presses), "and it is on record"
+
+
+class Duty:
+    """One alert whose orders wait, and people who press its buttons: ana and ben may approve, cid may not."""
+
+    WHO: ClassVar[list[dict[str, Any]]] = [
+        {"name": "ana", "slack": "U042"}, {"name": "ben", "slack": "U043"},
+        {"name": "cid", "slack": "U044", "approve": False},
+    ]  # fmt: skip
+
+    def __init__(self, log: MemoryLog) -> None:
+        self.log, self.book, self.presses = log, Book(), list[Action]()
+        self.groups = Groups(self.book, {}, None)
+        self.groups.alert(alert(waiting=True))
+        settings = parse({"verdicts": {"actors": self.WHO}}, Settings)
+        self.judge = Judge(log, settings, ManualClock(NOW + 60), self.groups, self.presses.append)
+
+    def press(self, button: str, user: str, at: float = 0.0) -> str:
+        """The answer, or why it does not count; what was said is heard before the next press."""
+        pressed_at = f"{NOW + at:.3f}"
+        action = {"action_id": button, "value": alert().id, "action_ts": pressed_at}
+        try:
+            answer = pressed(payload(user={"id": user}, actions=[action]), self.judge, "T1")
+        except Denied as denied:
+            answer = str(denied)
+        for verdict in verdicts(self.log):
+            self.book.apply(verdict)
+        return answer
+
+
+def test_who_asked_for_an_order_cannot_approve_it(log: MemoryLog) -> None:
+    """If this fails, one person, or one stolen account, stops a customer where two were asked for."""
+    duty = Duty(log)
+    assert "recorded for ana" in duty.press("gw_true", "U042", 0.0)
+    assert "another person must approve" in duty.press("gw_approve", "U042", 1.0)
+    assert "may not approve" in duty.press("gw_approve", "U044", 2.0)
+    assert "may not judge" in duty.press("gw_approve", "U666", 3.0)
+    assert "recorded for ben" in duty.press("gw_approve", "U043", 4.0)
+    assert [(v.kind.value, v.actor) for v in verdicts(log)] == [("true", "ana"), ("approve", "ben")]
+    assert [p.result for p in duty.presses] == ["taken", "refused", "refused", "refused", "taken"]
+    assert "gw_approve by U666" in duty.presses[3].detail
+
+
+def test_an_approval_that_comes_twice_is_one(log: MemoryLog) -> None:
+    """If this fails, a press that Slack sends again is an error for the person, or a second order."""
+    duty = Duty(log)
+    first = duty.press("gw_approve", "U043", 4.0)
+    duty.groups.alert(alert(waiting=False, revision=9))  # decide has taken it
+    assert duty.press("gw_approve", "U043", 4.0) == first
+    assert len(verdicts(log)) == 1
+    assert "ben said approve" in duty.press("gw_reject", "U042", 5.0), "what is settled is settled"
+    assert len(verdicts(log)) == 1
+
+
+def test_approval_is_offered_while_orders_wait_and_no_longer() -> None:
+    """If this fails, nobody can approve from the message, or everybody presses a button that does nothing."""
+    waiting, over = (
+        {b["action_id"] for b in _elements(Notice("a", "a", 1, alert(waiting=waits), link="https://c.test/a"))}
+        for waits in (True, False)
+    )
+    assert waiting - over == {"gw_approve", "gw_reject"}
+    assert len(waiting) == len(BUTTONS) + 1
+    assert not any(
+        b["action_id"] != "gw_open" for b in _elements(Notice("a", "a", 1, alert(waiting=True)), buttons=False)
+    )
+
+
+def _elements(notice: Notice, *, buttons: bool = True) -> list[dict[str, Any]]:
+    message = slack_blocks.message(notice, buttons=buttons)
+    check_slack("chat.postMessage", {"channel": "C", **message})
+    blocks = message["attachments"][0]["blocks"]
+    return [element for block in blocks if block["type"] == "actions" for element in block["elements"]]
 
 
 def test_a_body_that_is_too_large_is_refused_unread(post: Callable[..., httpx.Response]) -> None:

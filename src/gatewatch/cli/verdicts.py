@@ -41,18 +41,22 @@ def add_command(
     """Say what an alert or an incident is.
 
     expected lets the key go until the end; snooze holds messages back; false_alarm closes the alert; approve lets
-    orders hold that wait for a second person. Your name must be on verdicts.actors.
+    orders hold that wait for a second person, reject does not: who called it true cannot approve. Your name must be on
+    verdicts.actors.
     """
     with own.own_log(config) as (settings, log):
         now = _clock.now()
+        about, (book, _bad) = _find(log, settings, about_id), verdicts.Book.load(log, settings)
+        alert_ids = about.alert_ids if isinstance(about, Incident) else (about.incident_id,)
         verdict = verdicts.verdict_on(
-            _find(log, settings, about_id),
+            about,
             kind,
             actor=own.actor(),
             reason=reason,
             now=now,
             settings=settings.verdicts,
             until=None if until is None else ending(until, now),
+            said=book.about(about.id, *alert_ids),
         )
         verdicts.send(log, settings, [verdict])
     if as_json:

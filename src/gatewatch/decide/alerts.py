@@ -75,6 +75,7 @@ def revision(
         acknowledged_by=episode.acknowledged_by,
         verdict=episode.verdict,
         held_until=episode.held_until,
+        waiting=episode.waiting,
     )
 
 
@@ -102,7 +103,10 @@ def _context(episode: Episode) -> dict[str, str]:
     if episode.ownership.note is not None:
         context["unowned"] = clean(episode.ownership.note, 256)
     if episode.waiting:
-        context["approval"] = "orders wait for a second person: gatewatch verdicts add --kind approve"
+        but = f", not {clean(episode.asked_by)}" if episode.asked_by is not None else ""
+        context["approval"] = (
+            f"orders wait for a second person{but}: gatewatch verdicts add {episode.id} --kind approve --reason ..."
+        )
     if episode.refused:
         context["refused"] = "; ".join(f"{guard}: {reason}" for guard, reason in episode.refused.values())
     return context

@@ -86,6 +86,7 @@ class Case:
     refused: Counter[str] = field(default_factory=Counter)  # guard: keys
     effective: dict[str, float] = field(default_factory=dict)  # order: seconds until the first request was refused
     through: set[str] = field(default_factory=set)  # orders in spite of which requests are served
+    waiting: set[str] = field(default_factory=set)  # open episodes whose orders wait for a second person
     victims: set[str] = field(default_factory=set)  # accounts
     projects: dict[str, None] = field(default_factory=dict)
     detectors: dict[str, None] = field(default_factory=dict)
@@ -154,6 +155,10 @@ class Case:
         if effect.through:
             self.through.add(effect.decision_id)
 
+    def wait(self, episode_id: str) -> None:
+        """Orders of that episode wait for a second person."""
+        _keep(self.waiting, episode_id, ORDERS_MAX)
+
     def join(self, why: str) -> None:
         """Remember by what evidence somebody belongs to it."""
         if len(self.evidence) < EVIDENCE_MAX:
@@ -179,6 +184,7 @@ class Case:
         for decision in other.orders.values():
             self.order(decision)
         self.refused += other.refused
+        self.waiting |= other.waiting
         self.effective |= other.effective
         self.through |= other.through
         self.victims |= other.victims
@@ -195,7 +201,7 @@ class Case:
 
     def drop(self) -> None:
         """It is over and told: what is large about it goes, whoever still points to it."""
-        for large in (self.members, self.alerts, self.orders, self.victims, self.effective, self.through):
+        for large in (self.members, self.alerts, self.orders, self.waiting, self.victims, self.effective, self.through):
             large.clear()
 
     def has_news(self) -> bool:
@@ -234,7 +240,7 @@ class Case:
     def _words(self) -> tuple[str | None, ...]:
         until = None if self.held_until is None else f"{self.held_until:.0f}"
         seen = "through" if self.through else "effective" if self.effective else None
-        return self.acknowledged_by, self.verdict, until, seen
+        return self.acknowledged_by, self.verdict, until, seen, "waiting" if self.waiting else None
 
     def _member(self, key: Key, new: Member, *, began: bool) -> None:
         member = self.members.get(key)

@@ -72,7 +72,9 @@ class Episode:
     verdict: str | None = None
     held_until: float | None = None
     muted: bool = False  # a person closed it: it goes on in silence, so that it does not open again at once
+    asked_by: str | None = None  # who called it true first: not the one who may approve
     approved_by: str | None = None
+    rejected: Severity | None = None  # how grave it was when somebody said that its orders shall not hold
     waiting: bool = False  # orders wait for somebody who approves them
     told: Told | None = None
 

@@ -88,6 +88,17 @@ class Incidents:
             case.refused[outcome.guard] += 1
         self._touch(case)
 
+    def count_waiting(self, episode: Episode) -> None:
+        """Whether orders of an episode wait for a second person may have changed."""
+        case = self.of(episode)
+        if case is None or (episode.id in case.waiting) is episode.waiting:
+            return
+        if episode.waiting:
+            case.wait(episode.id)
+        else:
+            case.waiting.discard(episode.id)
+        self._touch(case)
+
     def effect(self, effect: Effect) -> None:
         """What traffic shows of an order: that it is carried out, or that it is not."""
         case = self._orders.get(effect.decision_id)
@@ -102,6 +113,7 @@ class Incidents:
             return
         del self._of[episode.id]
         case.open -= 1
+        case.waiting.discard(episode.id)
         self._touch(case)
         if case.open == 0:
             self._ended[case.id] = case

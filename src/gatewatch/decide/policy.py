@@ -67,7 +67,7 @@ class Policy:
         if target is None or (target not in episode.decisions and len(episode.decisions) >= ORDERS_MAX):
             return None
         if mode is Mode.BLOCK and block.approval and episode.approved_by is None:
-            mode, episode.waiting = Mode.SHADOW, True
+            mode, episode.waiting = Mode.SHADOW, _asks_again(episode)
         candidate = _candidate(episode, finding, target, block, moment)
         running = episode.decisions.get(target)
         if running is not None and not _is_due(running, candidate.at, mode, block):
@@ -82,8 +82,11 @@ class Policy:
         return decision
 
     def approve(self, episode: Episode, actor: str, moment: Moment) -> Decision | Refusal | None:
-        """A second person says that the orders of an episode may hold: the one on its gravest finding does at once."""
-        if not episode.waiting:
+        """A second person says that the orders of an episode may hold: the one on its gravest finding does at once.
+
+        Who called the alert true asked for it, and is not the second.
+        """
+        if not episode.waiting or actor == episode.asked_by:
             return None
         episode.approved_by, episode.waiting = actor, False
         return self.judge(episode, episode.lead, episode.mode, moment)
@@ -175,6 +178,11 @@ def _candidate(episode: Episode, finding: Finding, target: Key, block: BlockSett
         healthy=healthy_principals(finding),
         action=block.action,
     )
+
+
+def _asks_again(episode: Episode) -> bool:
+    """Whether its orders wait for somebody: also after a no, once it is graver than what that was about."""
+    return episode.rejected is None or episode.severity.rank > episode.rejected.rank
 
 
 def _share(finding: Finding) -> float | None:

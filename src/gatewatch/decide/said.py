@@ -26,7 +26,7 @@ EXPECTED_MAX = 2_000
 _ALLOWED = frozenset({Scope.IP, Scope.NETWORK, Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT})
 # These close an alert and let the key go
 CLOSING = frozenset({VerdictKind.FALSE_ALARM, VerdictKind.EXPECTED})
-SEEN = frozenset({VerdictKind.ACKNOWLEDGE, VerdictKind.TRUE, VerdictKind.APPROVE})
+SEEN = frozenset({VerdictKind.ACKNOWLEDGE, VerdictKind.TRUE, VerdictKind.APPROVE, VerdictKind.REJECT})
 
 
 @dataclass(slots=True)
@@ -42,6 +42,11 @@ class Said:
         """Let a verdict take effect before the findings of ``offset``."""
         heappush(self._coming, (offset, self._turn, verdict))
         self._turn += 1
+
+    @property
+    def pending(self) -> bool:
+        """Whether some will."""
+        return bool(self._coming)
 
     def take_effect(self, offset: int) -> list[Verdict]:
         """Those that are due, in the order in which they were heard."""

@@ -67,6 +67,7 @@ def revision(case: Case, offset: int, now: float, config_hash: str, catalog_hash
         held_until=case.held_until,
         merged_into=case.into.id if case.into is not None else None,
         resolution=_resolution(case) if over else None,
+        waiting=len(case.waiting),
         config_hash=config_hash,
         catalog_hash=catalog_hash,
     )
@@ -103,12 +104,11 @@ def done(case: Case, now: float) -> str:
     """What we did, and whether it helped."""
     real = [d for d in case.orders.values() if d.mode is Mode.BLOCK and d.removed is None]
     if not real:
-        if case.refused:
-            guard, _n = max(case.refused.items(), key=lambda item: (item[1], item[0]))
-            return f"nobody is stopped: refused by {guard}"
-        return "nobody is stopped" + (", orders in shadow only" if case.orders else "")
+        return f"nobody is stopped{_why_nobody(case)}"
     counts = [(action, sum(d.action is action for d in real)) for action in reversed(Action)]
     text = ", ".join(f"{n} {_DONE[action][n != 1]}" for action, n in counts if n)
+    if case.waiting:
+        text += ", others wait for a second person"
     if case.through:
         return f"{text}, {len(case.through)} of them still get through"
     if case.effective:
@@ -116,6 +116,15 @@ def done(case: Case, now: float) -> str:
     if now >= max(d.start for d in real) + GRACE_S:
         return f"{text}, no request was refused since"
     return text
+
+
+def _why_nobody(case: Case) -> str:
+    if case.waiting:
+        return ": orders wait for a second person"
+    if case.refused:
+        guard, _n = max(case.refused.items(), key=lambda item: (item[1], item[0]))
+        return f": refused by {guard}"
+    return ", orders in shadow only" if case.orders else ""
 
 
 def _who(case: Case) -> str:

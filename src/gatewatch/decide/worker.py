@@ -1,8 +1,9 @@
 """The decide role: reads `findings`, writes `alerts`, `incidents`, `decisions` and, for refusals, `actions`.
 
-`findings` has one partition, so one member of the group is active and the others stand by. Whoever takes it over reads
-it from the beginning and keeps silent until it has passed what the group has committed. An offset is committed once
-all that it and earlier ones led to is acknowledged; what is sent again after a kill has the same ids.
+`findings` has one partition, so one member of the group is active and the others stand by. Whoever takes it over goes
+on from the newest snapshot (without one, from the beginning) and keeps silent until it has passed what the group has
+committed. An offset is committed once all that it and earlier ones led to is acknowledged; what is sent again after a
+kill has the same ids.
 
 People's orders come in by `decisions`, and what they say about alerts by `verdicts`; the same member reads both (one
 partition too, dealt in the same order).
@@ -24,6 +25,7 @@ from gatewatch.decide import records_io
 from gatewatch.decide.control import Controls
 from gatewatch.decide.decider import Decided, Decider
 from gatewatch.decide.guards import GUARDS
+from gatewatch.decide.memory import DecideTask, Memory
 from gatewatch.decide.orders import is_order
 from gatewatch.errors import ConfigError, StateError
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
@@ -31,6 +33,7 @@ from gatewatch.metrics import Metrics
 from gatewatch.records import H_READ_AT, Decision, Verdict
 from gatewatch.registry import Entry
 from gatewatch.settings import Settings
+from gatewatch.state.saving import Saver
 from gatewatch.watch.reasons import NAME
 from gatewatch.watch.reporter import Reporter
 from gatewatch.watch.signs import Signs
@@ -45,11 +48,16 @@ _log = structlog.get_logger("gatewatch.decide")
 class _Owned:
     """`findings` is ours: what we know, and how far it is safe."""
 
-    decider: Decider
+    task: DecideTask
     committed: int  # say nothing about records before this one
     end: int  # when we took it over: caught up from there on
     next_offset: int  # of the next record to apply
     unacked: dict[int, int] = field(default_factory=dict)  # findings offset: records on their way
+
+    @property
+    def decider(self) -> Decider:
+        """What we know."""
+        return self.task.decider
 
     def safe(self) -> int:
         """Every record before this offset is done and said."""
@@ -70,6 +78,7 @@ class DecideWorker:
         follow_catalog: read the catalog again when its file changes; a replay has one catalog.
         controls: where to tell detect of orders; ``None`` where no gateway obeys them, as in a replay of the past.
         watch: say when detection is silent; a replay has nobody to tell.
+        saver: keeps snapshots; without one whoever takes over reads from the beginning.
     """
 
     def __init__(
@@ -85,10 +94,11 @@ class DecideWorker:
         follow_catalog: bool = False,
         controls: Controls | None = None,
         watch: bool = False,
+        saver: Saver[Memory] | None = None,
     ) -> None:
         self._log, self._settings, self._entries, self._catalog = log, settings, entries, catalog
         self._clock, self._metrics = clock, metrics
-        self._controls = controls
+        self._controls, self._saver = controls, saver
         metrics.policy([*entries, NAME], [name for name, _guard in GUARDS])
         topic = settings.kafka.topic
         self._findings = TopicPartition(topic("findings"), 0)
@@ -129,6 +139,7 @@ class DecideWorker:
         self._producer.check()
         if self._findings in (*polled.lost, *polled.revoked):
             self._owned = None
+            self._save()  # what is on its way must not count: it may be taken over in this very turn
         if polled.assigned:
             self._take_over(polled.assigned)
         for chunk in sorted(polled.chunks, key=lambda c: c.tp == self._findings):  # people first
@@ -143,6 +154,7 @@ class DecideWorker:
             self._commit()
             self._follow_catalog()
             self._commit_at = now + COMMIT_S
+        self._save()
         return sum(len(chunk.offsets) for chunk in polled.chunks)
 
     def close(self, *, flush: bool = True) -> None:
@@ -151,6 +163,8 @@ class DecideWorker:
             if flush:
                 self._producer.flush(FLUSH_S)
                 self._commit()
+            if self._saver is not None:
+                self._saver.close(self._saved(), flush=flush)
         finally:
             self._producer.close(flush=flush)
             self._consumer.close()
@@ -160,25 +174,47 @@ class DecideWorker:
             begin = self._consumer.beginning_offsets([self._findings])[self._findings]
             committed = self._consumer.committed([self._findings]).get(self._findings, 0)
             end = self._consumer.end_offsets([self._findings])[self._findings]
-            decider = Decider(self._settings, self._entries, self._catalog)
+            start, said, task = begin, 0, self._task()
+            if self._saver is not None:
+                start, said = self._saver.restore(task, self._consumer, self._findings, begin)
+            self._owned = _Owned(task, min(max(committed, said, start), end), end, start)
             self._signs = Signs(self._settings.kafka.partitions, self._settings.watch.behind)
-            self._owned = _Owned(decider, min(max(committed, begin), end), end, begin)
-            self._consumer.seek(self._findings, begin)
+            for number, watermark in task.decider.watermarks.items():
+                self._signs.hear(number, watermark, self._clock.now(), self._clock.monotonic())
+            self._consumer.seek(self._findings, start)
             self._remember(self._owned)
         for tp, offset in self._read_from.items():
             if tp in tps:
                 self._consumer.seek(tp, offset)
         self._consumer.resume(tps)
 
+    def _task(self) -> DecideTask:
+        """One that knows nothing."""
+        ids = {} if self._saver is None else {tp.topic: self._saver.topic_id(tp.topic) for tp in self._read_from}
+        return DecideTask(lambda: Decider(self._settings, self._entries, self._catalog), self._read_from, ids)
+
+    def _saved(self) -> dict[TopicPartition, _Owned]:
+        return {} if self._owned is None else {self._findings: self._owned}
+
+    def _save(self) -> None:
+        if self._saver is not None:
+            self._saver.turn(self._saved())
+
     def _remember(self, owned: _Owned) -> None:
-        """Read all that people ever wrote: what took effect does so at its offset again, the rest from now on."""
+        """Read what people wrote that we do not know: what took effect does so at its offset, the rest from now on."""
         new: dict[tuple[str, bool], Decision | Verdict] = {}
+        ends = self._consumer.end_offsets(list(self._read_from))
         for tp in self._read_from:
-            for chunk in self._log.read(tp.topic):
+            start = owned.task.knows_people.get(tp.topic, 0)
+            if start > ends[tp]:  # the broker has lost some of it
+                start = 0
+            self._read_from[tp] = max(self._read_from[tp], start)
+            for chunk in self._log.read(tp.topic, start={tp.partition: start}):
                 for said in self._read_people(chunk):
                     key = (said.id, isinstance(said, Decision) and said.removed is not None)
                     if said.findings_offset >= 0:
-                        self._schedule(owned, said, said.findings_offset)
+                        if said.findings_offset >= owned.task.knows_until:
+                            self._schedule(owned, said, said.findings_offset)
                         new.pop(key, None)
                     else:
                         new[key] = said
@@ -221,8 +257,8 @@ class DecideWorker:
         A verdict by somebody who may not give one (whoever can write to the topic can claim any name, but not one that
         the settings do not have) has none.
         """
-        if isinstance(said, Verdict) and self._settings.verdicts.named(said.actor) is None:
-            _log.error("a verdict of somebody who is not on verdicts.actors was left out", verdict=said.id)
+        if isinstance(said, Verdict) and not verdicts.counts(said, self._settings.verdicts):
+            _log.error("a verdict of somebody whom verdicts.actors does not allow it was left out", verdict=said.id)
             return
         offset = max(owned.next_offset, owned.committed)
         self._schedule(owned, said, offset)

@@ -25,6 +25,7 @@ _SAID = {
     VerdictKind.SNOOZE: "snoozed",
     VerdictKind.ACKNOWLEDGE: "acknowledged",
     VerdictKind.APPROVE: "orders approved",
+    VerdictKind.REJECT: "orders rejected",
 }
 
 
@@ -84,6 +85,10 @@ class Groups:
     def find(self, key: str) -> Alert | Incident | None:
         """What a button on a message about ``key`` is about. Also from other threads."""
         return self._incidents.get(key) or self._alerts.get(key) or next(iter(self._gravest(key)), None)
+
+    def said(self, key: str) -> list[Verdict]:
+        """What was said about it and its members, by when it was said. Also from other threads."""
+        return self._book.about(key, *(m.id for m in self._gravest(key)))
 
     def mark_escalated(self, key: str) -> None:
         """It was escalated in an earlier life."""

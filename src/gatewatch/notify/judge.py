@@ -1,16 +1,23 @@
-"""A button was pressed: who it was is checked, and what they said is written to `verdicts`, before it is confirmed."""
+"""A button was pressed: who it was is checked, and what they said is written to `verdicts`, before it is confirmed.
+
+Each press is recorded in `actions`, also one that was refused.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from gatewatch.clock import Clock
 from gatewatch.errors import VerdictError
 from gatewatch.log.base import Log
 from gatewatch.notify.group import Groups
-from gatewatch.records import VerdictKind
+from gatewatch.notify.record import Action
+from gatewatch.notify.words import visible
+from gatewatch.records import Alert, Incident, Verdict, VerdictKind
 from gatewatch.settings import Settings
-from gatewatch.verdicts import send, verdict_on
+from gatewatch.verdicts import SECOND, send, verdict_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +29,19 @@ class Button:
     kind: VerdictKind
     lasts_s: float | None = None
     reason: str = ""
+    style: Literal["primary", "danger"] | None = None
+
+    @property
+    def second(self) -> bool:
+        """Whether it is only there while orders wait for a second person."""
+        return self.kind in SECOND
 
 
 PRESS_MAX_S = 3600.0  # Slack sends a press again for some minutes; what is older was said about something else
 
 BUTTONS = (
+    Button("gw_approve", "Approve block", VerdictKind.APPROVE, reason="approved on Slack", style="primary"),
+    Button("gw_reject", "Reject block", VerdictKind.REJECT, reason="rejected on Slack", style="danger"),
     Button("gw_acknowledge", "Acknowledge", VerdictKind.ACKNOWLEDGE, reason="acknowledged on Slack"),
     Button("gw_true", "True alarm", VerdictKind.TRUE, reason="marked as true on Slack"),
     Button("gw_false", "False alarm", VerdictKind.FALSE_ALARM, reason="marked as a false alarm on Slack"),
@@ -44,10 +59,13 @@ class Judge:
         settings: who may judge.
         clock: injected time.
         groups: what the buttons are about.
+        record: writes to `actions`.
     """
 
-    def __init__(self, log: Log, settings: Settings, clock: Clock, groups: Groups) -> None:
-        self._log, self._settings, self._clock, self._groups = log, settings, clock, groups
+    def __init__(
+        self, log: Log, settings: Settings, clock: Clock, groups: Groups, record: Callable[[Action], None]
+    ) -> None:
+        self._log, self._settings, self._clock, self._groups, self._record = log, settings, clock, groups, record
 
     def pressed(self, button_id: str, key: str, slack_user: str, pressed_at: float) -> str:
         """Write the verdict; returns what to answer.
@@ -58,14 +76,44 @@ class Judge:
             VerdictError: the person may not, or it is about something that is not known any more.
             SendError: it could not be written.
         """
-        button, about = _BY_ID.get(button_id), self._groups.find(key)
+        about = self._groups.find(key)
+        what = f"slack: {visible(button_id, 32)} by {visible(slack_user, 32)}"
+        try:
+            verdict, answer = self._judged(button_id, key, about, slack_user, pressed_at)
+        except VerdictError as error:
+            self._note(about, key, "refused", f"{what}: {error}")
+            raise
+        send(self._log, self._settings, [verdict])
+        self._note(about, key, "taken", f"{what}: {verdict.kind.value} by {verdict.actor}")
+        return answer
+
+    def _note(self, about: Alert | Incident | None, key: str, result: str, detail: str) -> None:
+        about_id, revision = (visible(key, 64), -1) if about is None else (about.id, about.revision)
+        self._record(
+            Action(
+                receiver="",
+                alert_id=about_id,
+                revision=revision,
+                status="",
+                result=result,
+                ts=self._clock.now(),
+                detail=detail,
+                kind="press",
+            )
+        )
+
+    def _judged(
+        self, button_id: str, key: str, about: Alert | Incident | None, slack_user: str, pressed_at: float
+    ) -> tuple[Verdict, str]:
+        """The verdict of a press, and what to answer."""
+        button = _BY_ID.get(button_id)
         actor = self._settings.verdicts.on_slack(slack_user)
         if actor is None:
             raise VerdictError(
                 f"Slack user {slack_user} may not judge alerts: name them under verdicts.actors (slack:)"
             )
         if button is None or about is None:
-            raise VerdictError("this alert is not known any more; use `gatewatch verdict`")
+            raise VerdictError("this alert is not known any more; use `gatewatch verdicts add`")
         if not abs(self._clock.now() - pressed_at) <= PRESS_MAX_S:  # also where it is not a number
             raise VerdictError("this press is more than an hour old")
         verdict = verdict_on(
@@ -77,6 +125,6 @@ class Judge:
             settings=self._settings.verdicts,
             until=pressed_at + button.lasts_s if button.lasts_s is not None else None,
             via="slack",
+            said=self._groups.said(key),
         )
-        send(self._log, self._settings, [verdict])
-        return f"{button.label}: recorded for {actor.name}"
+        return verdict, f"{button.label}: recorded for {actor.name}"

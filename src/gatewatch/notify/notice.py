@@ -59,13 +59,20 @@ class Notice:
         return Status.OPEN if len(alerts) == 1 and self.alert.status is Status.OPEN else Status.UPDATED
 
     @property
+    def waiting(self) -> bool:
+        """Whether orders wait for a second person."""
+        if self.incident is not None:
+            return self.incident.waiting > 0
+        return any(a.waiting and a.status is not Status.RESOLVED for a in self.members or (self.alert,))
+
+    @property
     def summary(self) -> str:
         """What happens, in one line."""
         return self.incident.story if self.incident is not None else self.alert.summary
 
     @property
     def news(self) -> str:
-        """Differs where somebody who was told before must hear of it: state, severity, person, detectors."""
+        """Differs where somebody who was told before must hear of it: state, severity, person, detectors, orders."""
         detectors = self.incident.detectors if self.incident is not None else {a.detector for a in self.members}
         state = "resolved" if self.status is Status.RESOLVED else "open"
         parts = (
@@ -75,6 +82,7 @@ class Notice:
             self.verdict or "-",
             "escalated" if self.escalated else "-",
             str(max(len(detectors), 1)),
+            *(("waiting",) if self.waiting else ()),
         )
         return "|".join(parts)[:300]
 

@@ -34,7 +34,7 @@ class _Kind(msgspec.Struct):
     kind: str = "notify"
 
 
-KINDS = frozenset({"notify", "bulletin", "escalation"})
+KINDS = frozenset({"notify", "bulletin", "escalation", "press"})
 
 
 def read(value: bytes) -> Action | None:

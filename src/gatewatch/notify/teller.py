@@ -84,6 +84,10 @@ class Teller:
         if notice is not None:
             self._tell(notice, None, [lane for lane in self.lanes if lane.traits.people and lane.told(notice)])
 
+    def pressed(self, action: Action) -> None:
+        """Somebody pressed a button. Called from other threads."""
+        self._desk.write(action, wait=False)
+
     def turn(self) -> None:
         """Let each receiver move on; look at what is due."""
         now = self._clock.monotonic()

@@ -224,6 +224,9 @@ def _members(notice: Notice) -> Iterator[str]:
 
 def _done(notice: Notice) -> str:
     alert, incident = notice.alert, notice.incident
+    if notice.waiting:
+        command = f"gatewatch verdicts add {visible(notice.key, 64)} --kind approve --reason ..."
+        return f"nothing yet: orders wait for a second person ({command})"
     n = incident.decisions_total if incident is not None else len(alert.decision_ids)
     if n:
         return f"stopped by {n} decision{'s' if n > 1 else ''}: {', '.join(alert.decision_ids[:3])}".rstrip(": ")

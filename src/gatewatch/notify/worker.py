@@ -153,7 +153,7 @@ class NotifyWorker:
             self._consumer.seek(tp, self._next[tp])
         if self._alerts in tps:
             self._active = self._activate(beginnings[self._alerts])
-            judge = Judge(self._log, self._settings, self._clock, self._active.groups)
+            judge = Judge(self._log, self._settings, self._clock, self._active.groups, self._active.pressed)
             for surface in self._surfaces:
                 surface.open(judge)
         self._consumer.resume(tps)

@@ -89,7 +89,8 @@ def said(decided: list[Decided], kind: VerdictKind) -> Verdict | None:
         return None
     who = VerdictSettings.model_validate({"actors": ["ana"]})
     until = T0 + 3600.0 if kind in verdicts.ENDING else None
-    return verdicts.verdict_on(alert, kind, actor="ana", reason="r", now=T0, settings=who, until=until)
+    about = alert.model_copy(update={"waiting": True})  # whether or not it does: decide must bear anything
+    return verdicts.verdict_on(about, kind, actor="ana", reason="r", now=T0, settings=who, until=until)
 
 
 def in_bytes(decided: list[Decided]) -> list[bytes]:

@@ -26,13 +26,15 @@ Make = Callable[..., Finding]
 Batch = Callable[..., FindingBatch]
 New = Callable[..., Decider]
 T0 = 1_700_000_000.0
-WHO = VerdictSettings.model_validate({"actors": ["ana"]})
+WHO = VerdictSettings.model_validate({"actors": ["ana", "ben"]})
 
 
-def said(about: Alert | Incident, kind: str, at: float = 60.0, *, until: float | None = None) -> Verdict:
-    """What ana says."""
+def said(
+    about: Alert | Incident, kind: str, at: float = 60.0, *, until: float | None = None, actor: str = "ana"
+) -> Verdict:
+    """What ana says, or another."""
     end = T0 + (86400.0 if until is None else until) if kind in ("expected", "snooze") else None
-    return verdict_on(about, VerdictKind(kind), actor="ana", reason="load test", now=T0 + at, settings=WHO, until=end)
+    return verdict_on(about, VerdictKind(kind), actor=actor, reason="load test", now=T0 + at, settings=WHO, until=end)
 
 
 class Site:
@@ -155,6 +157,46 @@ def test_an_order_that_needs_approval_holds_once_somebody_gives_it(
     assert (alert.acknowledged_by, "approval" in alert.context) == ("ana", False)
     renewed = site.say(580.0, make_finding(580.0, n=1))
     assert [d.mode for d in renewed.decisions] == [Mode.BLOCK]
+
+
+def test_who_called_it_true_is_not_the_second_person(make_decider: New, make_batch: Batch, make_finding: Make) -> None:
+    """If this fails, whoever can write to the topic asks for an order and approves it."""
+    site = Site(make_decider(detectors={"door_knocker": {"block": {"approval": True}}}), make_batch)
+    first = site.say(0.0, make_finding(0.0))
+    assert [(i.waiting, i.story.split("; ")[-1]) for i in first.incidents] == [
+        (1, "nobody is stopped: orders wait for a second person")
+    ]
+    site.hear(said(first.incidents[0], "true"))
+    site.hear(said(first.alerts[0], "approve", 61.0))
+    answer = site.say(62.0)
+    assert answer.decisions == []
+    assert [a.waiting for a in answer.alerts] == [True]
+    assert "not ana" in answer.alerts[0].context["approval"]
+    site.hear(said(first.incidents[0], "approve", 63.0, actor="ben"))
+    answer = site.say(64.0)
+    assert [d.mode for d in answer.decisions] == [Mode.BLOCK]
+    assert [(i.waiting, i.story.split("; ")[-1]) for i in answer.incidents] == [(0, "1 block")]
+    site.hear(said(first.incidents[0], "approve", 65.0, actor="ben"))
+    assert site.say(66.0).decisions == [], "said twice it is one order"
+
+
+def test_orders_that_were_rejected_do_not_hold_unless_it_gets_worse(
+    make_decider: New, make_batch: Batch, make_finding: Make
+) -> None:
+    """If this fails, a person says no and the key is stopped, or is never asked again however bad it gets."""
+    site = Site(make_decider(detectors={"door_knocker": {"block": {"approval": True}}}), make_batch)
+    first = site.say(0.0, make_finding(0.0))
+    site.hear(said(first.incidents[0], "reject"))
+    answer = site.say(61.0, make_finding(61.0, n=1))
+    assert all(d.mode is Mode.SHADOW for d in answer.decisions)
+    (alert,) = answer.alerts
+    assert (alert.waiting, "approval" in alert.context, alert.status) == (False, False, Status.UPDATED)
+    assert [i.waiting for i in answer.incidents] == [0]
+    site.hear(said(first.alerts[0], "approve", 62.0, actor="ben"))
+    assert site.say(63.0).decisions == [], "nothing waits any more"
+    worse = site.say(120.0, make_finding(120.0, n=2, nats=500.0, reason="takeover"))
+    assert worse.alerts[0].severity.rank > alert.severity.rank
+    assert worse.alerts[0].waiting
 
 
 def test_an_approval_does_not_pass_the_guards(make_decider: New, make_batch: Batch, make_finding: Make) -> None:

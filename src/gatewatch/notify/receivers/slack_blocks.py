@@ -35,6 +35,8 @@ _WHEN_OVER = frozenset({VerdictKind.TRUE, VerdictKind.FALSE_ALARM})
 _ASK_FIRST = {
     VerdictKind.EXPECTED: "Nothing about this key is told for 7 days, unless it gets worse; its baseline learns it.",
     VerdictKind.FALSE_ALARM: "Say this only if nothing happened at all.",
+    VerdictKind.APPROVE: "Gateways stop whom this is about, within seconds. The guards are asked again.",
+    VerdictKind.REJECT: "Nobody is stopped for this, unless it gets worse. The alert stays.",
 }
 
 
@@ -117,8 +119,8 @@ def _section(text: str) -> Block:
 
 def _actions(notice: Notice, *, buttons: bool) -> list[Block]:
     over = notice.status is Status.RESOLVED
-    shown = [b for b in BUTTONS if not over or b.kind in _WHEN_OVER] if buttons else []
-    elements = [_button(button, notice.key) for button in shown]
+    shown = [b for b in BUTTONS if (notice.waiting if b.second else not over or b.kind in _WHEN_OVER)]
+    elements = [_button(button, notice.key) for button in shown] if buttons else []
     if notice.link is not None:
         elements.append({"type": "button", "action_id": "gw_open", "text": _plain("Open"), "url": notice.link})
     return elements
@@ -131,6 +133,8 @@ def _button(button: Button, key: str) -> Block:
         "text": _plain(button.label),
         "value": cut(key, VALUE_MAX),
     }
+    if button.style is not None:
+        made["style"] = button.style
     if button.kind in _ASK_FIRST:
         made["confirm"] = {
             "title": _plain(button.label),
