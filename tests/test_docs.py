@@ -93,6 +93,10 @@ def test_documented_defaults_are_the_defaults() -> None:
             "max_silence",
             "every",
             "stale",
+            "retry",
+            "behind",
+            "silence",
+            "silence_max",
         )
         if key.endswith(durations) and isinstance(default, float):
             value = parse({"ttl": told.strip("`")}, models_in(registry.Defaults.model_fields["block"].annotation)[0])

@@ -132,7 +132,8 @@ class Sources:
             paused = {tp: how for tp, how in halted.items() if tp.topic == name}
             yield from _paused(name, paused)
             yield from _lost(name, topic, now)
-            yield from self._dead(name, topic, now)
+            if not paused:
+                yield from self._dead(name, topic, now)
             if not history:
                 waiting = any(lag.get(tp, 0) for tp in self._behind if tp.topic == name)
                 if not waiting and not paused:
@@ -143,7 +144,7 @@ class Sources:
         sample = list(islice(events, 0, None, max(1, len(events) // SAMPLE)))
         for need in self._needs:
             seen = topic.fields.setdefault(need, _Field())
-            if any(getattr(event, name, None) is not None for event in sample for name in need.fields):
+            if any(_has(event, name) for event in sample for name in need.fields):
                 seen.usual.seen(topic.traffic_s)
                 seen.samples += 1
                 seen.without = 0
@@ -176,6 +177,13 @@ class Sources:
             if gap > limit:
                 says = f"blind on it: {', '.join(need.by)}"
                 yield Condition(FIELD, f"{need.name} of {name}", gap, limit, says, gap)
+
+
+def _has(event: AccessEvent, name: str) -> bool:
+    """Whether an event has what detectors call by the name of its column."""
+    if getattr(event, name, None) is not None:
+        return True
+    return event.shape is not None and getattr(event.shape, name.removeprefix("shape_"), None) is not None
 
 
 def _paused(name: str, paused: Mapping[TopicPartition, Halted]) -> Iterator[Condition]:

@@ -56,7 +56,8 @@ class Watch:
     def look(self, conditions: Iterable[Condition], now: float) -> FindingBatch | None:
         """What is to be said at wall time ``now``, epoch seconds. Every condition that holds is given each time."""
         self._told = {key: at for key, at in self._told.items() if now - REPEAT_S < at <= now}
-        grave = sorted(conditions, key=lambda c: (-c.blindness.reason.severity.rank, c.key))[:MOST]
+        hold = {condition.key: condition for condition in conditions}.values()
+        grave = sorted(hold, key=lambda c: (-c.blindness.reason.severity.rank, c.key))[:MOST]
         new = [condition for condition in grave if condition.key not in self._told]
         if not new and now < self._sign_at <= now + SIGN_S:
             return None
