@@ -31,6 +31,7 @@ from gatewatch.roles import Role
 from gatewatch.settings import Settings
 
 _WARNED = 1
+_APPROVERS = 2  # who called an alert true asked for its order, and another must approve
 _NAMED = 20  # things that nobody owns, by name; the rest is counted
 # What a gateway can tell apart; findings on anything else order nothing.
 ENFORCEABLE = frozenset({Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT, Scope.IP, Scope.NETWORK})
@@ -110,6 +111,8 @@ def remarks_on(settings: Settings, entries: dict[str, Entry], config: Path | Non
     yield from _sources(settings, entries)
     yield from _budgets(settings, entries)
     yield from _blocks(settings, entries)
+    yield from _buttons(settings)
+    yield from _approvals(settings, entries)
     yield from _roles(settings)
     yield from _lanes(settings, entries)
     yield from _allow_list(settings, SystemClock().now())
@@ -238,6 +241,35 @@ def _enforced(settings: Settings, entry: Entry, project: str, stopped: Mapping[S
         yield Remark(Level.ERROR, path, f"mode block, but nothing enforces a block on {' or '.join(lost)}: {fix}")
     elif lost:
         yield Remark(Level.WARNING, path, f"nothing enforces a block on {' or '.join(lost)}: {fix}")
+
+
+def _buttons(settings: Settings) -> Remarks:
+    """Whether anybody may press what is shown."""
+    slacks = settings.notify.slacks if settings.notify is not None else {}
+    if any(actor.slack is not None for actor in settings.verdicts.actors):
+        return
+    for path, slack in slacks.items():
+        if slack.buttons is not None:
+            fix = "give people their slack id (U042ABCDE) in verdicts.actors"
+            yield Remark(Level.WARNING, f"{path}.buttons", f"buttons are shown and nobody may press them: {fix}")
+
+
+def _approvals(settings: Settings, entries: dict[str, Entry]) -> Remarks:
+    """Whether somebody is there to approve when one person sleeps, or asked for the order."""
+    approvers = [actor.name for actor in settings.verdicts.actors if actor.approve]
+    if len(approvers) >= _APPROVERS:
+        return
+    asking = [
+        row["detector"] + (f" in {row['project']}" if row["project"] else "")
+        for row in modes_of(settings, entries)
+        if row["mode"] == Mode.BLOCK.value
+        and modes.block_settings(settings, entries, row["detector"], row["project"] or None).approval
+    ]
+    if asking:
+        who = f"only {approvers[0]} may" if approvers else "nobody may"
+        then = "orders stay in shadow when that is who asked for them" if approvers else "every order stays in shadow"
+        text = f"blocks of {', '.join(asking[:_NAMED])} wait for a second person, and {who} approve: {then}"
+        yield Remark(Level.WARNING, "verdicts.actors", text)
 
 
 def _roles(settings: Settings) -> Remarks:

@@ -39,9 +39,7 @@ def surfaces(settings: NotifySettings, clock: Clock) -> list[Surface]:
     Raises:
         ConfigError: a secret is not where the settings say.
     """
-    named = [("notify.slack", settings.slack)]
-    named += [(f"notify.receivers.{name}.slack", one.slack) for name, one in settings.receivers.items()]
-    return [_surface(path, slack, clock) for path, slack in named if slack is not None and slack.buttons is not None]
+    return [_surface(path, slack, clock) for path, slack in settings.slacks.items() if slack.buttons is not None]
 
 
 def _make(name: str, kind: str, path: str, one: ReceiverSettings, clock: Clock) -> Receiver:

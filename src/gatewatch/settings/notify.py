@@ -201,6 +201,13 @@ class NotifySettings(ReceiverSettings):
         kinds = (kind for kind in ReceiverSettings.model_fields if getattr(self, kind) is not None)
         return (*kinds, *self.receivers)
 
+    @property
+    def slacks(self) -> dict[str, SlackSettings]:
+        """Every Slack channel, by its place in the settings."""
+        named = {"notify.slack": self.slack}
+        named |= {f"notify.receivers.{name}.slack": one.slack for name, one in self.receivers.items()}
+        return {path: slack for path, slack in named.items() if slack is not None}
+
     def _named(self) -> list[tuple[str, tuple[str, ...]]]:
         named = [(f"routes[{i}]", route.receivers) for i, route in enumerate(self.routes)]
         return named if self.escalation is None else [*named, ("escalation", self.escalation.receivers)]

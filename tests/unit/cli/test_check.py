@@ -185,6 +185,37 @@ def test_slow_detectors_are_named_with_the_role_that_runs_them(monkeypatch: pyte
     assert "night_owl: run by role detect-slow, in a group of its own" in said
 
 
+def _warned(data: dict[str, Any]) -> dict[str, str]:
+    return _of(_remarks(data), "warning")
+
+
+def test_buttons_that_nobody_may_press_are_said() -> None:
+    """At night every press would be refused."""
+    slack = {"channel": "#abuse", "token_env": "T", "buttons": {"app_token_env": "A"}}
+    data: dict[str, Any] = {"notify": {"slack": slack, "receivers": {"sre": {"slack": slack}}}}
+    places = {"notify.slack.buttons", "notify.receivers.sre.slack.buttons"}
+    assert places <= {path for path, text in _warned(data).items() if "nobody may press" in text}
+    assert places.isdisjoint(_warned(data | {"verdicts": {"actors": [{"name": "ana", "slack": "U042"}]}}))
+    quiet = {"notify": {"slack": {"channel": "#abuse", "token_env": "T"}}}
+    assert places.isdisjoint(_warned(quiet)), "without buttons there is nothing to press"
+
+
+@pytest.mark.parametrize(
+    ("actors", "says"),
+    [
+        ([], "nobody may approve"),
+        (["ana"], "only ana may approve"),
+        (["ana", {"name": "ben", "approve": False}], "only ana may approve"),
+        (["ana", "ben"], None),
+    ],
+)
+def test_approval_that_too_few_can_give_is_said(actors: list[Any], says: str | None) -> None:
+    """An order would wait for a second person whom there is not, and the attack would go on."""
+    block = {"detectors": {"credential_stuffing": {"mode": "block", "block": {"approval": True}}}}
+    said = _warned({"projects": {"billing": block}, "verdicts": {"actors": actors}}).get("verdicts.actors")
+    assert (said is None) if says is None else (said is not None and says in said and "in billing" in said)
+
+
 def test_an_allow_entry_that_ran_out_is_said() -> None:
     """A load test would be blocked, and nobody would know why the entry did not help."""
     entry = {"ip": "203.0.113.7", "owner": "sre", "reason": "load test", "until": "2020-01-31"}
