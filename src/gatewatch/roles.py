@@ -16,6 +16,7 @@ import structlog
 from gatewatch.catalog import Catalog
 from gatewatch.clock import Clock, SystemClock
 from gatewatch.decide.control import Controls
+from gatewatch.decide.memory import KIND as DECIDE
 from gatewatch.decide.worker import DecideWorker
 from gatewatch.detect.memory import kind as detect_kind
 from gatewatch.detect.worker import DetectWorker
@@ -147,6 +148,7 @@ def build(
         follow_catalog=True,
         watch=True,
         controls=None if settings.enforce is None else Controls.of(settings.kafka, seed.id),
+        saver=Saver(DECIDE, log, settings, seed, clock=clock, metrics=metrics),
     )
 
 

@@ -38,6 +38,11 @@ class Orders:
         heappush(self._coming, (offset, self._turn, order))
         self._turn += 1
 
+    @property
+    def pending(self) -> bool:
+        """Whether some will."""
+        return bool(self._coming)
+
     def take_effect(self, offset: int) -> list[Decision]:
         """Apply what is due; returns the removals among it."""
         removals: list[Decision] = []

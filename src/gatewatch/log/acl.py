@@ -22,7 +22,7 @@ WRITES: Mapping[str, tuple[str, ...]] = {
     "ingest": ("routed", "dead-letters"),
     "detect": ("findings", "rollups", "state"),
     # routed: what is blocked is told to detect; verdicts: the offset at which one took effect is written beside it
-    "decide": ("alerts", "incidents", "decisions", "verdicts", "actions", "routed"),
+    "decide": ("alerts", "incidents", "decisions", "verdicts", "actions", "routed", "state"),
     "notify": ("actions", "verdicts"),  # verdicts: by buttons in Slack
     "enforce": (),
 }

@@ -15,7 +15,7 @@ _DAY_MS = 24 * _HOUR_MS
 # A restarted detect task reads `routed` again: from its snapshot, else from the start. A day covers a worker that was
 # down over a night, and bounds what a start without a snapshot has to read.
 ROUTED_RETENTION_MS = _DAY_MS
-# Decide rebuilds incidents and budgets from findings; an incident may last a week.
+# Decide goes on from its snapshot; without one it rebuilds incidents and orders from findings. They may last a week.
 FINDINGS_RETENTION_MS = 7 * _DAY_MS
 # People look back: who was alerted, and what was sent, within a month of an incident.
 RECORDS_RETENTION_MS = 30 * _DAY_MS
