@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-HARVEST, TOKENS, LIMIT = range(3)  # Reason.code
+HARVEST, TOKENS, LIMIT, SWEEP = range(4)  # Reason.code
 
 HOUR_S, DAY_S = 3600.0, 86400.0
 SIGNALS = 5  # volume, repeats, spread, asked-for answers, newcomer
@@ -12,6 +12,7 @@ RECENT = 64  # places for shapes and sizes met: one met before is a near-duplica
 FIRST_HOURS = 24  # of a caller on a model, before its own past has a say
 PAST_HOURS = 168.0  # own past forgets over a week of active hours
 PEERS_TAU_S = 10 * DAY_S  # half-life of a week: algorithms finding 6
+SWEEP_SHARE = 0.9  # of an hour's requests near-duplicates, or for a watched feature: a loop over a list
 LEAST_CALLS = 3  # in an hour, before shares of it say something
 RISE_A_DAY = 0.05  # of a past that is frozen for longer than a day (DESIGN section 2)
 AGAIN_NATS = 3.0  # so much more is news, else after REFRESH_S

@@ -53,6 +53,10 @@ REASONS = (
         k.LIMIT, "limit", "More queries to one model than the limit", "queries an hour", Severity.MEDIUM,
         learned=False, columns=_SIGNALS,
     ),
+    Reason(
+        k.SWEEP, "sweep", "Nearly identical queries to one model, by the hundred", "queries an hour", Severity.LOW,
+        learned=False, columns=_SIGNALS,
+    ),
 )  # fmt: skip
 
 
@@ -61,6 +65,7 @@ class Config(DetectorConfig):
 
     watched_features: tuple[str, ...] = Field(("logprobs", "top_logprobs", "logit_bias", "embeddings"), max_length=100)
     queries_per_hour: int | None = Field(None, ge=1)
+    sweep_queries_per_hour: int | None = Field(300, ge=20)
     least_queries: int = Field(50, ge=20)
     least_nats: float = Field(9.2, ge=4.6)
     newcomer_days: float = Field(7.0, gt=0)
@@ -86,6 +91,9 @@ class ModelExtraction(Detector):
         * *harvest*, *tokens*: a caller that sweeps a template over many values, or asks for log-probabilities or
           embeddings of a list of inputs, much more than others do and than it used to; sooner if it is new.
         * *limit*: more queries an hour to one model than ``queries_per_hour``, whoever it is.
+        * *sweep*: ``sweep_queries_per_hour`` to one model, nine in ten near-duplicates or for a watched feature, by a
+          newcomer or much more than its own past. It compares with nobody, so it holds where there are few callers.
+          Severity low: a new customer's batch job looks the same.
 
     Misses:
         * queries spread over many accounts that each stay ordinary (SEAT measures what that costs the attacker: 3.8 to
@@ -102,6 +110,7 @@ class ModelExtraction(Detector):
     Options:
         watched_features: names in ``features`` that extraction asks for, exactly as logged.
         queries_per_hour: the plain limit; null for none. Elastic's rule for membership inference has 500.
+        sweep_queries_per_hour: the limit for a sweep; null for none.
         least_queries: of an hour, before it is judged. PRADA needs more than 100.
         least_nats: least score of a finding; the threshold is ln(hours judged a day / false alarms allowed a day) where
             that is more.
@@ -245,6 +254,7 @@ def _params(config: Config, context: Context) -> Params:
         alarms_per_day=context.alarms_per_day,
         limit=math.inf if config.queries_per_hour is None else float(config.queries_per_hour),
         newcomer_s=config.newcomer_days * k.DAY_S,
+        sweep=math.inf if config.sweep_queries_per_hour is None else float(config.sweep_queries_per_hour),
         warm_s=config.warm_days * k.DAY_S,
         warm_hours=float(config.warm_hours),
         warm_callers=config.warm_callers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gatewatch.sdk import Contribution, Explanation, RawFinding
 
-from .constants import LIMIT, SIGN_NATS
+from .constants import LIMIT, SIGN_NATS, SWEEP, SWEEP_SHARE
 from .judge import fisher
 
 BEHAVIOUR = ("repeats", "spread", "asked")
@@ -26,15 +26,17 @@ def explain(finding: RawFinding) -> Explanation:
         "asked": f"{d['asking']:.0%} of the requests ask for what an extraction needs",
         "newcomer": "first met within the last days",
     }
-    if finding.reason.code == LIMIT:
+    plain = finding.reason.code in (LIMIT, SWEEP)
+    if plain:
         texts["volume"] = f"{finding.observed:.0f} queries, measured against the hours of all callers of the model"
     parts = [Contribution(name, d[name], text) for name, text in texts.items() if d[name] > 0.0 or name == "volume"]
     chance = finding.nats - sum(part.nats for part in parts)
     parts.append(Contribution("chance", chance, "five things were looked at: one may be unusual by chance"))
-    if finding.reason.code == LIMIT:
+    if plain:
+        of = "" if finding.reason.code == LIMIT else f", {SWEEP_SHARE:.0%} of one kind, that are new for the caller"
         return Explanation(
             tuple(parts),
-            f"a plain limit of {finding.expected:g} queries an hour on one model",
+            f"a plain limit of {finding.expected:g} queries an hour on one model{of}",
             f"would not have fired below {finding.expected:g} queries an hour",
         )
     return Explanation(

@@ -10,7 +10,17 @@ import numpy.typing as npt
 
 from gatewatch.sdk import find, kernel
 
-from .constants import AGAIN_NATS, HARVEST, LIMIT, REFRESH_S, SIGN_NATS, TOKENS
+from .constants import (
+    AGAIN_NATS,
+    FIRST_HOURS,
+    HARVEST,
+    LIMIT,
+    REFRESH_S,
+    SIGN_NATS,
+    SWEEP,
+    SWEEP_SHARE,
+    TOKENS,
+)
 from .layout import ASKED, CALLS, OUT, REPEATS, SPREAD, Found, Memory, Params
 from .past import own_surprise
 from .peers import bits_in, is_warm, middle, profile, rarity_of_newcomers, surprise
@@ -27,7 +37,8 @@ def judge(
     peers = memory.model_rows[at] if at >= 0 and is_warm(memory.model_rows[at], p) else memory.pool[0]
     profile(pair, values)
     calls, out = _volume(pair, peers, values, CALLS), _volume(pair, peers, values, OUT)
-    if max(calls, out) < SIGN_NATS and pair.calls < p.limit:
+    sweeps = pair.calls >= p.sweep and _sweeps(pair, values, newcomer)
+    if max(calls, out) < SIGN_NATS and pair.calls < p.limit and not sweeps:
         return False  # nearly every hour of nearly every caller ends here
     detail = found.detail[n]
     detail[0] = max(calls, out)
@@ -36,20 +47,34 @@ def judge(
     threshold = max(p.least_nats, math.log(max(common.day, 1.0) / p.alarms_per_day))
     behaves = max(detail[1], detail[2], detail[3]) >= SIGN_NATS
     learned = pair.calls >= p.least_calls and detail[0] >= SIGN_NATS and behaves and nats >= threshold
-    if not (learned or pair.calls >= p.limit) or not _is_news(pair, nats, t):
-        return False
-    reason = (HARVEST if calls >= out else TOKENS) if learned else LIMIT
     warm = is_warm(peers, p) and common.now - common.began >= p.warm_s
+    learned = learned and (warm or not sweeps)  # a rule that holds now says more than a baseline that is not known yet
+    if not (learned or sweeps or pair.calls >= p.limit) or not _is_news(pair, nats, t):
+        return False
+    reason = (HARVEST if calls >= out else TOKENS) if learned else (LIMIT if pair.calls >= p.limit else SWEEP)
     found.reason[n], found.nats[n] = reason, nats
-    found.threshold[n] = min(threshold, nats) if reason == LIMIT else threshold
+    found.threshold[n] = threshold if learned else min(threshold, nats)
     found.observed[n] = pair.out if reason == TOKENS else pair.calls
-    found.expected[n] = p.limit if reason == LIMIT else middle(peers, OUT if reason == TOKENS else CALLS)
+    if learned:
+        found.expected[n] = middle(peers, OUT if reason == TOKENS else CALLS)
+    else:
+        found.expected[n] = p.limit if reason == LIMIT else p.sweep
     found.window_s[n], found.since[n] = max(0.0, t - pair.began), pair.began
-    found.warm[n] = warm or reason == LIMIT
+    found.warm[n] = warm or not learned
     if learned and warm:
         pair.frozen_at = min(pair.frozen_at, t)
         pair.told_hour = pair.hour
     return True
+
+
+@kernel
+def _sweeps(pair: Any, values: npt.NDArray[np.float64], newcomer: bool) -> bool:
+    """Whether nearly all requests are of one kind, and that is new: of a newcomer, or much more than its own past."""
+    if max(values[REPEATS], values[ASKED]) < SWEEP_SHARE:
+        return False
+    if pair.hours < FIRST_HOURS:
+        return newcomer
+    return own_surprise(pair, CALLS, values[CALLS]) >= SIGN_NATS
 
 
 @kernel

@@ -73,6 +73,7 @@ class Params(NamedTuple):
     least_nats: float
     alarms_per_day: float
     limit: float  # queries an hour; inf where none is set
+    sweep: float  # queries an hour of a sweep; inf where none is set
     newcomer_s: float
     warm_s: float
     warm_hours: float  # of callers

@@ -12,7 +12,7 @@ import numpy as np
 
 from gatewatch import registry
 from gatewatch.events.event import AccessEvent
-from gatewatch.records import Opinion, Scope
+from gatewatch.records import Opinion, Scope, Severity
 from gatewatch.sdk import Detector, RawFinding
 from gatewatch.state.hashing import hash_text
 from gatewatch.testing.batches import SEED, batch_of
@@ -139,6 +139,23 @@ def test_the_limit_needs_no_baseline() -> None:
     found = told(d, [request("bulk", T + i, size=i * 37) for i in range(150)])
     assert [(f.key, f.reason.name, f.observed) for f in found] == [("bulk", "limit", 100.0)]
     assert warm_of(build(ENTRY, {"queries_per_hour": 100}), [request("b", T + i) for i in range(120)])
+
+
+def test_a_newcomers_sweep_needs_no_peers() -> None:
+    """A site of four callers would never be told of a copy: its baseline has nothing to compare with."""
+    few = usual(callers=4)
+    found = told(build(ENTRY), few + sweep("trial-1", 340, start=T + 30 * HOUR_S))
+    assert {(f.key, f.reason.name) for f in found} == {("trial-1", "sweep")}
+    assert {f.reason.severity for f in found} == {Severity.LOW}
+    assert (
+        told(build(ENTRY, {"sweep_queries_per_hour": None}), few + sweep("trial-1", 340, start=T + 30 * HOUR_S)) == []
+    )
+
+
+def test_who_always_swept_is_left_alone() -> None:
+    """A tagger with one template would be mentioned every hour of its life."""
+    hours = [sweep("tagger", 340, start=T + hour * HOUR_S) for hour in range(40)]
+    assert told(build(ENTRY), [event for hour in hours for event in hour]) == []
 
 
 def test_what_was_refused_is_no_answer() -> None:
