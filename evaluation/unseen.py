@@ -15,9 +15,10 @@ from gatewatch.registry import names
 TITLE = "Attacks that were written after the detectors"
 ON = (
     "All of it invented: a week of 60 customers and 3,000 people who log in (some 90,000 events), and from the fifth "
-    "day on attacks that stand neither in the simulator nor in the folders' cases, all in one stream, with the built-in "
-    "settings and twelve partitions. An attack is found where an alert that was sent names one of its keys; by which "
-    "detector does not matter. Those that the detectors' own texts say they miss are in the table, and not in the share."
+    "day on attacks that stand neither in the simulator nor in the folders' cases, all in one stream, with the "
+    "built-in settings and twelve partitions. An attack is found where an alert that was sent names one of its keys; "
+    "by which detector does not matter. Those that the detectors' own texts say they miss are in the table, and not "
+    "in the share."
 )
 LATE_S = 3600.0
 

@@ -7,7 +7,7 @@ and principals of its own, so that all of them can run in one stream.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,8 @@ class Attack:
         name: in words.
         detector: which one should see it.
         events: what it adds to the stream.
-        keys: who may be accused: principals, addresses, networks, accounts; an endpoint as findings name it.
+        keys: who may be accused: principals, addresses, networks, accounts; an endpoint as findings name it. Of a
+            customer, his address too.
         why_not: why it is not expected to be found, where that is so.
     """
 
@@ -59,7 +60,7 @@ class World:
         out = int(200.0 * np.exp(0.5 * self.rng.standard_normal()))
         return {
             "ts": ts, "method": "POST", "path": ROUTES[route], "endpoint": ROUTES[route], "model": MODELS[route],
-            "principal": f"customer-{who}", "credential": f"key-{who}", "ip": f"192.0.{who}.{1 + who % 3}",
+            "principal": f"customer-{who}", "credential": f"key-{who}", "ip": address_of(who),
             "asn": 64_500 + who % 9, "country": ("DE", "US", "FR")[who % 3], "user_agent": self.agents[who],
             "auth": "success", "status": 200 if self.rng.random() > 0.01 else 400,
             "latency_ms": float(300.0 * np.exp(0.4 * self.rng.standard_normal())), "bytes_in": size,
@@ -105,7 +106,19 @@ def every(n: int, step_s: float, begin: float = ATTACKS_FROM) -> list[float]:
 
 def attacks(world: World) -> list[Attack]:
     """All of them."""
-    return [*_logins(world), *_probes(world), *_bodies(world), *_harvests(world), *_leaks(world), *_outputs(world)]
+    made = [*_logins(world), *_probes(world), *_bodies(world), *_harvests(world), *_leaks(world), *_outputs(world)]
+    return [replace(attack, keys=attack.keys | _addresses(attack.keys)) for attack in made]
+
+
+def _addresses(keys: frozenset[str]) -> frozenset[str]:
+    """Those of the customers among the keys."""
+    customers = (int(key.removeprefix("customer-")) for key in keys if key.startswith("customer-"))
+    return frozenset(address_of(who) for who in customers)
+
+
+def address_of(who: int) -> str:
+    """A customer's address."""
+    return f"192.0.{who}.{1 + who % 3}"
 
 
 def _logins(world: World) -> Iterator[Attack]:
@@ -255,6 +268,7 @@ def _leaks(world: World) -> Iterator[Attack]:
         "a key used by night only, from the same country, by another operator and agent", name,
         [world.call(17, ts, ip="203.0.1.9", asn=65_001, user_agent="curl/8.5") for ts in nights],
         frozenset({"customer-17", "key-17", "203.0.1.9"}),
+        "in the first ten days: before, too little is known of how seldom keys move",
     )  # fmt: skip
     yield Attack(
         "a key used in another country by the owner's agent, in turn with the owner", name,
@@ -263,6 +277,7 @@ def _leaks(world: World) -> Iterator[Attack]:
             for ts in every(30, 240.0, ATTACKS_FROM + 12 * HOUR_S)
         ],
         frozenset({"customer-18", "key-18", "203.0.2.9"}),
+        "the owner's agent: with nothing else new, a country alone says too little in the first weeks",
     )  # fmt: skip
     yield Attack(
         "a key used from a new network of the owner's operator by the owner's agent", name,

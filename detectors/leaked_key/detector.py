@@ -83,6 +83,9 @@ class LeakedKey(Detector):
           cost see what they take); one who keeps quiet for ``probation_s``: the place is known then;
         * keys that move all the time (mobile users, runners in a cloud): moving is usual for them, so little is left
           that could surprise;
+        * in an installation's first ten days a thief with another agent from another operator of the same country, and
+          in its first weeks one with the owner's agent (a common SDK) from another country: how seldom keys move there
+          is not known yet, and after ``probation_s`` below the threshold the place is the key's own;
         * keys used for less than an hour or 50 times, and a thief who was there from the start;
         * a thief whom nobody has stopped for a day: then the place is taken to be the owner's new one;
         * a credential used by several principals: each partition of ``routed`` sees its own principals' uses.
