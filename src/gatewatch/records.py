@@ -12,6 +12,8 @@ from typing import Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
+SERIES_STEP_S = 300.0  # of the rate that findings and alerts show: two hours are 24 values
+
 
 class Scope(StrEnum):
     """What a key is: the type of the thing that a finding accuses and that a decision stops."""
@@ -104,6 +106,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sample: str  # topic-partition-offset-index of the row
     explanation: Explanation
     project: str | None = None
+    series: tuple[float, ...] = ()  # requests a minute of the key up to now, one for each SERIES_STEP_S, oldest first
     context: dict[str, str] = {}  # other keys of that row: principal, ip, network, account, user_agent, endpoint, model
 
 
@@ -208,7 +211,7 @@ class Alert(_Model):
     verdict: str | None = None  # what a person said of it last, in words: "expected by ana until ...: load test"
     held_until: float | None = None  # a person wants to hear nothing of it before that, unless it gets worse
     waiting: bool = False  # its orders hold once a second person approves them
-    series: tuple[float, ...] = ()  # the key's rate up to last_ts, oldest first, in `unit`: for a picture
+    series: tuple[float, ...] = ()  # requests a minute of the key, one value for each SERIES_STEP_S, oldest first
 
 
 class IncidentMember(_Model):

@@ -17,6 +17,7 @@ P_FLOOR = 1e-12  # smaller ones only say that the model of normal has ended (alg
 # An alert stays far below the 1 MiB that a record may have, whatever a detector says
 PARTS_MAX = 32
 LINE_CAP = 512
+SERIES_MAX = 48  # detect gives 24
 CLOSED_EARLY = "closed early: more episodes are open than are kept"
 
 
@@ -76,6 +77,7 @@ def revision(
         verdict=episode.verdict,
         held_until=episode.held_until,
         waiting=episode.waiting,
+        series=episode.series[-SERIES_MAX:],
     )
 
 

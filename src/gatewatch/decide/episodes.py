@@ -66,6 +66,7 @@ class Episode:
     count: int = 0
     first_samples: list[str] = field(default_factory=list)
     last_samples: deque[str] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+    series: tuple[float, ...] = ()  # of its latest finding that had one
     decisions: dict[Key, Decision] = field(default_factory=dict)
     refused: dict[Key, tuple[str, str]] = field(default_factory=dict)  # guard and reason
     acknowledged_by: str | None = None
@@ -109,6 +110,7 @@ class Episode:
         self.last_ts = max(self.last_ts, finding.ts)
         self.cool_down_s = max(self.cool_down_s, finding.window_s)
         self.count += 1
+        self.series = finding.series or self.series
         if len(self.first_samples) < SAMPLES:
             self.first_samples.append(finding.sample)
         else:

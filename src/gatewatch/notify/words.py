@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gatewatch.notify.notice import Notice
-from gatewatch.records import Alert, Mode, Scope, Severity, Status
+from gatewatch.records import SERIES_STEP_S, Alert, Mode, Scope, Severity, Status
 
 TITLE_MAX = 140  # Slack's header takes 150
 VALUE_MAX = 300  # a stranger's longest string, cut: nobody reads more of it on a phone
@@ -41,7 +41,7 @@ class Words:
         members: what belongs to the incident, one line each.
         why: the parts of the score.
         steps: what to do, with the alert's own values.
-        spark: the key's rate as a row of bars, or nothing.
+        spark: the key's rate as a row of bars, with its numbers, or nothing.
         command: shows or reproduces it on a terminal.
     """
 
@@ -69,7 +69,7 @@ def words_of(notice: Notice) -> Words:
         members=tuple(_members(notice)),
         why=tuple(f"{shown(c.text)} ({c.nats:+.1f} nats)" for c in alert.contributions[:10]),
         steps=tuple(steps_of(alert, notice.playbook)),
-        spark=spark(alert.series),
+        spark=_rate(alert.series),
         command=f"gatewatch alerts explain {visible(alert.id, 64)}",
     )
 
@@ -149,6 +149,15 @@ def spark(series: Sequence[float]) -> str:
     n = min(len(values), SPARK_CELLS)
     cells = [max(values[i * len(values) // n : (i + 1) * len(values) // n]) for i in range(n)]
     return "".join(_BARS[round(v / max(cells) * (len(_BARS) - 1))] for v in cells)
+
+
+def _rate(series: Sequence[float]) -> str:
+    """The key's rate in bars and in numbers."""
+    bars = spark(series)
+    if not bars:
+        return ""
+    lasted = _span(len(series) * SERIES_STEP_S)
+    return f"{bars} {_number(series[-1])} requests a minute now, {_number(max(series))} at most in the last {lasted}"
 
 
 def measured(alert: Alert) -> str:

@@ -77,7 +77,7 @@ def scene() -> Notice:
         context={"user_agent": "<!channel> https://evil.example/click", "country": "NL"},
         decision_ids=("d41c", "d41d"),
         tags={"attack": ("T1110.004",), "owasp": ("API2",)},
-        series=tuple(2.0 + 97.0 / (1.0 + exp(9.0 - 0.6 * minute)) for minute in range(30)),
+        series=tuple(2.0 + 97.0 / (1.0 + exp(9.0 - 0.6 * cell)) for cell in range(24)),
         **shared,
     )
     takeover = alert(

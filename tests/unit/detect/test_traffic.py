@@ -120,3 +120,28 @@ def test_a_snapshot_of_another_size_is_refused_whole() -> None:
         traffic.restore(Traffic(1).snapshot() | {"bits": before["bits"][:, :2]})
     assert all((traffic.snapshot()[name] == array).all() for name, array in before.items())
     assert before["weights"].shape == (3, SLOTS)
+
+
+def test_a_finding_shows_how_often_its_key_asked() -> None:
+    """If this fails, the picture in an alert is of somebody else, or of nothing."""
+    quiet = [row(T0 + 60.0 * i, OFFICE, "ana") for i in range(60)]  # one a minute for an hour
+    others = [row(r["ts"], f"198.51.100.{i}", "ben") for i, r in enumerate(quiet)]
+    burst = [row(T0 + 3600.0 + i / 10.0, OFFICE, "ana", 429) for i in range(1200)]  # ten a second, refused
+    batch = batch_of([*(r for pair in zip(quiet, others, strict=True) for r in pair), *burst])
+    (told,) = Traffic(1).tell(batch, [(batch.n - 1, finding(Scope.PRINCIPAL, "ana"))])
+    assert told.series[:-1] == (1.0,) * 12
+    assert told.series[-1] == pytest.approx(600.0, rel=0.01)
+    (account,) = Traffic(1).tell(batch, [(batch.n - 1, finding(Scope.ACCOUNT, "root"))])
+    assert account.series == (), "whom strangers ask for has no rate of its own"
+
+
+def test_a_rate_is_of_the_last_two_hours_and_begins_with_what_we_saw() -> None:
+    """If this fails, silence before we listened looks like a key that was quiet."""
+    traffic = Traffic(1)
+    early = batch_of([row(T0, OFFICE)])
+    assert len(traffic.tell(early, [(0, finding(Scope.IP, OFFICE))])[0].series) == 1
+    late = batch_of([row(T0 + 7 * 3600.0, OFFICE), row(T0 + 7 * 3600.0 - 300.0, OFFICE), row(T0, OFFICE)])
+    now, before, _out = traffic.tell(late, [(i, finding(Scope.IP, OFFICE)) for i in range(3)])
+    assert now.series == (0.0,) * 23 + (1.0,)
+    assert before.series[-1] == 1.0, "a late row counts where it belongs"
+    assert len(before.series) == 23
