@@ -118,7 +118,7 @@ _CUSTOM: Json = {
     {"addr": "203.0.113.9, 198.51.100.7, 10.0.0.1"}], "http.request": {"target": "/v1/models", "code": "200"},
     "who": "acme-batch", "ok": True, "size": 512, "headers": {"X-Api-Key": None}, "wants": "logprobs",
 }  # fmt: skip
-_MAP: Json = {
+MAP: Json = {
     "ts": {"path": "$.@timestamp", "unit": "iso8601"}, "latency_ms": {"path": "$.took.total", "unit": "s"},
     "ip": "$.client[1].addr", "path": "$['http.request'].target", "status": '$["http.request"].code',
     "principal": "$.who", "auth": "$.ok", "bytes_in": "$.size", "credential": "$.headers.X-Api-Key",
@@ -126,7 +126,7 @@ _MAP: Json = {
 }  # fmt: skip
 MAPPED = Case(
     name="native with a map",
-    make=lambda: formats.get("native", source=Source(topic="t", format="native", map=_MAP, trusted_hops=1)),
+    make=lambda: formats.get("native", source=Source(topic="t", format="native", map=MAP, trusted_hops=1)),
     entry=_CUSTOM,
     expected={
         "ts": 1795491546.439, "latency_ms": 1500.0, "ip": "198.51.100.7", "path": "/v1/models", "status": 200,

@@ -101,7 +101,7 @@ OTLP = Case(
     make=lambda: formats.get("otlp"),
     entry=_OTLP,
     expected={
-        "ts": 1795491467.074, "request_id": "4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7", "method": "POST",
+        "ts": 1795491467.074, "request_id": "4bf92f3577b34da6a3ce929d0e0e4736:00f067aa0ba902b7", "method": "POST",
         "path": "/v1/chat/completions", "endpoint": "/v1/chat/completions", "status": 200, "latency_ms": 1526.0,
         "ttft_ms": 210.0, "principal": "acme", "ip": "203.0.113.9", "user_agent": "openai/1.99", "model": "gpt-x",
         "model_version": "gpt-x-0601", "provider": "openai", "bytes_in": 900.0, "bytes_out": 4096.0,

@@ -19,7 +19,10 @@ from gatewatch.events.secrets import hash_secret, hide_secrets, looks_secret
 
 NAMES = ("principal", "credential", "account", "session")
 TEXTS = ("path", "endpoint", "user_agent", "error")
-LABELS = ("request_id", "method", "project", "model", "model_version", "provider", "label", "finish_reason")
+LABELS = (
+    "request_id", "method", "project", "country", "ja4", "model", "model_version", "provider", "label", "finish_reason",
+)  # fmt: skip
+LISTS = ("features",)  # of labels; names of fields are cleaned where a body is looked at
 
 _CACHE_CAP = 100_000  # distinct values of each rule remembered between batches: some 30 MB
 # What a text without a secret rarely has: only where Arrow finds this are words looked at one by one, in Python. It is
@@ -46,6 +49,11 @@ class Hider:
             columns[name] = _hidden(columns[name], _text, self._texts, suspicious=_SUSPICIOUS)
         for name in LABELS:
             columns[name] = _hidden(columns[name], _label, self._labels, suspicious=_SUSPICIOUS)
+        for name in LISTS:
+            lists = columns[name]
+            if lists.null_count < len(lists):
+                values = _hidden(lists.values, _label, self._labels, suspicious=_SUSPICIOUS)
+                columns[name] = pa.ListArray.from_arrays(lists.offsets, values, mask=lists.is_null())
 
 
 def _hidden(array: pa.Array, rule: Callable[[str], str], known: dict[str, str], *, suspicious: str | None) -> pa.Array:

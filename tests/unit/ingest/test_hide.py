@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewatch.events.secrets import hide_secrets
-from gatewatch.ingest.hide import LABELS, NAMES, TEXTS, Hider
+from gatewatch.ingest.hide import LABELS, LISTS, NAMES, TEXTS, Hider
 
 COLUMNS = (*NAMES, *TEXTS, *LABELS)
 FORMED = "sk-live-Zx81kLmQ9vT2rB7nYc4dW6eH"
@@ -40,6 +40,7 @@ _TEXTS = st.lists(
 def hidden(values: Mapping[str, str | None], hider: Hider | None = None) -> dict[str, str | None]:
     """One row through the rules."""
     columns = {name: pa.array([values.get(name), "other"], pa.string()) for name in COLUMNS}
+    columns |= {name: pa.nulls(2, pa.list_(pa.string())) for name in LISTS}
     (hider or Hider()).hide(columns)
     return {name: columns[name].to_pylist()[0] for name in values}
 
@@ -83,6 +84,19 @@ def test_a_long_random_word_is_hidden_where_models_do_not_stand(column: str) -> 
 def test_names_and_models_stay_readable(column: str, value: str | None) -> None:
     """If this fails, alerts name hashes that nobody can look up."""
     assert hidden({column: value}) == {column: value}
+
+
+def test_features_asked_for_are_labels_too() -> None:
+    """If this fails, a gateway whose map reads features from the wrong place publishes what stands there."""
+    lists = [["tools", FORMED], None, [], ["logprobs"]]
+    columns = {name: pa.nulls(4, pa.string()) for name in COLUMNS} | {
+        "features": pa.array(lists, pa.list_(pa.string()))
+    }
+    Hider().hide(columns)
+    clean = columns["features"].to_pylist()
+    assert clean[0][0] == "tools"
+    assert clean[0][1].startswith("sha256:")
+    assert clean[1:] == lists[1:]
 
 
 def test_one_secret_is_one_hash_and_two_are_two() -> None:

