@@ -116,8 +116,8 @@ class Site:
                 while worker.step(0.0):
                     pass
             clock.advance(70.0)  # past every commit and every batch of notify
-        for worker in (ingest, detect, decide, notify):
-            worker.close()
+        for each in (ingest, detect, decide, notify):
+            each.close()
         self._collect()
 
     def _collect(self) -> None:
