@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -13,11 +14,13 @@ from rich.table import Table
 
 from gatewatch import registry
 from gatewatch.cli import own
-from gatewatch.cli.options import Config, Json
+from gatewatch.cli.options import Config, Json, duration
 from gatewatch.decide import records_io
 from gatewatch.decide.text import accused, number, span
 from gatewatch.errors import DetectorError
 from gatewatch.records import Alert, Incident, Mode, Severity, Status
+from gatewatch.state.layout import check_layout
+from gatewatch.tune.again import Again, again
 from gatewatch.watch.playbook import playbooks
 
 app = typer.Typer(help="List, show and explain alerts.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -109,6 +112,49 @@ def explain_command(
         console.print(f"[bold]{name}[/] {own.shown(text, 1000)}", highlight=False)
     console.print("\n[bold]what to do[/]")
     console.print(playbook, markup=False, highlight=False)
+
+
+@app.command("replay")
+def replay_command(
+    alert_id: Annotated[str, typer.Argument(metavar="ID", help="Id of the alert, or its beginning.")],
+    config: Config = None,
+    back: Annotated[
+        str, typer.Option(help="How much to read before its first finding (2h, 7d): baselines are learned from it.")
+    ] = "2h",
+    as_json: Json = False,
+) -> None:
+    """Make an alert again from what Kafka still holds around it. Sends nothing and stops nobody.
+
+    Ends with exit code 1 where it does not come again: retention has taken its rows, the settings have changed, or its
+    baseline needs a longer --back.
+    """
+    with own.own_log(config) as (settings, log):
+        alerts = list(own.readable(own.in_topic(log, settings.kafka.topic("alerts")), records_io.read_alert))
+        alert = _one(own.latest(alerts), alert_id)
+        done = again(log, settings, alert, check_layout(log, settings), back_s=duration(back))
+    if as_json:
+        own.print_json({**asdict(done), "found": [a.model_dump(mode="json") for a in done.found]})
+    else:
+        typer.echo(
+            f"{done.events:,} events of {own.shown(done.topic)}, from {back} before the first finding to the last"
+        )
+        for found in done.found:
+            shadow = " (shadow)" if found.mode is Mode.SHADOW else ""
+            same = "the same first row" if found.samples[:1] == alert.samples[:1] else "another first row"
+            Console().print(f"again: {own.shown(found.summary, 1000)}{shadow}; {same}", highlight=False, soft_wrap=True)
+    if not done.found:
+        raise own.nothing(_why_not(alert, done, settings.hash))
+
+
+def _why_not(alert: Alert, done: Again, config_hash: str) -> str:
+    """What is different from when it was said, as far as we can tell."""
+    causes = []
+    if done.missing is not None:
+        causes.append(f"Kafka no longer holds {done.missing}")
+    if alert.config_hash != config_hash:
+        causes.append(f"the settings were {alert.config_hash} then and are {config_hash} now")
+    causes.append("a learned baseline needs a longer --back")
+    return f"{alert.id} does not come again: {'; '.join(causes)}"
 
 
 def load(config: Path | None, folder: Path | None) -> list[Alert]:

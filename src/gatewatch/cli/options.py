@@ -10,7 +10,10 @@ import typer
 
 from gatewatch.settings import parse_duration
 
-Config = Annotated[Path | None, typer.Option("--config", "-c", help="Settings file.", show_default="built-in settings")]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Settings file.", show_default="built-in settings", envvar="GATEWATCH_CONFIG"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same events.")]
 

@@ -42,7 +42,7 @@ class Words:
         why: the parts of the score.
         steps: what to do, with the alert's own values.
         spark: the key's rate as a row of bars, with its numbers, or nothing.
-        command: shows or reproduces it on a terminal.
+        command: explains it on a terminal, and makes it again from what Kafka holds.
     """
 
     title: str
@@ -70,7 +70,7 @@ def words_of(notice: Notice) -> Words:
         why=tuple(f"{shown(c.text)} ({c.nats:+.1f} nats)" for c in alert.contributions[:10]),
         steps=tuple(steps_of(alert, notice.playbook)),
         spark=_rate(alert.series),
-        command=f"gatewatch alerts explain {visible(alert.id, 64)}",
+        command="; ".join(f"gatewatch alerts {verb} {visible(alert.id, 64)}" for verb in ("explain", "replay")),
     )
 
 
