@@ -226,8 +226,13 @@ def _bodies(world: World) -> Iterator[Attack]:
         [odd(13, ts, hash="xml", fields=xml) for ts in every(4, 600.0)], frozenset({"customer-13"}),
     )  # fmt: skip
     yield Attack(
-        "kinds of characters that no prompt here holds, one request", name,
+        "characters that no prompt here holds, one request", name,
         [odd(14, ts, kinds=3 | 1 << 20 | 1 << 22 | 1 << 24) for ts in every(1, 1.0)], frozenset({"customer-14"}),
+        "one odd body of a few thousand",
+    )  # fmt: skip
+    yield Attack(
+        "characters that no prompt here holds, five requests with others each", name,
+        [odd(20, ts, kinds=3 | 3 << 10 + 3 * i) for i, ts in enumerate(every(5, 300.0))], frozenset({"customer-20"}),
     )  # fmt: skip
 
 

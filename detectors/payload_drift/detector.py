@@ -117,7 +117,8 @@ class PayloadDrift(Detector):
         gate: a body rarer than this teaches nothing.
         endpoint_bodies, caller_bodies: how many are learned from before anything is told of. Those of an endpoint over
             all partitions; each learns it for itself, from 20 at least.
-        warm_hours: age of an endpoint's row before what was learned may alert; before, it is recorded as shadow.
+        warm_hours: age of an endpoint's row before what was learned may alert; before, it is recorded as shadow. Of a
+            busy one, with ten times ``endpoint_bodies``, an hour is enough.
         decay_hours: how fast evidence against a caller fades.
         reference_hours, least_index: of the part on populations.
         keys_total: rows of callers for each scope, over all partitions.

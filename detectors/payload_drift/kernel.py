@@ -18,10 +18,12 @@ from .constants import (
     ADMIT_SHARE,
     ARRAY,
     BODY_BYTES,
+    BUSY,
     CELL,
     DEPTH,
     FROZEN_S,
     GROWTH,
+    HOUR_S,
     KEYS,
     LIMITS,
     NOTHING,
@@ -249,6 +251,12 @@ def _tell(
     row.told = most
     row.told_at = max(body.t, row.told_at)
     drift = w > nats
-    warm = body.t - e.first >= p.warm_s and (not drift or row.n >= p.caller_rows)
+    warm = _is_warm(body.t - e.first, e.n, p) and (not drift or row.n >= p.caller_rows)
     write(found[n], body, row, e, score, drift, warm, p)
     return n + 1
+
+
+@kernel
+def _is_warm(age_s: float, bodies: float, p: Params) -> bool:
+    """Whether an endpoint is known. Structures do not follow the time of day as rates do: many bodies are enough."""
+    return age_s >= p.warm_s or (age_s >= HOUR_S and bodies >= BUSY * p.endpoint_rows)

@@ -192,13 +192,21 @@ def test_bodies_that_were_refused_teach_nothing() -> None:
 
 
 def test_what_is_learned_is_not_warm_at_first() -> None:
-    """If this fails, an endpoint's first hours alert although little is known."""
+    """If this fails, an endpoint's first hours alert although little is known; or a busy one's are silent."""
     probe = event(AFTER, "app-1", body("probe", [":obj", "cmd:str", "debug:bool", "eval:str"]))
-    for hours, warm in ((6.0, 1), (24.0, 0)):
-        d = detector(warm_hours=hours)
+    for hours, bodies, warm in ((6.0, 10_000, 1), (24.0, 10_000, 0), (24.0, 200, 1)):
+        d = detector(warm_hours=hours, endpoint_bodies=bodies)
         d.process(batch_of(usual()))
         hits = d.process(batch_of([probe]))
         assert hits.warm[: len(hits)].tolist() == [warm]
+
+
+def test_a_twelfth_of_an_endpoints_bodies_is_enough_to_know_it() -> None:
+    """If this fails, an endpoint of a few hundred bodies an hour is never known where there are twelve partitions."""
+    at = {"principal": None, "ip": "203.0.113.9"}
+    probe = event(T + 1900.0, "", body("probe", [":obj", "cmd:str", "debug:bool", "eval:str"]), **at)
+    told_of = found(detector(alpha=0.02), [*usual(60, callers=20, anonymous=True), probe])
+    assert [f.reason.name for f in told_of] == ["structure"]
 
 
 def test_a_flood_of_strangers_pushes_no_customer_out() -> None:
