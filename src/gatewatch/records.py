@@ -121,6 +121,14 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     removed: bool = False
 
 
+class Release(msgspec.Struct, frozen=True, kw_only=True):
+    """What decide tells detect in the same way: a person expects what a key does, until an epoch second."""
+
+    scope: Scope
+    key: str
+    until: float
+
+
 class Effect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What traffic says about an order: somebody was refused, or requests are served although they should not be."""
 

@@ -246,6 +246,15 @@ class Detector(ABC):
         del now
         return None
 
+    def release(self, scope: Scope, key: int, until: float) -> None:
+        """A person expects what the key with this hash does: until event time ``until`` it may teach like any other.
+
+        For detectors that hold back what an unusual row teaches; the default does nothing. Called between two batches,
+        at the same place of the log whenever it is read, and in every partition, so mostly for keys that are not here.
+        It must change nothing about other keys and move no threshold. Cost: as of a row.
+        """
+        del scope, key, until
+
     @abstractmethod
     def explain(self, finding: RawFinding) -> Explanation:
         """Why: contributions that add up to ``finding.nats`` (within 1e-6 of it, relatively), baseline, counterfactual.

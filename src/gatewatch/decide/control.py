@@ -1,4 +1,4 @@
-"""What detect must know of our orders, as records for every partition of `routed`.
+"""What detect must know of our orders, and of what people expect, as records for every partition of `routed`.
 
 A credential's rows lie with its principal, so nobody knows from an order alone which partitions its key is in: all
 hear of it. Orders are few (guards let 30 a minute pass).
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gatewatch.log.base import Headers
-from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, Control, Decision, Mode
+from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, Control, Decision, Mode, Release
 from gatewatch.settings import KafkaSettings
 
 
@@ -22,13 +22,23 @@ class Controls:
     topic: str
     partitions: int
     headers: Headers
+    release_headers: Headers
 
     @classmethod
     def of(cls, kafka: KafkaSettings, seed_id: str) -> Controls:
         """For an installation."""
         layout = f"{kafka.partitions}:{seed_id}".encode()
-        headers = ((H_KIND, b"control"), (H_LAYOUT, layout), (H_RANGES, msgspec.msgpack.encode([])))
-        return cls(kafka.topic("routed"), kafka.partitions, headers)
+        rest = ((H_LAYOUT, layout), (H_RANGES, msgspec.msgpack.encode([])))
+        return cls(
+            kafka.topic("routed"), kafka.partitions, ((H_KIND, b"control"), *rest), ((H_KIND, b"release"), *rest)
+        )
+
+    def record(self, said: Decision | Release) -> tuple[bytes, Headers] | None:
+        """Value and headers of what detect is told; ``None`` where there is nothing to tell."""
+        if isinstance(said, Release):
+            return msgspec.msgpack.encode(said), self.release_headers
+        value = self.value(said)
+        return None if value is None else (value, self.headers)
 
     def value(self, decision: Decision) -> bytes | None:
         """What an order, or its removal, says to detect; ``None`` where it stops nobody."""

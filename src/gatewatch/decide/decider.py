@@ -25,6 +25,7 @@ from gatewatch.records import (
     Incident,
     Mode,
     Refusal,
+    Release,
     Scope,
     Severity,
     Status,
@@ -35,6 +36,7 @@ from gatewatch.registry import Entry
 from gatewatch.sdk import Reason
 from gatewatch.settings import Settings
 from gatewatch.state.shapes import Parts
+from gatewatch.verdicts import release_of
 from gatewatch.watch import reasons as watch
 
 
@@ -46,9 +48,10 @@ class Decided:
     incidents: list[Incident] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
+    releases: list[Release] = field(default_factory=list)  # for detect: baselines that a person lets go
 
     def __bool__(self) -> bool:
-        return bool(self.alerts or self.incidents or self.decisions or self.refusals)
+        return bool(self.alerts or self.incidents or self.decisions or self.refusals or self.releases)
 
 
 class Decider:
@@ -243,6 +246,9 @@ class Decider:
         if case is not None:
             _note(case, verdict)
             self._incidents.touch(case)
+        if (let_go := release_of(verdict)) is not None:
+            keys = dict.fromkeys([let_go[:2], *((e.lead.scope, e.lead.key) for e in episodes)])
+            decided.releases += [Release(scope=scope, key=key, until=let_go[2]) for scope, key in keys]
         for episode in episodes:
             self._judge_one(episode, verdict, offset, touched, decided)
 

@@ -30,7 +30,7 @@ from gatewatch.decide.orders import is_order
 from gatewatch.errors import ConfigError, StateError
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_READ_AT, Decision, Verdict
+from gatewatch.records import H_READ_AT, Decision, Release, Verdict
 from gatewatch.registry import Entry
 from gatewatch.settings import Settings
 from gatewatch.state.saving import Saver
@@ -296,6 +296,8 @@ class DecideWorker:
         for decision in decided.decisions:
             self._metrics.decision(decision)
             self._control(owned, offset, decision)
+        for release in decided.releases:
+            self._control(owned, offset, release)
         for refusal in decided.refusals:
             self._metrics.refusal(refusal)
         for _name, read_at in (h for h in headers if h[0] == H_READ_AT):
@@ -314,17 +316,18 @@ class DecideWorker:
                 on_ack=partial(self._acked, owned, offset),
             )
 
-    def _control(self, owned: _Owned, offset: int, decision: Decision) -> None:
-        """Tell every detect task of an order."""
+    def _control(self, owned: _Owned, offset: int, said: Decision | Release) -> None:
+        """Tell every detect task of an order, or of what a person expects."""
         controls = self._controls
-        value = None if controls is None else controls.value(decision)
-        if controls is None or value is None:
+        record = None if controls is None else controls.record(said)
+        if controls is None or record is None:
             return
+        value, headers = record
         with self._lock:
             owned.unacked[offset] = owned.unacked.get(offset, 0) + controls.partitions
         for partition in range(controls.partitions):
             on_ack = partial(self._acked, owned, offset)
-            self._producer.send(controls.topic, value, partition=partition, headers=controls.headers, on_ack=on_ack)
+            self._producer.send(controls.topic, value, partition=partition, headers=headers, on_ack=on_ack)
 
     def _acked(self, owned: _Owned, offset: int, _sent_offset: int) -> None:
         with self._lock:

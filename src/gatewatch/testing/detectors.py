@@ -103,6 +103,28 @@ def _go_on(
     return lines_of(detector, [decode(message, header)]), bytes_of(detector.snapshot())
 
 
+def release_is_part_of_the_log(entry: Entry) -> None:
+    """What a person expects holds in every replay and after a snapshot, and changes nothing for other keys."""
+    first, second = traffic.calm(), traffic.attack(first_offset=2000)
+    keys = [(s, int(k)) for s in build(entry).scopes for k in np.unique(second.column(f"k_{s.value}"))[:8] if k]
+    until = traffic.START + traffic.CALM_S + traffic.ATTACK_S
+    here, again = build(entry), build(entry)
+    for detector in (here, again):
+        detector.process(first)
+        for scope, key in keys:
+            detector.release(scope, key, until)
+    there = build(entry)
+    there.restore(here.snapshot())
+    lines = lines_of(here, [second])
+    assert lines_of(again, list(cut(second, 7))) == lines, "other findings in another replay"
+    assert lines_of(there, [second]) == lines, "a snapshot forgets what a person expects"
+    assert bytes_of(here.snapshot()) == bytes_of(again.snapshot()) == bytes_of(there.snapshot())
+    plain, other = build(entry), build(entry)
+    for scope in other.scopes:
+        other.release(scope, 1, until)
+    assert lines_of(other, [first, second]) == lines_of(plain, [first, second]), "a release of one key changed another"
+
+
 def snapshot_is_a_copy(entry: Entry) -> None:
     """What happens after a snapshot was taken must not change it, nor any pickled object hide in it."""
     detector = build(entry)
@@ -316,6 +338,7 @@ KEY_LAWS: tuple[Law, ...] = (
     cut_does_not_matter,
     repeats_itself,
     snapshot_goes_on_elsewhere,
+    release_is_part_of_the_log,
     snapshot_is_a_copy,
     foreign_snapshot_is_refused,
     memory_is_bounded,
