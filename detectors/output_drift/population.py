@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -101,7 +101,7 @@ class OutputDrift(PopulationDetector):
             is more.
         keys_total: endpoints with their models.
 
-    Cost: about 30 us an endpoint and bucket of ten seconds, 1 ms when a window is judged. Memory: 40 kB an endpoint.
+    Cost: 0.2 ms, and 2 us an endpoint, every ten seconds; 1 ms when a window is judged. Memory: 40 kB an endpoint.
 
     Sources: Lipton et al. 2018 (black-box shift detection); Chen, Zaharia and Zou 2023 (LLMDrift); Wilson and Hilferty
     1931; Page 1954 (CUSUM); algorithms E.
@@ -138,23 +138,31 @@ class OutputDrift(PopulationDetector):
             return ()
         found = measured(rollup, rows)
         tells = found.any(axis=1)
-        callers, versions = rollup.histogram("principal")[rows], rollup.histogram("version")[rows]
-        requests = np.maximum(rollup.column("requests")[rows], 0.0)
-        hits = []
-        for i in np.flatnonzero(tells).tolist():
-            at = self._memory.admit(int(rollup.keys[rows[i]]), now)
-            if at < 0:
-                continue
-            row = self._memory.rows[at]
-            row["seen"] = max(float(row["seen"]), now)
-            row["answers"] += requests[i]
-            row["window"] += found[i]
-            row["callers"] += callers[i]
-            row["versions"] += versions[i]
-            hit = self._look(row, int(rows[i]), now)
-            if hit is not None:
-                hits.append(hit)
+        rows, found = rows[tells], found[tells]
+        # Together where each has its row already: a newcomer may take another's, and moves the threshold for the next.
+        known = all(self._memory.find(key) >= 0 for key in rollup.keys[rows].tolist())
+        hits: list[PopulationHit] = []
+        for part in (slice(None),) if known else (slice(i, i + 1) for i in range(len(rows))):
+            hits += self._count(rollup, rows[part], found[part], now)
         return hits
+
+    def _count(
+        self, rollup: Rollup, rows: npt.NDArray[np.intp], found: npt.NDArray[np.float64], now: float
+    ) -> Iterator[PopulationHit]:
+        """Add rows of a bucket to the open windows of their endpoints, and judge those that are due."""
+        at = np.array([self._memory.admit(key, now) for key in rollup.keys[rows].tolist()], np.int64)
+        there = at >= 0
+        at, rows = at[there], rows[there]
+        memory = self._memory.rows
+        memory["seen"][at] = np.maximum(memory["seen"][at], now)
+        memory["answers"][at] += np.maximum(rollup.column("requests")[rows], 0.0)
+        memory["window"][at] += found[there]
+        memory["callers"][at] += rollup.histogram("principal")[rows]
+        memory["versions"][at] += rollup.histogram("version")[rows]
+        for place, i in zip(at.tolist(), rows.tolist(), strict=True):
+            hit = self._look(memory[place], i, now)
+            if hit is not None:
+                yield hit
 
     def explain(self, finding: RawFinding) -> Explanation:
         """See :mod:`.explain`."""

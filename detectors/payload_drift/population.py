@@ -14,6 +14,7 @@ from gatewatch.sdk import (
     Contribution,
     DetectorConfig,
     Explanation,
+    Head,
     KeyTable,
     Kind,
     Need,
@@ -28,6 +29,7 @@ from gatewatch.sdk import (
     StateError,
     TableStats,
     find_or_admit,
+    kernel,
 )
 
 from . import constants as k
@@ -86,7 +88,7 @@ class PayloadMix(PopulationDetector):
         least_index: population stability index below which a change is of no importance, however certain.
         The other options are those of the part on keys; ``alpha`` is the chance of a false alarm a window.
 
-    Cost: 10 us an endpoint and ten seconds. Memory: 2.7 KB an endpoint, 512 of them at most.
+    Cost: 0.1 ms, and 2 us an endpoint, every ten seconds. Memory: 2.7 KB an endpoint, 512 of them at most.
 
     Sources: Yurdakul 2018 (the stability index is chi-square); Wilson and Hilferty 1931. A reference that follows the
     traffic would follow the attack too, so it is fixed (algorithms C).
@@ -117,25 +119,26 @@ class PayloadMix(PopulationDetector):
         hour = int(rollup.start // k.HOUR_S)
         self._counts[2] = hour
         mixes = [rollup.histogram(name) for name in MIXES]
-        callers = rollup.histogram("principal")
+        endpoints = rollup.rows(Kind.ENDPOINT)
+        rows = endpoints[np.any([mix[endpoints].any(axis=1) for mix in mixes], axis=0)]
+        self._counts[1] += len(rows)
+        if not len(rows):
+            return ()
+        at, new = _admit(self._table.head, rollup.keys[rows], rollup.start)
         hits: list[PopulationHit] = []
-        for i in rollup.rows(Kind.ENDPOINT).tolist():
-            if not any(mix[i].any() for mix in mixes):
+        hours = self._table.rows["hour"]
+        for i, place, is_new in zip(rows.tolist(), at.tolist(), new.tolist(), strict=True):
+            if place < 0:
                 continue
-            self._counts[1] += 1
-            at, new = find_or_admit(
-                self._table.head, rollup.keys[i], rollup.start, success=False, authenticated_only=False
-            )
-            if at < 0:
-                continue
-            row = self._table.rows[at]
-            if new:
-                _clear(row, rollup.start, hour)
-            if row["hour"] != hour:
-                hits += self._over(row, i, rollup.start, hour)
-            for which, mix in enumerate(mixes):
-                row["now"][which, : mix.shape[1]] += mix[i]
-            row["callers"] += callers[i]
+            if is_new:
+                _clear(self._table.rows[place], rollup.start, hour)
+            elif hours[place] != hour:
+                hits += self._over(self._table.rows[place], i, rollup.start, hour)
+        counted = _last_of_each(at)
+        at, rows = at[counted], rows[counted]
+        for which, mix in enumerate(mixes):
+            self._table.rows["now"][at, which, : mix.shape[1]] += mix[rows]
+        self._table.rows["callers"][at] += rollup.histogram("principal")[rows]
         return hits
 
     def _over(self, row: Any, i: int, now: float, hour: int) -> list[PopulationHit]:
@@ -241,6 +244,26 @@ class PayloadMix(PopulationDetector):
         t = self._table
         evicted, refused, _ = t.head.stats.tolist()
         return {"endpoint": TableStats(t.used, t.capacity, evicted, refused, t.nbytes)}
+
+    @classmethod
+    def warm_up(cls) -> None:
+        """Compile the kernel."""
+        _admit(KeyTable(8, _ROW).head, np.zeros(0, np.uint64), 0.0)
+
+
+@kernel
+def _admit(head: Head, keys: npt.NDArray[np.uint64], now: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """(rows,) the place of each key, or -1, and whether it is new. One call for all: each costs as much as ten rows."""
+    at, new = np.empty(keys.shape[0], np.int64), np.empty(keys.shape[0], np.bool_)
+    for i in range(keys.shape[0]):
+        at[i], new[i] = find_or_admit(head, keys[i], now, success=False, authenticated_only=False)
+    return at, new
+
+
+def _last_of_each(at: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+    """Which rows of a bucket count: those that have a place, and did not lose it to a later one of the same bucket."""
+    last = {place: i for i, place in enumerate(at.tolist()) if place >= 0}
+    return np.array(sorted(last.values()), np.intp)
 
 
 def _clear(row: Any, now: float, hour: int) -> None:

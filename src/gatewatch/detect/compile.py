@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import structlog
 
-from gatewatch.detect import rollups, traffic
+from gatewatch.detect import rollups, totals, traffic
 from gatewatch.registry import Entry, load
 from gatewatch.state.jit import is_compiled, mark_compiled
 
@@ -34,6 +34,7 @@ def warm_up(entries: Mapping[str, Entry]) -> None:
     traffic.warm_up()
     if any(entry.population is not None for entry in entries.values()):
         rollups.warm_up()
+        totals.warm_up()
 
 
 def _compile_apart(names: list[str]) -> None:

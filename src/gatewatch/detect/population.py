@@ -23,6 +23,7 @@ from gatewatch.clock import stopwatch
 from gatewatch.detect.findings import finding_id
 from gatewatch.detect.memory import Book, Memory, named
 from gatewatch.detect.running import Running, restored
+from gatewatch.detect.totals import added_up
 from gatewatch.errors import StateError
 from gatewatch.events.rollup import SPAN_S, Kind, Rollup, Rows, decode, rows_of
 from gatewatch.log.base import Headers
@@ -38,6 +39,7 @@ WAIT = 12  # buckets: two minutes, more than a killed worker needs to come back 
 # hours of one task before the first record of the next. Nor does the number of records: what one batch of a quiet site
 # closes may be hundreds of buckets, in dozens of records (it is one time).
 PATIENCE = 40
+TOGETHER = 64  # buckets added up in one go where a backlog makes many whole: some 5 MB are copied at a time
 WAITING = "@waiting"  # what the buckets that are not whole are called in the task's memory
 _VERSION = 1
 _log = structlog.get_logger("gatewatch.detect")
@@ -217,9 +219,11 @@ class PopulationTask:
         if self._given is not None and ready <= self._given:
             return None
         findings: list[Finding] = []
-        for bucket in sorted(b for b in self._waiting if b < ready):
-            tasks = self._waiting.pop(bucket)
-            findings += self._process(added_up(bucket, [r for t in sorted(tasks) for r in tasks[t]]), offset)
+        whole = sorted(bucket for bucket in self._waiting if bucket < ready)
+        for at in range(0, len(whole), TOGETHER):
+            tasks_of = [self._waiting.pop(bucket) for bucket in whole[at : at + TOGETHER]]
+            for rollup in added_up([rows for tasks in tasks_of for task in sorted(tasks) for rows in tasks[task]]):
+                findings += self._process(rollup, offset)
         self._given = ready
         return FindingBatch(task=self.number, routed_offset=offset, watermark=ready * SPAN_S, findings=tuple(findings))
 
@@ -250,26 +254,6 @@ class PopulationTask:
                 _log.exception("population detector raised", detector=name, raised=running.raised)
                 self.metrics.detector_raised(name)
             self.metrics.detector_time(name, stopwatch() - began)
-
-
-def added_up(bucket: int, parts: list[Rows]) -> Rollup:
-    """Add up the rows of one key, in the order of tasks."""
-    keys = np.concatenate([rows.keys for rows in parts])
-    kinds = np.concatenate([rows.kinds for rows in parts])
-    labels = [label for rows in parts for label in rows.labels]
-    order = np.lexsort((keys, kinds))  # stable
-    keys, kinds = keys[order], kinds[order]
-    first = np.flatnonzero(np.concatenate([[True], (keys[1:] != keys[:-1]) | (kinds[1:] != kinds[:-1])]))
-    counts = np.add.reduceat(np.concatenate([rows.counts for rows in parts])[order], first)
-    bins = np.add.reduceat(np.concatenate([rows.bins for rows in parts])[order], first)
-    return Rollup(
-        start=bucket * SPAN_S,
-        kinds=kinds[first],
-        keys=keys[first],
-        labels=tuple(labels[i] for i in order[first].tolist()),
-        counts=counts,
-        bins=bins,
-    )
 
 
 def _finding(detector: PopulationDetector, hit: PopulationHit, rollup: Rollup, topic: str, offset: int) -> Finding:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from gatewatch.detect.population import added_up, name_of
+from gatewatch.detect.population import name_of
 from gatewatch.detect.rollups import Rollups
+from gatewatch.detect.totals import added_up
 from gatewatch.events.batch import Batch
-from gatewatch.events.rollup import BINS, COUNTS, SPAN_S, WIDTH, Kind, Rollup, Rows, bins_of
+from gatewatch.events.rollup import BINS, COUNTS, SPAN_S, WIDTH, Kind, Rollup, bins_of
 from gatewatch.records import Opinion
 from gatewatch.registry import Entry
 from gatewatch.sdk import Context, PopulationDetector, RawFinding
@@ -64,16 +65,7 @@ def rollups_of(batch: Batch) -> list[Rollup]:
     sums = Rollups(SEED)
     sums.add(batch)
     closed = sums.close(float(batch.ts.max()) + 10 * SPAN_S) if batch.n else None
-    if closed is None:
-        return []
-    rows = closed[1]
-    made = []
-    for bucket in np.unique(rows.buckets).tolist():
-        at = np.flatnonzero(rows.buckets == bucket)
-        piece = Rows(rows.buckets[at], rows.kinds[at], rows.keys[at], tuple(rows.labels[i] for i in at.tolist()),
-                     rows.counts[at], rows.bins[at])  # fmt: skip
-        made.append(added_up(bucket, [piece]))
-    return made
+    return [] if closed is None else list(added_up([closed[1]]))
 
 
 def build_population(entry: Entry, options: Mapping[str, Any] | None = None) -> PopulationDetector:
