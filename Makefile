@@ -37,6 +37,11 @@ bench: $(DEV)  ## Benchmarks, beside the limit and a lean loop
 evaluate: $(DEV)  ## All evaluations on real and simulated data, into docs/evaluation.md (15 minutes)
 	$(PY) evaluation/everything.py
 
+# FUZZ="--inputs 10000 --seed 7" for less, or other, of it
+FUZZ ?= --inputs 1000000
+fuzz: $(DEV)  ## A million hostile inputs for everything that reads what others wrote (40 minutes)
+	$(PY) -m tests.fuzz $(FUZZ)
+
 docs: $(RUN)  ## Write again what is made from the code (docs/metrics.md, docs/alerts.md, blind spots in deploy/gateways)
 	$(PY) -m gatewatch.metrics > docs/metrics.md
 	$(PY) -m gatewatch.testing.alerts_page docs
@@ -63,4 +68,4 @@ $(DEV): $(RUN)
 	$(PY) -m pip install --quiet --editable . --group test --group check --group notebook
 	touch $@
 
-.PHONY: help demo test quick check bench evaluate docs setup clean
+.PHONY: help demo test quick check bench evaluate fuzz docs setup clean

@@ -16,6 +16,7 @@ M = TypeVar("M", bound=BaseModel)
 _BATCH = msgspec.json.Decoder(FindingBatch)
 _FINDING = msgspec.json.Decoder(Finding)
 _LETTER = msgspec.json.Decoder(DeadLetter)
+_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Loose(msgspec.Struct):
@@ -38,12 +39,12 @@ def read_batch(value: bytes, place: str) -> tuple[FindingBatch, int]:
     """
     try:
         return _BATCH.decode(value), 0
-    except msgspec.DecodeError:
+    except _ERRORS:
         pass
     try:
         loose = _LOOSE.decode(value)
-    except msgspec.DecodeError as error:
-        raise StateError(f"{place}: not a record of `findings` that this version writes: {error}") from error
+    except _ERRORS as error:
+        raise StateError(f"{place}: not a record of `findings` that this version writes: {_why(error)}") from error
     findings = tuple(f for raw in loose.findings if (f := _finding(raw)) is not None)
     watermark = float("-inf") if loose.watermark is None else loose.watermark
     batch = FindingBatch(task=loose.task, routed_offset=loose.routed_offset, watermark=watermark, findings=findings)
@@ -53,7 +54,7 @@ def read_batch(value: bytes, place: str) -> tuple[FindingBatch, int]:
 def _finding(raw: msgspec.Raw) -> Finding | None:
     try:
         return _FINDING.decode(raw)
-    except msgspec.DecodeError:
+    except _ERRORS:
         return None
 
 
@@ -65,8 +66,8 @@ def read_finding(value: bytes, place: str) -> Finding:
     """
     try:
         return _FINDING.decode(value)
-    except msgspec.DecodeError as error:
-        raise StateError(f"{place}: not a finding that this version writes: {error}") from error
+    except _ERRORS as error:
+        raise StateError(f"{place}: not a finding that this version writes: {_why(error)}") from error
 
 
 def read_alert(value: bytes, place: str) -> Alert:
@@ -104,8 +105,8 @@ def read_letter(value: bytes, place: str) -> DeadLetter:
     """
     try:
         return _LETTER.decode(value)
-    except msgspec.DecodeError as error:
-        raise StateError(f"{place}: not a dead letter that this version writes: {error}") from error
+    except _ERRORS as error:
+        raise StateError(f"{place}: not a dead letter that this version writes: {_why(error)}") from error
 
 
 def write(record: Alert | Decision | Incident) -> bytes:
@@ -116,6 +117,12 @@ def write(record: Alert | Decision | Incident) -> bytes:
 def write_refusal(refusal: Refusal, offset: int) -> bytes:
     """As it stands in ``actions``, beside what notify did: told apart by ``kind``."""
     return json.dumps({"kind": "refusal", "findings_offset": offset, **refusal.model_dump(mode="json")}).encode()
+
+
+def _why(error: Exception) -> str:
+    """What is wrong, without what a stranger wrote: msgspec quotes some values."""
+    text = str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
+    return text.partition("Invalid enum value")[0] or "a value that is none of ours"
 
 
 def _parse(model: type[M], value: bytes, place: str) -> M:

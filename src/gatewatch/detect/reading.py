@@ -1,0 +1,60 @@
+"""A record of `routed`, checked before anything of it is applied: a task knows all of a record, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+
+from gatewatch.errors import StateError
+from gatewatch.events.batch import Batch, decode
+from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Control, Release, SourceRange
+
+_CONTROL = msgspec.msgpack.Decoder(Control)
+_RELEASE = msgspec.msgpack.Decoder(Release)
+_RANGES = msgspec.msgpack.Decoder(list[SourceRange])
+_ALWAYS = ("src", "offset", "index", "role", "flags", "ts")  # without them no row has a place or a time
+_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def check_layout(place: str, head: Mapping[str, bytes], ours: bytes) -> None:
+    """A record was written by our own installation.
+
+    Raises:
+        StateError: under another hash seed or number of partitions, or by somebody else.
+    """
+    if head.get(H_LAYOUT) != ours:
+        raise StateError(
+            f"{place} was written under layout {head.get(H_LAYOUT, b'?').decode(errors='replace')} (partitions:seed), "
+            f"this worker has {ours.decode()}: "
+            "all workers of one installation need the same kafka.partitions and hash seed"
+        )
+
+
+Read = tuple[list[SourceRange], Batch | None, Control | Release | None]
+
+
+def read(value: bytes | None, head: Mapping[str, bytes]) -> Read:
+    """Ranges, and the rows of one record or what decide says in it; a tick has neither.
+
+    Raises:
+        StateError: it is none that this version writes.
+    """
+    try:
+        ranges = _RANGES.decode(head.get(H_RANGES, b""))
+        kind = head.get(H_KIND)
+        if kind == b"control" and value is not None:
+            return ranges, None, _CONTROL.decode(value)
+        if kind == b"release" and value is not None:
+            return ranges, None, _RELEASE.decode(value)
+        if kind != b"batch" or value is None:
+            return ranges, None, None
+    except _ERRORS as error:
+        raise StateError(f"not a record that this version writes ({type(error).__name__})") from error
+    batch = decode(value, head.get(H_SCHEMA, b""))
+    if not all(batch.has(name) for name in _ALWAYS):
+        raise StateError("a batch without the columns that every batch has")
+    if batch.n and not (np.isfinite(batch.ts).all() and int(batch.column("src").max()) < len(ranges)):
+        raise StateError("a batch with rows of no source or no time")
+    return ranges, batch, None

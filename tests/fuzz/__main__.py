@@ -1,0 +1,86 @@
+"""The long form: ``python -m tests.fuzz --inputs 1000000 --seed 1``, or ``make fuzz``.
+
+Prints a table of what was fed, and ends with 1 at the first thing that does not hold, with the target and the seed of
+its round: ``--only NAME --round SEED`` feeds that one round again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import resource
+import sys
+import time
+from random import Random
+
+from tests.fuzz.targets import Target, makers
+
+HANG_S = 120.0  # a round that takes longer hangs: every thread's traceback, and the end
+FORMAT_SHARE = 8  # a format gets so many times the inputs of a whole flow, which is as many times slower
+GROWTH_KIB = 300 * 1024  # memory may grow by so much over a run: caches and tables fill, and then no more
+
+
+def main() -> int:
+    """Feed every target its share."""
+    parser = argparse.ArgumentParser(description="Hostile input for everything that reads what others wrote.")
+    parser.add_argument("--inputs", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="targets whose name contains this")
+    parser.add_argument("--round", help="feed this one round only: what a failure printed")
+    options = parser.parse_args()
+    os.environ.setdefault("FUZZ_TOKEN", "secret-one")
+    makers_ = {name: make for name, make in makers().items() if options.only in name}
+    if options.round is not None:
+        next(iter(makers_.values()))().round(Random(options.round))
+        return 0
+    failed = False
+    total = 0
+    _say(f"{'target':28} {'inputs':>9} {'seconds':>8} {'a second':>9} {'memory grew, MiB':>17}")
+    shares = {name: FORMAT_SHARE if name.startswith("format") else 1 for name in makers_}
+    for name, make in makers_.items():
+        target = make()
+        wanted = options.inputs * shares[name] // sum(shares.values())
+        began = time.monotonic()
+        feed(target, 1, options.seed + 1)  # whatever it fills once
+        before = _memory_kib()
+        fed, failure = feed(target, wanted, options.seed)
+        took = time.monotonic() - began
+        grown = _memory_kib() - before
+        _say(f"{name:28} {fed:9,} {took:8.1f} {fed / max(took, 1e-9):9,.0f} {grown / 1024:17.1f}")
+        total += fed
+        if failure is not None or grown > GROWTH_KIB:
+            failed = True
+            _say(f"  {failure or 'memory grows without bound'}")
+    _say(f"{'all':28} {total:9,}   seed {options.seed}, most memory {_memory_kib() / 1024:.0f} MiB")
+    return 1 if failed else 0
+
+
+def feed(target: Target, wanted: int, seed: int) -> tuple[int, str | None]:
+    """Rounds of one target until it had so many inputs, or failed: how many it had, and which round failed and why."""
+    fed = number = 0
+    while fed < wanted:
+        name = f"{seed}-{target.name}-{number}"
+        faulthandler.dump_traceback_later(HANG_S, exit=True)
+        try:
+            fed += target.round(Random(name))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what we look for
+            return fed, f"--only {target.name!r} --round {name!r}: {type(error).__name__}: {str(error)[:500]}"
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        number += 1
+    return fed, None
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def _memory_kib() -> int:
+    """The most that this process has had in memory so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    sys.exit(main())
