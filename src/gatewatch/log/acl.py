@@ -19,10 +19,11 @@ READS: Mapping[str, tuple[str, ...]] = {
 }
 WRITES: Mapping[str, tuple[str, ...]] = {
     "gateway": ("sources",),
-    "ingest": ("routed", "dead-letters"),
+    "ingest": ("routed", "dead-letters", "findings"),  # findings: what it cannot see
     "detect": ("findings", "rollups", "state"),
-    # routed: what is blocked is told to detect; verdicts: the offset at which one took effect is written beside it
-    "decide": ("alerts", "incidents", "decisions", "verdicts", "actions", "routed", "state"),
+    # routed: what is blocked is told to detect; verdicts: the offset at which one took effect is written beside it;
+    # findings: that detect is silent
+    "decide": ("alerts", "incidents", "decisions", "verdicts", "actions", "routed", "findings", "state"),
     "notify": ("actions", "verdicts"),  # verdicts: by buttons in Slack
     "enforce": (),
 }
