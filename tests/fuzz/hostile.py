@@ -6,6 +6,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -69,6 +70,7 @@ LITERALS = (b"1e999", b"-1e999", b"0" * 400, b"1" * 400, b"NaN", b"-Infinity", b
             b'{"a":' * 3000 + b"1" + b"}" * 3000)  # fmt: skip
 SIGNS = (b"{", b"}", b"[", b"]", b'"', b"\\", b"\n", b",", b":", b"\x00", b"\xff")
 NAMES = ("ts", "__proto__", "$.ts", "a" * 300, "", "0", "\u0000", "\ud83d", "principal", "shape", "password", "x\n- y")
+BOMB = zlib.compress(bytes(64 << 20))  # if anybody unpacked it
 _HOLE = "\u0001hole\u0001"
 
 
@@ -97,7 +99,11 @@ class Hostile:
             return self.random.choice(TEXTS) + (MARK if self.random.random() < 0.3 else "")
         if kind < 6:
             return self.random.choice(NUMBERS)
-        return self.random.choice((None, True, False, self.random.choice(TIMES)))
+        return self.random.choice((None, True, False, self.time()))
+
+    def time(self) -> Any:
+        """What is hardly a time. A copy: what is bent once must not be bent for ever."""
+        return deepcopy(self.random.choice(TIMES))
 
     def tree(self, depth: int = 0) -> Any:
         """Any JSON, small."""
@@ -170,13 +176,13 @@ class Hostile:
         """What is no JSON at all."""
         make: tuple[Callable[[], bytes], ...] = (
             lambda: gzip.compress(raw, 1),
-            lambda: zlib.compress(bytes(1 << 20), 1),  # a bomb, if anybody unpacked it
+            lambda: BOMB,
             lambda: b"\xef\xbb\xbf" + raw,
             lambda: raw.decode(errors="replace").encode("utf-16"),
             lambda: self.random.randbytes(self.random.randrange(200)),
             lambda: b"[" + raw,
             lambda: b"[" * self.random.randrange(5000),
-            lambda: b"[" + b"," * self.random.randrange(3000),
+            lambda: b"[" + b"," * self.random.randrange(300),
             lambda: b"\n" * 100 + raw + b"\x00" * 10,
             lambda: raw * 5,
         )
@@ -204,7 +210,7 @@ class Hostile:
             elif kind == 1 and isinstance(at, dict):
                 at[self.random.choice(NAMES)] = self.tree()
             elif kind == 2:
-                at[name] = self.random.choice(TIMES)
+                at[name] = self.time()
             elif kind == 3:
                 at[name] = self.tree()
             else:
