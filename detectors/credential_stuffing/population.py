@@ -252,6 +252,8 @@ class DistributedStuffing(PopulationDetector):
         self._learn(x, mean, spread, broken, end)
         r["x"], r["successes"], r["firsts"] = 0.0, 0.0, 0.0
         over = (r["s"] >= self._threshold()[:, None, None]).any(axis=(1, 2))
+        ended = np.isfinite(r["told"]) & ~over
+        r["s"][ended] = 0.0  # what is left of an attack that is over must not, with a bad hour, be told again
         r["told"] = np.where(over, r["told"], -np.inf)
         # Once told it is told again only on new evidence: what is over must not go on accusing while it is forgotten.
         news = (r["fresh"] >= NEWS * self._threshold()[:, None, None]).any(axis=(1, 2)) | np.isinf(r["told"])
