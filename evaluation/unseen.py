@@ -17,8 +17,9 @@ ON = (
     "All of it invented: a week of 60 customers and 3,000 people who log in (some 90,000 events), and from the fifth "
     "day on attacks that stand neither in the simulator nor in the folders' cases, all in one stream, with the "
     "built-in settings and twelve partitions. An attack is found where an alert that was sent names one of its keys; "
-    "by which detector does not matter. Those that the detectors' own texts say they miss are in the table, and not "
-    "in the share."
+    "by which detector does not matter. The first run found 18 of 25. Mended since: sweeps by newcomers. Of what is "
+    "still missed the detectors' own texts say so now, some of them only since that run: the first share leaves those "
+    "out, the second does not."
 )
 LATE_S = 3600.0
 
@@ -40,6 +41,7 @@ def run() -> list[Figure]:
             ">= 90 %",
             found >= 0.9 * len(expected),
         ),
+        Figure("attacks found, all of them", of(sum(line.value != "missed" for line in lines), len(lines))),
         _false(alerts, tried),
         *lines,
     ]
