@@ -208,7 +208,7 @@ def _loop(worker: Worker, stop: Stop, state: _State) -> int:
         while not stop.asked:
             worker.step(POLL_S)
             state.turned()
-    except (LogError, StateError) as error:
+    except (LogError, StateError, OSError) as error:  # the last: a disk that is full, a folder that is read-only
         _log.error("ending, without a flush", error=str(error), kind=type(error).__name__)
         with suppress(GatewatchError):
             worker.close(flush=False)

@@ -6,6 +6,7 @@ Exit codes: 0 all is well; 1 the command did its work and the answer is no (an a
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,8 @@ import typer
 from gatewatch.errors import GatewatchError
 
 FAILED = 2
+# What a disk says of itself, without the name of a file once that is open: full, over quota, limited, read-only, broken
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
 INTERRUPTED = 130
 
 
@@ -36,9 +39,9 @@ def reported(*, debug: bool) -> Iterator[None]:
         _say(str(error))
         raise typer.Exit(FAILED) from error
     except OSError as error:
-        if debug or error.filename is None:
+        if debug or (error.filename is None and error.errno not in _DISK):
             raise
-        _say(f"{error.filename}: {error.strerror}")
+        _say(f"{error.filename or 'a file that is being written or read'}: {error.strerror}")
         raise typer.Exit(FAILED) from error
 
 

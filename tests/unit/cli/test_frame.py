@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +118,15 @@ def test_a_bug_keeps_its_traceback() -> None:
 
     with pytest.raises(ZeroDivisionError):
         buggy()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES])
+def test_a_full_or_closed_disk_is_one_line(code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who runs out of space in the middle of a replay would read fifty lines of our code."""
+    with pytest.raises(typer.Exit) as caught, reported(debug=False):
+        raise OSError(code, os.strerror(code))
+    assert caught.value.exit_code == 2
+    assert capsys.readouterr().err == f"error: a file that is being written or read: {os.strerror(code)}\n"
 
 
 def test_what_a_stranger_wrote_cannot_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
