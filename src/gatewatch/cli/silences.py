@@ -12,7 +12,8 @@ from gatewatch import verdicts
 from gatewatch.cli import own
 from gatewatch.cli.options import Config, Json, ending
 from gatewatch.clock import SystemClock
-from gatewatch.decide.text import clean
+from gatewatch.notify.record import read
+from gatewatch.notify.silence import Tally, described, week_of
 from gatewatch.records import Matchers, Scope, Severity, Silence
 
 app = typer.Typer(help="Hold alerts back for a time.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -48,7 +49,7 @@ def add_command(
     if as_json:
         own.print_json(made.model_dump(mode="json"))
     else:
-        typer.echo(f"{made.id}: {_what(made)} until {own.when(made.until)} UTC")
+        typer.echo(f"{made.id}: {described(made)} until {own.when(made.until)} UTC")
 
 
 @app.command("list")
@@ -57,14 +58,21 @@ def list_command(
     everything: Annotated[bool, typer.Option("--all", help="Also those that are over.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the silences that hold, the latest last."""
+    """List the silences that hold, the latest last, and what each held back; weeks begin on Monday at nine, UTC."""
+    tally = Tally()
     with own.own_log(config) as (settings, log):
         book, _bad = verdicts.Book.load(log, settings)
-    chosen = book.silences(None if everything else _clock.now())
+        for _place, value in own.in_topic(log, settings.kafka.topic("actions")):
+            if (action := read(value)) is not None:
+                tally.note(action)
+    now = _clock.now()
+    chosen = book.silences(None if everything else now)
+    hidden = {s.id: (tally.count(s.id, week_of(now)), tally.count(s.id, week_of(now) - 1)) for s in chosen}
     if as_json:
-        own.print_json([s.model_dump(mode="json") for s in chosen])
+        weeks = ("held_back_this_week", "held_back_last_week")
+        own.print_json([s.model_dump(mode="json") | dict(zip(weeks, hidden[s.id], strict=True)) for s in chosen])
     elif chosen:
-        Console().print(_table(chosen))
+        Console().print(_table(chosen, hidden))
     if not chosen:
         raise own.nothing("nothing is silenced")
 
@@ -83,18 +91,16 @@ def remove_command(
             raise own.nothing(f"{many}; `gatewatch silences list --all` names them")
         ended = verdicts.lifted(found[0], actor=own.actor(), now=_clock.now(), settings=settings.verdicts)
         verdicts.send(log, settings, [ended])
-    typer.echo(f"{ended.id}: {_what(ended)} is told again")
+    typer.echo(f"{ended.id}: {described(ended)} is told again")
 
 
-def _what(silence: Silence) -> str:
-    parts = silence.matchers.model_dump(mode="json", exclude_none=True)
-    return ", ".join(f"{name} {clean(str(value))}" for name, value in parts.items())
-
-
-def _table(chosen: list[Silence]) -> Table:
-    table = Table("id", "what", "until (UTC)", "owner", "why", show_edge=False)
+def _table(chosen: list[Silence], hidden: dict[str, tuple[int, int]]) -> Table:
+    table = Table("id", "what", "held back", "until (UTC)", "owner", "why", show_edge=False)
     table.columns[0].no_wrap = True
     for s in chosen:
         end = own.when(s.until) if s.removed is None else f"removed by {s.removed_by}"
-        table.add_row(s.id, own.shown(_what(s), 500), own.shown(end), own.shown(s.owner), own.shown(s.reason, 500))
+        this, last = hidden[s.id]
+        back = f"{this:,} this week, {last:,} last"
+        what, why = own.shown(described(s), 500), own.shown(s.reason, 500)
+        table.add_row(s.id, what, back, own.shown(end), own.shown(s.owner), why)
     return table

@@ -17,6 +17,7 @@ from gatewatch.notify.notice import Bulletin, Notice
 from gatewatch.notify.pile import Piles, line_of, list_for
 from gatewatch.notify.record import Action, Recorder
 from gatewatch.notify.retry import Delivery, Job
+from gatewatch.notify.silence import Tally
 from gatewatch.records import Status
 from gatewatch.settings import NotifySettings
 
@@ -30,6 +31,12 @@ class Desk:
 
     def __init__(self, recorder: Recorder, sent: Sent, clock: Clock, metrics: Metrics) -> None:
         self.sent, self._recorder, self._clock, self._metrics = sent, recorder, clock, metrics
+        self.hidden = Tally()
+
+    def note(self, action: Action) -> None:
+        """Remember something that was recorded, also in an earlier life."""
+        self.sent.note(action)
+        self.hidden.note(action)
 
     def write(self, action: Action, *, wait: bool) -> None:
         """Record it; with ``wait`` return when that is acknowledged.
@@ -41,7 +48,7 @@ class Desk:
         self._recorder.write(action, on_ack=lambda _offset: acked.set())
         if wait and not acked.wait(RECORDED_S):
             raise SendError("a record of `actions` was not acknowledged in time")
-        self.sent.note(action)
+        self.note(action)
         self._metrics.notified(action.receiver, action.result)
 
     def action(self, receiver: str, notice: Notice, result: str, group: str, **more: object) -> Action:

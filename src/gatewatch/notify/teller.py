@@ -14,7 +14,7 @@ from gatewatch.notify.lane import Desk, Lane
 from gatewatch.notify.notice import Bulletin, Notice
 from gatewatch.notify.record import Action
 from gatewatch.notify.route import receivers_for
-from gatewatch.notify.silence import held_by
+from gatewatch.notify.silence import BULLETIN, bulletin, held_by, week_of
 from gatewatch.notify.words import visible
 from gatewatch.records import Alert, Incident, Severity, Silence, Verdict
 from gatewatch.settings import NotifySettings
@@ -56,6 +56,7 @@ class Teller:
         )
         self._escalations = Escalations(settings.escalation)
         self._refused_at: dict[str, float] = {}
+        self._told_of_silences: set[tuple[str, str]] = set()  # receiver, bulletin: a few a week
         self._look_at = clock.monotonic()
 
     def note(self, action: Action) -> None:
@@ -63,7 +64,9 @@ class Teller:
         if action.kind == "escalation":
             self._escalations.done[action.alert_id] = None
             self.groups.mark_escalated(action.alert_id)
-        self._desk.sent.note(action)
+        if action.kind == "bulletin" and action.alert_id.startswith(BULLETIN):
+            self._told_of_silences.add((action.receiver, action.alert_id))
+        self._desk.note(action)
         for lane in self.lanes:
             lane.piles.note(action)
 
@@ -94,6 +97,7 @@ class Teller:
         if now >= self._look_at:
             self._look_at = now + LOOK_S
             self._escalate()
+            self._tell_of_silences()
             due = [lane for lane in self.lanes if lane.wants_refresh]
             alerts = self.groups.open_alerts() if due else []
             for lane in due:
@@ -130,6 +134,16 @@ class Teller:
                 asked = lane.name in settings.receivers
                 if asked or lane.told(notice):
                     lane.offer(notice, None, routed=True, held=None, urgent=asked)
+
+    def _tell_of_silences(self) -> None:
+        """Once a week people hear what their silences hid in the last one."""
+        told = bulletin(self._book.silences(), self._desk.hidden, week_of(self._clock.now()) - 1)
+        if told is None:
+            return
+        for lane in self.lanes:
+            if lane.traits.people and (lane.name, told.id) not in self._told_of_silences:
+                self._told_of_silences.add((lane.name, told.id))
+                lane.announce(told)
 
     def _refused(self, name: str, why: str) -> None:
         """A receiver refuses for good: a person must mend its settings, and hears it elsewhere."""

@@ -50,7 +50,7 @@ class Shell:
 
     def __init__(self, folder: Path) -> None:
         self.log = MemoryLog()
-        names = ("alerts", "incidents", "verdicts", "findings")
+        names = ("alerts", "incidents", "verdicts", "findings", "actions")
         self.log.admin().create([TopicSpec(f"gatewatch.{n}", 1) for n in names])
         self._producer = self.log.producer()
         self.config = folder / "gatewatch.yaml"
@@ -133,6 +133,13 @@ def test_a_silence_is_made_listed_and_ended(shell: Shell) -> None:
     made = shell.json("silences", "add", "--scope", "ip", "--key", "203.0.113.9", "--until", "8h", "--reason", "move")
     assert [s["id"] for s in shell.json("silences", "list")] == [made["id"]]
     assert "key 203.0.113.9" in shell("silences", "list").stdout
+    for group in ("a", "b", "a"):
+        held = {"receiver": "slack", "alert_id": group, "revision": 1, "status": "open", "result": "silenced",
+                "ts": NOW, "detail": f"silenced by ana ({made['id']})", "group": group}  # fmt: skip
+        shell.log.producer().send("gatewatch.actions", json.dumps(held).encode(), partition=0)
+    (listed,) = shell.json("silences", "list")
+    assert (listed["held_back_this_week"], listed["held_back_last_week"]) == (2, 0)
+    assert "2 this week, 0 last" in shell("silences", "list").stdout
     assert shell("silences", "remove", made["id"][:5]).exit_code == 0
     assert shell("silences", "list").exit_code == 1
     assert [s["removed_by"] for s in shell.json("silences", "list", "--all")] == ["ana"]

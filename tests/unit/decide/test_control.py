@@ -7,23 +7,39 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from gatewatch import verdicts
 from gatewatch.catalog import Catalog
 from gatewatch.clock import ManualClock
 from gatewatch.decide import records_io
 from gatewatch.decide.control import Controls
 from gatewatch.decide.worker import DecideWorker
+from gatewatch.detect.running import Running
 from gatewatch.detect.task import DetectTask
 from gatewatch.log.base import TopicSpec
 from gatewatch.log.memory import MemoryLog
 from gatewatch.metrics import Metrics
-from gatewatch.records import Action, Control, Decision, Finding, FindingBatch, Mode, Scope
+from gatewatch.records import (
+    H_KIND,
+    Action,
+    Control,
+    Decision,
+    Finding,
+    FindingBatch,
+    Mode,
+    Release,
+    Scope,
+    VerdictKind,
+)
 from gatewatch.registry import Entry
-from gatewatch.settings import KafkaSettings, Settings
+from gatewatch.sdk import Context, Detector, DetectorConfig, hash_text
+from gatewatch.settings import KafkaSettings, Settings, VerdictSettings
 from gatewatch.testing.batches import SEED
+from gatewatch.verdicts import verdict_on
 
 N = 3
 T0 = 1_700_000_000.0
 KAFKA = KafkaSettings(partitions=N)
+SETTINGS = Settings(kafka=KAFKA)
 CONTROLS = Controls.of(KAFKA, SEED.id)
 
 
@@ -35,9 +51,9 @@ def _log() -> MemoryLog:
     return log
 
 
-def _run(log: MemoryLog, entries: dict[str, Entry], controls: Controls | None) -> None:
+def _run(log: MemoryLog, entries: dict[str, Entry], controls: Controls | None, settings: Settings = SETTINGS) -> None:
     worker = DecideWorker(
-        log, Settings(kafka=KAFKA), entries, Catalog(), member="a", clock=ManualClock(T0), metrics=Metrics(),
+        log, settings, entries, Catalog(), member="a", clock=ManualClock(T0), metrics=Metrics(),
         controls=controls,
     )  # fmt: skip
     worker.step(0.0)
@@ -81,6 +97,33 @@ def test_a_removal_is_heard_too(entries: dict[str, Entry]) -> None:
     assert [c.removed for c in _said(log)[1]][-1] is True
 
 
+def test_what_a_person_expects_reaches_every_task(
+    entries: dict[str, Entry], make_batch: Callable[..., FindingBatch], make_finding: Callable[..., Finding]
+) -> None:
+    """If this fails, a key whose traffic has changed for good alerts until its baseline has crept up, for weeks."""
+    log = _log()
+    producer = log.producer()
+    settings = Settings(kafka=KAFKA, verdicts=VerdictSettings.model_validate({"actors": ["ana"]}))
+    producer.send("gatewatch.findings", msgspec.json.encode(make_batch(0, 5.0, make_finding(0.0))), partition=0)
+    _run(log, entries, None, settings)
+    (alert,) = (records_io.read_alert(v, "") for c in log.read("gatewatch.alerts") for v in c.values if v)
+    for kind, until in (("expected", T0 + 3600.0), ("false_alarm", None)):
+        said = verdict_on(alert, VerdictKind(kind), actor="ana", reason="new batch job", now=T0 + 6.0, until=until,
+                          settings=settings.verdicts)  # fmt: skip
+        producer.send("gatewatch.verdicts", verdicts.write(said), partition=0, key=said.id.encode())
+    producer.send("gatewatch.findings", msgspec.json.encode(make_batch(1, 7.0)), partition=0)
+    _run(log, entries, CONTROLS, settings)
+    told: dict[int, list[bytes]] = {p: [] for p in range(N)}
+    for chunk in log.read("gatewatch.routed"):
+        for value, headers in zip(chunk.values, chunk.headers, strict=True):
+            if value is not None and (H_KIND, b"release") in headers:
+                told[chunk.tp.partition].append(value)
+    release = Release(scope=alert.scope, key=alert.key, until=T0 + 3600.0)
+    assert {p: [msgspec.msgpack.decode(v, type=Release) for v in values] for p, values in told.items()} == {
+        p: [release] for p in range(N)
+    }, "only what is expected teaches; what was a false alarm never happened"
+
+
 def test_a_replay_tells_detect_nothing(
     entries: dict[str, Entry], make_batch: Callable[..., FindingBatch], make_finding: Callable[..., Finding]
 ) -> None:
@@ -106,3 +149,27 @@ def test_a_detect_task_understands_it() -> None:
                      until=T0 + 60.0, mode=Mode.BLOCK)  # fmt: skip
     assert task.apply(0, CONTROLS.value(order), CONTROLS.headers) is None
     assert [(c.scope, c.key) for c, *_ in task.blocks.book()] == [(Scope.IP, "203.0.113.9")]
+
+
+def test_a_detector_hears_what_is_expected_of_its_keys_and_may_raise(
+    entries: dict[str, Entry], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails, the right key is let go in the wrong place of the log, or one detector's fault ends the task."""
+    heard: list[tuple[Scope, int, float]] = []
+
+    def hear(scope: Scope, key: int, until: float) -> None:
+        heard.append((scope, key, until))
+        raise ValueError("not mine")
+
+    detector = entries["door_knocker"].detector
+    assert detector is not None
+    running = Running[Detector](detector(DetectorConfig(), Context(seed=SEED, partitions=N, alarms_per_day=1.0)))
+    monkeypatch.setattr(running.detector, "release", hear)
+    task = DetectTask.build(0, SETTINGS, {}, SEED, Metrics())
+    task.running = {"door_knocker": running}
+    for offset, scope in enumerate((Scope.IP, Scope.ACCOUNT)):
+        record = CONTROLS.record(Release(scope=scope, key="203.0.113.9", until=T0))
+        assert record is not None
+        assert task.apply(offset, *record) is None
+    assert heard == [(Scope.IP, hash_text("203.0.113.9", SEED), T0)], "of scopes that it judges, once"
+    assert running.raised == 1

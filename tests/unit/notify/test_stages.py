@@ -253,6 +253,29 @@ def test_a_silence_holds_back_and_the_end_of_what_was_told_is_told() -> None:
     assert "ana" in silenced[0].detail
 
 
+def test_once_a_week_people_hear_what_a_silence_hid() -> None:
+    """If this fails, a silence that was made for a load test hides attacks for a month, and nobody notices."""
+    chat, siem = Sink(), Sink("siem", traits=PROGRAM)
+    room = Room({}, chat, siem)
+    long = silence(project="billing").model_copy(update={"until": NOW + 30 * 86_400})
+    room.write(long, alert(id="a"), alert(id="a", revision=8), alert(id="b"), alert(id="c", project="search"))
+    room.settle()
+    assert chat.bulletins == []
+    room.clock.advance(7 * 86_400)  # into the next week
+    room.settle(2)
+    (told,) = chat.bulletins
+    assert told.title == "Silences held back 2 alerts last week"
+    assert told.rows[0].startswith("INFO 2 held back by s1 (project billing; ana until ")
+    assert siem.bulletins == []
+    room.worker.close()
+    room.start()
+    room.settle(2)
+    assert len(chat.bulletins) == 1, "a restart tells it once"
+    room.clock.advance(7 * 86_400)
+    room.settle(2)
+    assert len(chat.bulletins) == 1, "and a week in which nothing was hidden is no news"
+
+
 def test_a_snooze_ends_when_it_gets_worse() -> None:
     """If this fails, one tap on a phone hides the attack that follows."""
     sink = Sink()
