@@ -23,6 +23,8 @@ from gatewatch.records import Mode
 from gatewatch.sdk import Context, Detector, DetectorConfig, Lane, Need, PopulationDetector, Reason, Scope
 from gatewatch.settings import BlockSettings, DetectorSettings, Section, Settings, parse
 
+RESERVED = "gatewatch"  # the detector's name in alerts about Gatewatch itself
+
 
 class Defaults(Section):
     """``defaults.yaml`` of a detector folder.
@@ -131,6 +133,8 @@ def load(name: str) -> Entry:
         DetectorError: it is not there, or a part of it is missing.
         ConfigError: its ``defaults.yaml`` is wrong.
     """
+    if name == RESERVED:
+        raise DetectorError(f"detectors/{name}: Gatewatch's own alerts have this name; call the folder something else")
     try:
         module = importlib.import_module(f"gatewatch.detectors.{name}")
     except ModuleNotFoundError as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gatewatch.records import Severity
+from gatewatch.registry import RESERVED
 from gatewatch.sdk import Reason
 
-NAME = "gatewatch"  # the detector's name in findings and alerts
+NAME = RESERVED  # the detector's name in findings and alerts
 VERSION = 1
 # All watchers speak as one task, by the wall clock: far above those of detect (partitions, and the slow lane's).
 TASK = 1_000_000_000

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gatewatch.errors import DetectorError
 from gatewatch.events.event import AccessEvent, Shape
 from gatewatch.log.base import TopicPartition
 from gatewatch.records import Severity
-from gatewatch.registry import load_all
+from gatewatch.registry import load, load_all
 from gatewatch.sdk import TableStats
 from gatewatch.settings import DetectorSettings, Settings, WatchSettings
 from gatewatch.watch import reasons
@@ -323,6 +324,12 @@ def test_tasks_that_fall_silent_are_told_and_those_of_the_past_are_not() -> None
     signs.hear(0, T0 - 3650 * 86400.0, T0, 401.0)  # somebody replays a log of ten years ago
     signs.hear(1, T0 - 3650 * 86400.0, T0, 401.0)
     assert list(signs.conditions(10_000.0)) == []
+
+
+def test_no_folder_can_have_our_name() -> None:
+    """If this fails, a team's detector speaks as Gatewatch itself, and in its mode blocks."""
+    with pytest.raises(DetectorError, match="this name"):
+        load("gatewatch")
 
 
 def test_needs_are_those_of_detectors_that_run() -> None:
