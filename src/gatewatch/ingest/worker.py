@@ -362,10 +362,10 @@ class IngestWorker:
         self._paused = ahead
 
     def _set_idle_watermarks(self) -> None:
-        """A source partition that is read to its end has been seen up to now."""
+        """A source partition that is read to its end has been seen up to now; of one that is paused nobody knows."""
         if self._bounds.history or self._pending:
             return
-        lag = self._consumer.lag()
+        lag, halted = self._consumer.lag(), self._sight.halted
         for stream in self._ranges.streams():
-            if lag.get(stream.tp, 1) == 0:
+            if lag.get(stream.tp, 1) == 0 and stream.tp not in halted:
                 stream.watermark = max(stream.watermark, self._bounds.now)

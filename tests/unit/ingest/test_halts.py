@@ -19,7 +19,7 @@ from gatewatch.log.base import TopicPartition, TopicSpec
 from gatewatch.log.memory import MemoryLog
 from gatewatch.log.topics import specs
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_KIND, H_SCHEMA, Alert, FindingBatch, Mode, Status
+from gatewatch.records import H_KIND, H_RANGES, H_SCHEMA, Alert, FindingBatch, Mode, SourceRange, Status
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
 
@@ -233,3 +233,20 @@ def test_the_alert_opens_blocks_nobody_and_resolves_itself_after_a_restart() -> 
     assert (last.id, last.status) == (first.id, Status.RESOLVED)
     assert last.valid_until - last.last_ts == 600.0
     assert list(site.log.read(site.settings.kafka.topic("decisions"))) == []
+
+
+def test_nothing_is_claimed_of_a_partition_that_is_not_read() -> None:
+    """If this fails, detect believes that all of a paused source was seen, and what comes later is late for ever."""
+    site = Site()
+    site.write(A, [*good(1), *([BAD] * 1000)])
+    site.run(0.5)
+    paused_at = site.clock.now()
+    site.run(30.0)
+    newest = max(
+        ranges.watermark
+        for chunk in site.log.read(site.settings.kafka.topic("routed"))
+        for headers in chunk.headers
+        for ranges in msgspec.msgpack.decode(dict(headers)[H_RANGES], type=list[SourceRange])
+        if (ranges.topic, ranges.partition) == A
+    )
+    assert newest <= paused_at
