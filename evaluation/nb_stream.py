@@ -117,7 +117,7 @@ def matched() -> float:
     rng = np.random.default_rng(7)
     counts = rng.poisson(rates(rng, KEYS, DAYS))
     best = NOMINAL
-    for factor in (1, 4, 16, 64):
+    for factor in (1.0, 1.5, 2.25, 3.4, 5.1):
         key, ts, _ = through(counts, factor * NOMINAL, np.random.default_rng(8))
         late = ts >= START + 7 * DAY_S
         if len(_episodes(key[late], ts[late])) > KEYS * (DAYS - 7) * BUDGET_PER_KEY_DAY:
@@ -127,7 +127,7 @@ def matched() -> float:
 
 
 def _slow_ramp() -> list[Figure]:
-    """Growth of 5 % a day for 31 days after a fortnight, and a control that does not grow."""
+    """Growth of 5 % a day for 31 days after a fortnight, and a control that does not grow: by ramp findings alone."""
     keys, days, first, growing = 600, 45, 14, 60
     rng = np.random.default_rng(5)
     rate = rates(rng, keys, days, median=0.15)
@@ -140,10 +140,10 @@ def _slow_ramp() -> list[Figure]:
     figures = []
     for options in ({}, {"ramp_ratio": 1.3}):
         key, ts, reason = through(counts, 6 * keys * BUDGET_PER_KEY_DAY, np.random.default_rng(6), options)
-        slow = np.char.endswith(reason, "_ramp") | np.char.endswith(reason, "_sustained")
-        by_double = int(ramped[np.unique(key[(ts >= since) & (ts <= double)])].sum())
-        in_all = int(ramped[np.unique(key[ts >= since])].sum())
-        control = len(np.unique(key[slow & ~ramped[key] & (ts >= since)]))
+        ramp = np.char.endswith(reason, "_ramp")
+        by_double = int(ramped[np.unique(key[ramp & (ts >= since) & (ts <= double)])].sum())
+        in_all = int(ramped[np.unique(key[ramp & (ts >= since)])].sum())
+        control = len(np.unique(key[ramp & ~ramped[key] & (ts >= since)]))
         what = "with `ramp_ratio: 1.3`" if options else "as shipped"
         figures += [
             Figure(
@@ -155,7 +155,7 @@ def _slow_ramp() -> list[Figure]:
                 note=f"found within the 31 days: {of(in_all, growing)}",
             ),
             Figure(
-                what=f"its control, {what}: principals with a ramp or sustained alarm in 31 days",
+                what=f"its control, {what}: principals with a ramp alarm in 31 days",
                 value=of(control, keys - growing),
                 target="<= 1 %",
                 met=control <= 0.01 * (keys - growing),

@@ -17,13 +17,14 @@ from gatewatch.sdk import kernel
 from .layout import DAY_S
 
 OVER_S = 1200.0  # a pause this long ends an excursion: jobs pause longer, an attacker who backs off does not
+NOTED = 2.0  # times the mean at which a window is an excursion at all
 HABIT_RATIO = 1.5  # half as much again as the second highest excursion is news
 HABIT_TAU_S = 7 * DAY_S / math.log(2)  # forgotten by half in a week, as the baseline is
 
 
 @kernel
-def is_habit(key: Any, j: int, height: float) -> bool:
-    """Take note of a count that may be reported, as ``height`` over its mean; whether the key was as high twice before.
+def note(key: Any, j: int, height: float) -> None:
+    """Take note of a window that holds ``height`` times its mean, whether or not that is told.
 
     Requests, tokens and cost rise together, so they are one excursion and one habit; scales are not, because a long
     window remembers for hours what a short one has long forgotten.
@@ -33,9 +34,14 @@ def is_habit(key: Any, j: int, height: float) -> bool:
         _end(key, j)
     key.peak[j] = max(key.peak[j], height)
     key.peak_at[j] = max(1.0, now)
+
+
+@kernel
+def is_habit(key: Any, j: int, height: float) -> bool:
+    """Whether the key was about as high twice before."""
     if key.habit[j, 1] <= 0.0:
         return False
-    kept = math.exp((key.habit_at[j] - now) / HABIT_TAU_S)
+    kept = math.exp((key.habit_at[j] - key.last) / HABIT_TAU_S)
     return bool(height < HABIT_RATIO * key.habit[j, 1] * kept)
 
 

@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from gatewatch.sdk import AuthCode, Head, Role, find_or_admit, hold, kernel, used_rows
 
-from .layout import DAY_S, MEASURES, REQUESTS, SCALES, TAU_S, Inputs
-from .learn import EXCURSION_S, close_bucket, in_excursion, mean_call
+from .layout import DAY_HOURS, DAY_S, MEASURES, REQUESTS, SCALES, TAU_S, Inputs
+from .learn import EXCURSION_S, close_bucket, in_excursion, mean_call, own_rate
 from .pool import add_call, advance_pool, hour_of_week, reach
+from .rhythm import rhythm
 from .score import score, tell
+from .spread import SLOT_S
 
 VALUE_MAX = 1e9  # tokens or dollars of one call; what is larger is a unit error, and counts as this much
 WHO, WHERE = int(Role.WHO), int(Role.WHERE)
@@ -106,7 +108,7 @@ def _visit(key: Any, new: bool, t: float, values: tuple[float, float, float], po
     elif t < key.born:
         _live_longer(key, pool, t, p)
     _count(key, pool, t, values, p)
-    season = pool.season[hour_of_week(key.last)]
+    season = pool.season[hour_of_week(key.last)] * key.rhythm
     best.ratio = 0.0
     for m in range(MEASURES):
         if values[m] >= 0.0 or closed:
@@ -125,6 +127,14 @@ def _clear(key: Any, pool: Any, t: float) -> None:
     key.last = key.born = t
     key.e_day = key.e_base = key.e_anchor = 0.0
     key.known_at = 0
+    key.slot = math.floor(t / SLOT_S)
+    key.hour_x = 0.0
+    key.hour_at = key.hour_first = 0
+    key.rhythm = 1.0
+    for k in range(2):
+        key.deviation[k] = key.due[k] = key.late_deviation[k] = key.late_due[k] = 0.0
+    for h in range(DAY_HOURS):
+        key.hourly[h] = 0.0
     for j in range(SCALES):
         key.exposure[j] = key.peak[j] = key.habit[j, 0] = key.habit[j, 1] = 0.0
         key.peak_at[j] = key.habit_at[j] = 0
@@ -143,7 +153,8 @@ def _advance(key: Any, pool: Any, t: float, p: Any) -> bool:
     closes = bool(math.floor(t / p.bucket_s) > math.floor(key.last / p.bucket_s))
     if closes:
         close_bucket(key, pool, t, p)
-    season = pool.season[hour_of_week(t)]
+        key.rhythm = rhythm(key, pool, t, own_rate(key, pool, REQUESTS, 1.0), p.base_s)
+    season = pool.season[hour_of_week(t)] * key.rhythm
     keep = math.exp((key.last - t) / TAU_S[SCALES - 1])
     for j in range(SCALES - 1, -1, -1):
         key.exposure[j] = key.exposure[j] * keep + season * TAU_S[j] * (1.0 - keep)
@@ -170,7 +181,7 @@ def _live_longer(key: Any, pool: Any, t: float, p: Any) -> None:
     season = pool.season[hour_of_week(t)]
     since, until = key.last - t, key.last - key.born
     for j in range(SCALES):
-        key.exposure[j] += season * _lived(since, until, TAU_S[j])
+        key.exposure[j] += season * key.rhythm * _lived(since, until, TAU_S[j])
     key.e_day += season * _lived(since, until, DAY_S)
     key.e_base += season * _lived(since, until, p.base_s)
     key.e_anchor += season * _lived(since, until, p.anchor_s)
@@ -195,10 +206,11 @@ def _count(key: Any, pool: Any, t: float, values: tuple[float, float, float], p:
         if m != REQUESTS:
             add_call(pool, m, value, mean_call(key, pool, m))
         for j in range(SCALES):
-            key.count[m, j] += value if late <= 0.0 else value * math.exp(-late / TAU_S[j])
-        if current:
+            before = key.count[m, j]
+            key.count[m, j] = before + (value if late <= 0.0 else value * math.exp(-late / TAU_S[j]))
             if m == REQUESTS and key.known_at == 0:
-                reach(pool, key.bucket[m], key.bucket[m] + value)
+                reach(pool, j, before, key.count[m, j])
+        if current:
             key.bucket[m] += value
         elif not in_excursion(key, m, key.last):
             key.a_day[m] += value * math.exp(-late / DAY_S)

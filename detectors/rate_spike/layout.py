@@ -18,13 +18,15 @@ MINUTE, HOUR = 1, 3  # indices into TAU_S: of limits, buckets and baselines; of 
 DAY = 4  # a fifth scale that only spreads have, for the day's rate against the anchor
 DAY_S = 86400.0
 HOURS = 168
-LEVELS = 16  # powers of two up to 32,768 requests a minute
+DAY_HOURS = 24
+BANDS = 8  # classes of means that share a dispersion, each four times the last: below 1/4, ... 1,024 and more
+LEVELS = 21  # powers of two up to a million requests in a window
 
 _F8, _F4, _U4 = np.float64, np.float32, np.uint32
 _M = (MEASURES,)
-_SPREADS = (MEASURES, SCALES + 1)
+_SPREADS = (MEASURES, SCALES + 1, BANDS)
 
-# One key: 384 bytes. Times and decayed counts are float64 (a busy key's hour passes 2^24, where float32 stops
+# One key: 528 bytes. Times and decayed counts are float64 (a busy key's hour passes 2^24, where float32 stops
 # counting), baselines float32, moments of the past whole epoch seconds (0 is "never").
 KEY = np.dtype(
     [
@@ -44,6 +46,16 @@ KEY = np.dtype(
         ("peak_at", _U4, (SCALES,)),
         ("habit", _F4, (SCALES, 2)),  # the two largest peaks of earlier excursions, decayed to ``habit_at``
         ("habit_at", _U4, (SCALES,)),
+        ("deviation", _F4, (2,)),  # squared deviations of short and of long windows, decayed as the baseline is
+        ("due", _F4, (2,)),  # what they would be for a key like all others of its band
+        ("late_deviation", _F4, (2,)),  # the same of the slot of hours under way, which is not believed yet
+        ("late_due", _F4, (2,)),
+        ("slot", _U4),  # its number since the epoch
+        ("hourly", _F4, (DAY_HOURS,)),  # requests learned by hour of the day, decayed day by day
+        ("hour_x", _F4),  # of the hour under way
+        ("hour_at", _U4),  # its number since the epoch, and that of the first; 0 before the key is known
+        ("hour_first", _U4),
+        ("rhythm", _F4),  # factor on the season, as of the last closed bucket
         ("told_nats", _F4, _M),  # of the last learned finding, and of the last limit
         ("limit_nats", _F4, _M),
         ("known_at", _U4),
@@ -66,14 +78,11 @@ POOL = np.dtype(
         ("renewed", _F8),  # last tick
         ("season_at", _F8),  # last hour at which the season was renewed
         ("known_keys", _F8),
-        ("excess", _F8, _SPREADS),  # decayed sums of variance beyond Poisson, and of squared means
-        ("squares", _F8, _SPREADS),
-        ("spread", _F8, _SPREADS),  # r of the negative binomial, as of the last tick
-        ("lump_sum", _F8, _SPREADS),  # decayed sums of counts and of their variance, of keys that are mostly silent
-        ("lump_2", _F8, _SPREADS),
-        ("lump", _F8, _SPREADS),  # events that come together, as of the last tick; 1 is Poisson
-        ("reached", _F8, (LEVELS,)),  # minutes in which an unknown key made 1, 2, 4, ... requests
-        ("session", _F8),  # mean requests of such a minute, as its 99 % point says
+        ("squares", _F8, _SPREADS),  # decayed sums over closed buckets: squared deviations, and means
+        ("means", _F8, _SPREADS),
+        ("dispersion", _F8, _SPREADS),  # variance over mean, as of the last tick; 1 is Poisson
+        ("reached", _F8, (SCALES, LEVELS)),  # how often an unknown key's window came to hold 1, 2, 4, ... requests
+        ("session", _F8, (SCALES,)),  # mean of what such windows come to hold, as its 99 % point says
         ("threshold", _F8, (SCALES,)),  # nats, as of the last tick
         ("slow_threshold", _F8),
         ("ramp_threshold", _F8),
@@ -138,7 +147,7 @@ def fresh_pool(scopes: int) -> npt.NDArray[np.void]:
         pool[name] = -np.inf
     for name in ("start", "threshold", "slow_threshold", "ramp_threshold"):
         pool[name] = np.inf
-    for name in ("spread", "lump", "session", "noise", "season"):
+    for name in ("dispersion", "session", "noise", "season"):
         pool[name] = 1.0
     pool["season_until"] = np.arange(HOURS + 1.0)
     return pool

@@ -11,14 +11,15 @@ from typing import Any
 
 from gatewatch.sdk import kernel
 
-from .layout import DAY, DAY_S, HOURS, MEASURES, MINUTE, REQUESTS, SCALES, TAU_S
-from .pool import HOUR_S, add_empty_moments, add_moment, add_peer, add_season, season_mean
+from .layout import DAY, DAY_S, HOUR, HOURS, MEASURES, MINUTE, REQUESTS, SCALES, TAU_S
+from .pool import HOUR_S, add_peer, add_season, dispersion, season_mean
+from .rhythm import learn_hour, rhythm
+from .spread import LONG, add_count, as_r, believed, close_slot, own_factor, spread
 from .tail import chernoff, winsor_cap
 
 PRIOR_EVENTS = 0.5  # a0: half an event at the peers' rate stands before a key's own (algorithms A)
 KNOWN_EVENTS = 5.0  # a baseline of fewer is no baseline (algorithms A)
 CUSUM_RATIO = 3.0  # rho: tuned for a tripling, and still rising at a factor 1.7 (algorithms A)
-CUSUM_DAMPING = 16.0  # r / 16: counts of neighbouring minutes are alike, so each is worth less (algorithms A)
 SAMPLE_AGE_S = 900.0  # spreads are needed when the first keys become known; a poor mean only widens them
 CUSUM_AGE_S = DAY_S  # before a whole day was seen, its daily cycle would be the evidence
 SEASON_AGE_S = DAY_S  # the same: its mean would be that of a few hours
@@ -66,24 +67,55 @@ def close_bucket(key: Any, pool: Any, t: float, p: Any) -> None:
     width = end - max(start, key.born)
     seconds = width * season_mean(pool, start, end)
     gap_season = season_mean(pool, end, end + gap) if gap > 0.0 else 1.0
+    close_slot(key, end - p.bucket_s, p)
+    gap_rhythm = _rhythm_within(key, pool, end, gap, p)
+    e_day = _exposed(key.e_day, seconds, p.bucket_s, gap, gap_season, DAY_S)
+    e_base = _exposed(key.e_base, seconds, p.bucket_s, gap, gap_season, p.base_s)
+    e_anchor = _exposed(key.e_anchor, seconds, p.bucket_s, gap, gap_season, p.anchor_s)
     for m in range(MEASURES):
         if key.bucket[m] > 0.0 or key.a_anchor[m] > 0.0:
-            taught = _learn(key, pool, m, end, seconds, width, gap, gap_season, p)
-            key.a_day[m] = _kept(key.a_day[m], taught, p.bucket_s, gap, DAY_S)
-            key.a_base[m] = _kept(key.a_base[m], taught, p.bucket_s, gap, p.base_s)
-            key.a_anchor[m] = _kept(key.a_anchor[m], taught, p.bucket_s, gap, p.anchor_s)
+            taught = _learn(key, pool, m, end, seconds, width, gap, gap_season, gap_rhythm, p)
+            rise = _rise(key, m, end, gap, p)
+            key.a_day[m] = _taught(key.a_day[m], key.e_day, taught, e_day, gap, DAY_S, rise, p)
+            key.a_base[m] = _taught(key.a_base[m], key.e_base, taught, e_base, gap, p.base_s, rise, p)
+            key.a_anchor[m] = _taught(key.a_anchor[m], key.e_anchor, taught, e_anchor, gap, p.anchor_s, rise, p)
             key.bucket[m] = 0.0
-    key.e_day = _exposed(key.e_day, seconds, p.bucket_s, gap, gap_season, DAY_S)
-    key.e_base = _exposed(key.e_base, seconds, p.bucket_s, gap, gap_season, p.base_s)
-    key.e_anchor = _exposed(key.e_anchor, seconds, p.bucket_s, gap, gap_season, p.anchor_s)
+    key.e_day, key.e_base, key.e_anchor = e_day, e_base, e_anchor
     if key.known_at == 0 and end - key.born >= p.young_s and key.a_base[REQUESTS] >= KNOWN_EVENTS:
         key.known_at = max(1.0, end)
         pool.known_keys += 1.0
 
 
 @kernel
-def _kept(old: float, new: float, bucket_s: float, gap: float, tau: float) -> float:
-    return (old * math.exp(-bucket_s / tau) + new) * math.exp(-gap / tau)
+def _rhythm_within(key: Any, pool: Any, end: float, gap: float, p: Any) -> float:
+    """The key's own factor in the middle of a gap; 1 over a day or more."""
+    if gap <= 0.0 or gap >= DAY_S:
+        return 1.0
+    return float(rhythm(key, pool, end + 0.5 * gap, own_rate(key, pool, REQUESTS, 1.0), p.base_s))
+
+
+@kernel
+def _taught(old: float, e_old: float, new: float, e_new: float, gap: float, tau: float, rise: float, p: Any) -> float:
+    """A baseline's sum after the bucket and the gap. Of one that is frozen the rate stays, or rises by ``rise``."""
+    free = (old * math.exp(-p.bucket_s / tau) + new) * math.exp(-gap / tau)
+    if rise < 0.0 or e_old <= 0.0:
+        return free
+    kept = old / e_old * e_new
+    return min(max(free, kept), kept * (1.0 + rise))
+
+
+@kernel
+def _rise(key: Any, m: int, end: float, gap: float, p: Any) -> float:
+    """By how much of itself a frozen baseline may rise; -1 where it is not frozen.
+
+    Frozen is frozen: it does not fall either, for a key with a call now and then has next to nothing in most buckets,
+    and would be left with no baseline by its own attack.
+    """
+    if key.frozen_since[m] == 0:
+        return -1.0
+    if end - key.frozen_since[m] < p.release_after_s:
+        return 0.0
+    return float(p.release_per_day * (p.bucket_s + gap) / DAY_S)
 
 
 @kernel
@@ -94,7 +126,16 @@ def _exposed(old: float, seconds: float, bucket_s: float, gap: float, gap_season
 
 @kernel
 def _learn(
-    key: Any, pool: Any, m: int, end: float, seconds: float, width: float, gap: float, gap_season: float, p: Any
+    key: Any,
+    pool: Any,
+    m: int,
+    end: float,
+    seconds: float,
+    width: float,
+    gap: float,
+    gap_season: float,
+    gap_rhythm: float,
+    p: Any,
 ) -> float:
     """What the bucket teaches, in raw units; and everything else that follows from it.
 
@@ -108,23 +149,24 @@ def _learn(
         return raw
     rate, events = own_rate(key, pool, m, unit), key.a_base[m] / unit
     if events >= KNOWN_EVENTS and age >= SAMPLE_AGE_S:
-        _sample(key, pool, m, end, gap, gap_season, rate, unit, p)
+        _sample(key, pool, m, end, gap, gap_season * gap_rhythm, rate, unit, p)
     if age <= p.young_s:
         return raw
-    lump = pool.lump[m, MINUTE]
     if events < KNOWN_EVENTS:
-        mean = max(rate, pool.peer_high[m] / unit) * seconds
-        most = unit * lump * winsor_cap(max(mean, pool.session) / lump, pool.spread[m, MINUTE])
+        mean = max(max(rate, pool.peer_high[m] / unit) * seconds, pool.session[MINUTE])
+        most = unit * winsor_cap(mean, spread(key, pool, m, MINUTE, mean))
         return min(raw, most) if pool.peer_high[m] > 0.0 else raw
-    # From here on in lumps of events
-    x, mean, empty = raw / unit / lump, rate * seconds / lump, rate * gap_season * p.bucket_s / lump
-    r = min(pool.spread[m, MINUTE], events + PRIOR_EVENTS)
+    x, mean = raw / unit, rate * seconds * key.rhythm
+    r = believed(spread(key, pool, m, MINUTE, mean), events + PRIOR_EVENTS)
     if age >= CUSUM_AGE_S:
-        _accumulate(key, pool, m, x, mean, r, empty, end, gap, p)
-    taught = lump * _gate(key, pool, m, x, mean, r, end, p)
+        empty = rate * gap_season * gap_rhythm * p.bucket_s
+        _accumulate(key, pool, m, x, mean, rate, empty, end, gap, p)
+    taught = _gate(key, pool, m, x, mean, r, end, p)
     add_peer(pool, m, rate * unit, 1.0 + gap / p.bucket_s)
-    if m == REQUESTS and age >= SEASON_AGE_S:
-        _teach_season(pool, end, taught, rate, width, gap, p)
+    if m == REQUESTS:
+        learn_hour(key, end - p.bucket_s, taught, p.base_s)
+        if age >= SEASON_AGE_S:
+            _teach_season(pool, end, taught, rate, width, gap, p)
     return float(unit * taught)
 
 
@@ -142,8 +184,7 @@ def _gate(key: Any, pool: Any, m: int, x: float, mean: float, r: float, end: flo
         key.frozen_since[m] = max(1.0, end)
     if end - key.frozen_since[m] < p.release_after_s:
         return float(min(x, mean))
-    # Nobody has said anything for a day: the baseline may rise, by release_per_day of itself a day and no faster.
-    return float(min(x, mean + mean * p.release_per_day * key.e_base / DAY_S))
+    return float(min(x, winsor_cap(mean, r)))  # nobody has said anything for a day: see _rise
 
 
 @kernel
@@ -154,19 +195,28 @@ def in_excursion(key: Any, m: int, now: float) -> bool:
 
 @kernel
 def _accumulate(
-    key: Any, pool: Any, m: int, x: float, mean: float, r: float, empty_mean: float, end: float, gap: float, p: Any
+    key: Any, pool: Any, m: int, x: float, mean: float, rate: float, empty_mean: float, end: float, gap: float, p: Any
 ) -> None:
     """CUSUM of the log-likelihood ratio "three times the rate" over buckets (negative binomial increments).
 
     It stops rising at twice its threshold, so that it comes down within hours when the excess ends.
     """
     before = float(key.cusum[m])
-    s = max(0.0, before + cusum_step(x, mean, r / CUSUM_DAMPING))
+    s = max(0.0, before + cusum_step(x, mean, slow_spread(key, pool, m, rate, mean)))
     if before == 0.0 and s > 0.0:
         key.cusum_since[m] = max(1.0, end - p.bucket_s)
     if gap > 0.0:
-        s = max(0.0, s + gap / p.bucket_s * cusum_step(0.0, empty_mean, r / CUSUM_DAMPING))
+        s = max(0.0, s + gap / p.bucket_s * cusum_step(0.0, empty_mean, slow_spread(key, pool, m, rate, empty_mean)))
     key.cusum[m] = min(s, 2.0 * pool.slow_threshold)
+
+
+@kernel
+def slow_spread(key: Any, pool: Any, m: int, rate: float, mean: float) -> float:
+    """The r of a minute's count as a part of the hour: neighbouring minutes are alike, so the hour's dispersion holds.
+
+    Counts of one dispersion keep it when they are added up; the window of an hour decays over two (see score).
+    """
+    return as_r(own_factor(key, LONG) * dispersion(pool, m, HOUR, 2.0 * rate * TAU_S[HOUR]), mean)
 
 
 @kernel
@@ -191,13 +241,13 @@ def _sample(
         exposure = key.exposure[j] * keep + season * tau * (1.0 - keep)
         if exposure > FILLED * season * tau:
             y = 2.0 * key.count[m, j] * keep / unit
-            add_moment(pool, m, j, y, 2.0 * rate * exposure)
+            add_count(key, pool, m, j, y, 2.0 * rate * exposure, 0.0, 1.0, p)
             if gap > 0.0:
-                empty_mean = 2.0 * rate * gap_season * tau
-                add_empty_moments(pool, m, j, y, empty_mean, gap / p.bucket_s, math.exp(-p.bucket_s / tau))
+                keep = math.exp(-p.bucket_s / tau)
+                add_count(key, pool, m, j, y, 2.0 * rate * gap_season * tau, gap / p.bucket_s, keep, p)
     if key.e_day > 0.5 * DAY_S and key.e_anchor > DAY_S:
-        anchor = key.a_anchor[m] / key.e_anchor
-        add_moment(pool, m, DAY, 2.0 * key.a_day[m] / unit, 2.0 * anchor / unit * key.e_day)
+        y, mean = 2.0 * key.a_day[m] / unit, 2.0 * key.a_anchor[m] / key.e_anchor / unit * key.e_day
+        add_count(key, pool, m, DAY, y, mean, gap / p.bucket_s, math.exp(-p.bucket_s / DAY_S), p)
 
 
 @kernel

@@ -1,6 +1,6 @@
 """What the keys of a scope have in common: spread, season, peers, size of a call; and the thresholds they pay for.
 
-Sums grow row by row; what is read from them (``spread``, ``peer_*``, ``per_call``, ``noise``, ``threshold``,
+Sums grow row by row; what is read from them (``dispersion``, ``peer_*``, ``per_call``, ``noise``, ``threshold``,
 ``season``) is renewed when event time crosses a 10 s tick and stays as it is in between.
 """
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from gatewatch.sdk import kernel
 
-from .layout import DAY_S, HOURS, LEVELS, MEASURES, SCALES, TAU_S
+from .layout import BANDS, DAY_S, HOURS, LEVELS, MEASURES, SCALES, TAU_S
 
 TICK_S = 10.0  # DESIGN: slow tables are renewed at 10 s ticks
 # Pooled sums forget by half in 3 days: that is plenty of counts, and a season that was not yet known must not widen
@@ -19,13 +19,16 @@ TICK_S = 10.0  # DESIGN: slow tables are renewed at 10 s ticks
 POOL_TAU_S = 3 * DAY_S / math.log(2)
 SEASON_TAU_S = 28 * DAY_S / math.log(2)  # four weeks (algorithms A): each hour of the week is seen four times
 SEASON_SHRINK = 20.0  # key-hours at which a cell is believed by half: n / (n + 20) (algorithms A)
-R_MAX = 200.0  # clamp of the spread (algorithms A)
-R_MIN = 0.02  # algorithms A has 0.3; people come in sessions (a site's visitors: 0.02 to 0.1 over a minute)
-R_PRIOR, R_PRIOR_WEIGHT = 1.0, 20.0  # before anything is known: as bursty as a geometric count, worth 20 buckets
+# Before anything is known: as bursty as a geometric count over a minute, ever less over longer windows (the design's
+# real service had r = 4, 5, 8, 30, 97 at 1, 5, 20, 100, 333 minutes; a quarter of that), worth ten windows.
+R_PRIOR, PRIOR_WINDOWS = (1.0, 1.0, 2.0, 5.0, 25.0), 10.0
+BUCKET_S = 60.0  # a closed bucket is one look at a window, and longer windows are looked at more than once
 NOISE_MAX = 50.0  # calls of one key differ by a factor 7 (one sigma) at most
 CALL_MAX = 1000.0  # one call counts as so many usual ones at most
-BELIEVABLE = 5.0  # standard deviations at which a surprising count enters the spread
 HOUR_S = 3600.0
+# Independent starts of the CUSUM in a day: a stream of 400 keys for a week, negative binomial and correlated as a real
+# service, gave no alarm at all where twelve would have meant 23.
+SLOW_LOOKS = 2.0
 
 
 @kernel
@@ -71,10 +74,11 @@ def _renew(pool: Any, tick: float, used: int, p: Any) -> None:
     pool.renewed = tick
     for m in range(MEASURES):
         for j in range(SCALES + 1):
-            _read_spread(pool, m, j, decay)
+            _read_dispersion(pool, m, j, decay)
         _read_peers(pool, m, decay)
         _read_calls(pool, m, decay)
-    _read_session(pool, decay)
+    for j in range(SCALES):
+        _read_session(pool, j, decay)
     _thresholds(pool, used, p)
     hour = math.floor(tick / HOUR_S) * HOUR_S
     if hour > pool.season_at:
@@ -82,26 +86,29 @@ def _renew(pool: Any, tick: float, used: int, p: Any) -> None:
 
 
 @kernel
-def _read_spread(pool: Any, m: int, j: int, decay: float) -> None:
-    pool.excess[m, j] *= decay
-    pool.squares[m, j] *= decay
-    excess = pool.excess[m, j] + R_PRIOR_WEIGHT / R_PRIOR
-    squares = pool.squares[m, j] + R_PRIOR_WEIGHT
-    pool.spread[m, j] = R_MAX if excess <= 0.0 else min(R_MAX, max(R_MIN, squares / excess))
-    pool.lump_sum[m, j] *= decay
-    pool.lump_2[m, j] *= decay
-    pool.lump[m, j] = max(1.0, (pool.lump_2[m, j] + R_PRIOR_WEIGHT) / (pool.lump_sum[m, j] + R_PRIOR_WEIGHT))
+def _read_dispersion(pool: Any, m: int, j: int, decay: float) -> None:
+    """Variance over mean of each band, with a prior that weighs as much as so many windows of that length."""
+    windows = PRIOR_WINDOWS * max(1.0, 2.0 * (TAU_S[j] if j < SCALES else DAY_S) / BUCKET_S)
+    mean = 0.125
+    for b in range(BANDS):
+        pool.squares[m, j, b] *= decay
+        pool.means[m, j, b] *= decay
+        prior = windows * mean
+        found = (pool.squares[m, j, b] + prior * (1.0 + mean / R_PRIOR[j])) / (pool.means[m, j, b] + prior)
+        pool.dispersion[m, j, b] = max(1.0, found)
+        mean *= 4.0
 
 
 @kernel
-def _read_session(pool: Any, decay: float) -> None:
-    """The mean of an exponential whose 99 % point is that of unknown keys' minutes, to the next power of two."""
+def _read_session(pool: Any, j: int, decay: float) -> None:
+    """The mean of an exponential whose 99 % point is that of unknown keys' windows, to the next power of two."""
     level = 0
     for k in range(LEVELS):
-        pool.reached[k] *= decay
-        if pool.reached[k] > 0.01 * pool.reached[0] + 1.0:
+        pool.reached[j, k] *= decay
+        if pool.reached[j, k] > 0.01 * pool.reached[j, 0] + 1.0:
             level = k + 1
-    pool.session = max(1.0, 2.0**level / math.log(100.0))
+    shorter = pool.session[j - 1] if j > 0 else 1.0  # a crawler passes a level of its minute again and again
+    pool.session[j] = max(shorter, 2.0**level / math.log(100.0))
 
 
 @kernel
@@ -130,14 +137,15 @@ def _read_calls(pool: Any, m: int, decay: float) -> None:
 def _thresholds(pool: Any, used: int, p: Any) -> None:
     """Share the budget out: half to windows, half to what is slow; then equally to measures, scales and keys.
 
-    A key has about ``86400 / tau`` independent tests a day at a scale, so p = budget / (keys * tests).
+    A key has about ``2 * 86400 / tau`` independent looks a day at a scale (one that is watched all the time is looked
+    at twice as often as one cut into pieces), so p = budget / (keys * looks). The CUSUM starts anew now and then, and
+    the ramp is one look a day.
     """
     per_key = p.alarms_per_day / max(used, 1) / MEASURES / 2.0
     for j in range(SCALES):
-        tests = DAY_S / TAU_S[j]
-        pool.threshold[j] = max(p.min_nats, -math.log(min(1.0, per_key / SCALES / tests)))
+        pool.threshold[j] = max(p.min_nats, -math.log(min(1.0, per_key / SCALES / (2.0 * DAY_S / TAU_S[j]))))
     pool.ramp_threshold = max(p.min_nats, -math.log(min(1.0, per_key / 2.0)))
-    pool.slow_threshold = max(p.min_nats, -math.log(min(1.0, per_key / 2.0 * p.bucket_s / DAY_S)))
+    pool.slow_threshold = max(p.min_nats, -math.log(min(1.0, per_key / 2.0 / SLOW_LOOKS)))
 
 
 @kernel
@@ -166,54 +174,56 @@ def _renew_season(pool: Any, hour: float) -> None:
 
 
 @kernel
-def add_moment(pool: Any, m: int, j: int, y: float, mean: float) -> None:
-    """One count against its mean: variance = lump * mean + mean^2 / r, by the method of moments.
+def band(mean: float) -> int:
+    """The class of a mean: 0 below 1/4, then one for each factor of 4.
 
-    Counts of a mean below 1 say how many events come together (people come in sessions), those above it how much
-    rates wander. Weighted so that the busiest key does not speak for all. A surprising count enters at five standard
-    deviations: it must widen the spread, or bursty traffic is never believed, but one attack must not own it.
+    >>> [band.py_func(mean) for mean in (0.1, 0.25, 0.9, 1.0, 4.0, 1023.0, 1024.0, 1e9)]
+    [0, 1, 1, 2, 3, 6, 7, 7]
     """
-    lump, y = pool.lump[m, j], _believable(pool, m, j, y, mean)
-    if mean < 1.0:
-        pool.lump_sum[m, j] += y
-        pool.lump_2[m, j] += y * (y - mean)
-    else:
-        weight = 1.0 / ((1.0 + mean) * (1.0 + mean))
-        pool.excess[m, j] += weight * ((y - mean) * (y - mean) - lump * mean)
-        pool.squares[m, j] += weight * mean * mean
+    _, exponent = math.frexp(mean)
+    return int(min(BANDS - 1, max(0, (exponent + 3) >> 1)))
 
 
 @kernel
-def add_empty_moments(pool: Any, m: int, j: int, y: float, mean: float, n: float, keep: float) -> None:
-    """The same for ``n`` empty buckets after a count ``y``, which falls to ``keep`` of itself in each: closed form."""
-    lump, y = pool.lump[m, j], _believable(pool, m, j, y, mean)
+def dispersion(pool: Any, m: int, j: int, mean: float) -> float:
+    """Variance over mean of the scope's counts of such a mean: between the middles of two bands, by logarithms."""
+    fraction, exponent = math.frexp(max(mean, 0.125))
+    place = 0.5 * (exponent + 2.0 * fraction - 2.0 + 3.0) - 0.5  # in bands from the middle of the lowest, 1/8
+    low = min(BANDS - 1, max(0, int(place)))
+    high = min(BANDS - 1, low + 1)
+    part = min(1.0, place - low)
+    return float((1.0 - part) * pool.dispersion[m, j, low] + part * pool.dispersion[m, j, high])
+
+
+@kernel
+def add_moments(pool: Any, m: int, j: int, squares: float, mean: float, n: float) -> None:
+    """``n`` counts of one mean, whose squared deviations add up to ``squares``.
+
+    Dispersion is kept by bands of the mean, because it is not one number: people come in sessions of a dozen calls
+    (variance a constant times the mean), and rates of services wander (variance as the mean's square).
+    """
+    b = band(mean)
+    pool.squares[m, j, b] += squares
+    pool.means[m, j, b] += n * mean
+
+
+@kernel
+def empty_squares(y: float, mean: float, n: float, keep: float) -> float:
+    """Squared deviations of ``n`` empty buckets after a count ``y``, which falls to ``keep`` of itself in each."""
+    if n <= 0.0:
+        return 0.0
     once = keep * (1.0 - keep**n) / (1.0 - keep)
     squared = keep * keep * (1.0 - keep ** (2.0 * n)) / (1.0 - keep * keep)
-    if mean < 1.0:
-        pool.lump_sum[m, j] += y * once
-        pool.lump_2[m, j] += y * y * squared - mean * y * once
-    else:
-        weight = 1.0 / ((1.0 + mean) * (1.0 + mean))
-        pool.excess[m, j] += weight * (y * y * squared - 2.0 * y * mean * once + n * (mean * mean - lump * mean))
-        pool.squares[m, j] += weight * n * mean * mean
+    return float(y * y * squared - 2.0 * y * mean * once + n * mean * mean)
 
 
 @kernel
-def _believable(pool: Any, m: int, j: int, y: float, mean: float) -> float:
-    """The count, cut at five standard deviations, or three lumps where those are more."""
-    lump = pool.lump[m, j]
-    deviation = math.sqrt(lump * mean + mean * mean / pool.spread[m, j])
-    return float(min(y, mean + max(BELIEVABLE * deviation, 3.0 * lump)))
-
-
-@kernel
-def reach(pool: Any, before: float, after: float) -> None:
-    """An unknown key's requests of this minute go up: note each power of two that they pass."""
-    power = 1.0
-    for k in range(LEVELS):
-        if before < power <= after:
-            pool.reached[k] += 1.0
-        power *= 2.0
+def reach(pool: Any, j: int, before: float, after: float) -> None:
+    """What an unknown key's window holds goes up: note each power of two that it passes."""
+    _, low = math.frexp(before)
+    _, high = math.frexp(after)
+    for k in range(max(0, low), min(LEVELS, high)):
+        pool.reached[j, k] += 1.0
 
 
 @kernel

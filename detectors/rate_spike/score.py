@@ -12,19 +12,26 @@ from typing import Any
 
 from gatewatch.sdk import kernel
 
-from .habit import is_habit
+from .habit import NOTED, is_habit, note
 from .layout import COST, DAY, DAY_S, HOUR, MEASURES, MINUTE, REQUESTS, SCALES, TAU_S
-from .learn import CUSUM_DAMPING, EXCURSION_S, KNOWN_EVENTS, PRIOR_EVENTS, own_rate, per_count
+from .learn import EXCURSION_S, KNOWN_EVENTS, PRIOR_EVENTS, own_rate, per_count, slow_spread
+from .spread import believed, spread
 from .tail import GATE_NATS, chernoff, tail_nats
 
 # Kinds of finding; a reason's code is kind * MEASURES + measure
 BURST, SUSTAINED, RAMP, NEW_KEY, LIMIT = 0, 1, 2, 3, 4
 LIMIT_NATS = 12.0  # of a plain limit just reached, growing with the excess: as surprising as what freezes
 KNOWN, YOUNG = True, False
-# Three tops of the hour have passed: an hourly job has shown itself twice. Before, only the unmistakable is told: a
-# first job's run was measured at up to 3 times its threshold, a hundredfold rate is beyond 10.
-WARM_AGE_S, WARM_RATIO, UNMISTAKABLE = 3 * 3600.0, 3.0, 6.0
+LIKE_PEERS = True
+# How far over its threshold a finding must be, by the age of its key. Three tops of the hour: an hourly job has shown
+# itself twice (its first run was measured at up to 3 times the threshold, a hundredfold rate is beyond 10). A day: its
+# cycle is known. Then the week is not yet, which a simulated month shows to be worth 1.25.
+FIRST_HOURS_S, FIRST_HOURS_RATIO, FIRST_DAY_RATIO, FIRST_WEEK_RATIO = 3 * 3600.0, 4.0, 2.0, 1.25
 MIN_CALLS = 5.0  # one huge call, or a few, are no burst of tokens or cost
+SIZES = 2.0  # tokens and cost need twice as many typical calls: a few huge ones come together more often than calls do
+SESSION_R = 1.0  # what newcomers do in a window is described by an exponential, which is a Gamma of one event
+SESSION_EVENTS = 20.0  # a key with fewer has had no more than one or two sessions
+RAMP_WINDOWS = 5.0  # a day needs so many times what a window needs: a few sessions more than usual are no ramp
 RAMP_AGE_S = 7 * DAY_S  # an anchor younger than this is the baseline itself
 FIRST_DAY_R = 20.0  # before a whole day was seen, a daily cycle of a factor 3 must not be a burst (it has 8.6 nats)
 REPEAT_RATIO = 1.5  # an excursion that grew by so much is told again after repeat_s
@@ -37,21 +44,20 @@ def score(key: Any, pool: Any, m: int, season: float, closed: bool, p: Any, best
     if key.told_at[m] > 0 and key.last - key.told_at[m] < p.repeat_s:
         return
     unit = per_count(key, pool, m)
-    least = p.min_events * unit
+    least = least_events(m, p) * unit
     if unit <= 0.0 or (key.count[m, HOUR] < least and not closed):
         return  # the longest window holds the others
     rate, events = own_rate(key, pool, m, unit), key.a_base[m] / unit
     age = key.last - key.born
     if age >= p.young_s and events >= KNOWN_EVENTS:
-        session = pool.session if events < p.min_events else 0.0
         r_cap = min(events + PRIOR_EVENTS, FIRST_DAY_R if age < DAY_S else math.inf)
-        _against_windows(key, pool, m, season, rate, session, r_cap, unit, KNOWN, p, best)
+        _against_windows(key, pool, m, season, rate, events < SESSION_EVENTS, r_cap, unit, KNOWN, p, best)
         if closed:
-            _slow_evidence(key, pool, m, season, rate, events + PRIOR_EVENTS, unit, p, best)
+            _slow_evidence(key, pool, m, season, rate, unit, p, best)
             _against_anchor(key, pool, m, unit, p, best)
     elif pool.known_keys >= p.min_peers and pool.peer_high[m] > 0.0:
         rate = max(rate if age >= p.young_s else 0.0, pool.peer_high[m] / unit)
-        _against_windows(key, pool, m, season, rate, pool.session, PRIOR_EVENTS, unit, YOUNG, p, best)
+        _against_windows(key, pool, m, season, rate, LIKE_PEERS, SESSION_R, unit, YOUNG, p, best)
 
 
 @kernel
@@ -75,7 +81,7 @@ def _against_windows(
     m: int,
     season: float,
     rate: float,
-    session: float,
+    like_peers: bool,
     r_cap: float,
     unit: float,
     known: bool,
@@ -84,25 +90,24 @@ def _against_windows(
 ) -> None:
     """The tails of the decayed counts, each scale against its own threshold; exact only past the gates.
 
-    ``session``: what one minute of a peer's session has, where the key's own baseline says too little about that.
+    ``like_peers``: where the key's own baseline says too little, it may do what newcomers do in a window.
     """
     handicap = 0.0 if known else p.handicap_nats
-    least = p.min_events * unit
+    least = least_events(m, p) * unit
     raw_rate = rate * unit
     for j in range(SCALES):
         # A young key is held to what its peers do in a whole window, however short its life is
         exposure = key.exposure[j] if known else season * TAU_S[j]
         if key.count[m, j] < max(least, raw_rate * exposure) or key.count[REQUESTS, j] < MIN_CALLS:
             continue
-        factor, lump = 1.0, 1.0
-        if known:
-            factor = 2.0 / (2.0 - min(1.0, exposure / (season * TAU_S[j])))
-            lump = pool.lump[m, j]
-        mean = factor * max(rate * exposure, session * _sessions(j)) / lump
-        y = factor * key.count[m, j] / (unit * lump)
+        factor = 2.0 / (2.0 - min(1.0, exposure / (season * TAU_S[j]))) if known else 1.0
+        mean = factor * max(rate * exposure, pool.session[j] if like_peers else 0.0)
+        y = factor * key.count[m, j] / unit
         if y <= mean:
             continue
-        r = min(pool.spread[m, j], r_cap)
+        if known and y > NOTED * mean:
+            note(key, j, y / mean)
+        r = believed(spread(key, pool, m, j, mean), r_cap)
         gate = pool.threshold[j] + handicap - GATE_NATS
         # chernoff <= (y - mean)^2 / 2 V, as its second derivative falls from 1 / V: no logarithm for plain traffic
         if (y - mean) * (y - mean) < 2.0 * gate * (mean + mean * mean / r):
@@ -116,28 +121,20 @@ def _against_windows(
             continue
         nats = tail_nats(y, mean, r) - handicap
         if nats / pool.threshold[j] > best.ratio:
-            rate_per_count = unit * lump / (factor * exposure / season) * rate_s(m)
+            rate_per_count = unit / (factor * exposure / season) * rate_s(m)
             kind = BURST if known else NEW_KEY
             _offer(best, kind * MEASURES + m, nats, pool.threshold[j], y * rate_per_count, mean * rate_per_count)
             best.window_s, best.since = TAU_S[j], max(key.born, key.last - TAU_S[j])
             best.detail[0], best.detail[1], best.detail[2], best.detail[3] = y, mean, r, season
-            best.detail[4], best.detail[5], best.detail[6] = handicap, rate_per_count, factor * p.min_events / lump
+            best.detail[4], best.detail[5], best.detail[6] = handicap, rate_per_count, factor * least_events(m, p)
             best.detail[7] = (key.last - key.born) / DAY_S
 
 
 @kernel
-def _sessions(j: int) -> float:
-    """How many active minutes a window holds: sessions go on and pause, so they grow with the root of its length."""
-    return math.sqrt(max(1.0, TAU_S[j] / TAU_S[MINUTE]))
-
-
-@kernel
-def _slow_evidence(
-    key: Any, pool: Any, m: int, season: float, rate: float, r_cap: float, unit: float, p: Any, best: Any
-) -> None:
+def _slow_evidence(key: Any, pool: Any, m: int, season: float, rate: float, unit: float, p: Any, best: Any) -> None:
     """The CUSUM, which has moved only if a bucket was closed."""
     nats, threshold = float(key.cusum[m]), pool.slow_threshold
-    if nats / threshold <= best.ratio or nats < threshold or key.count[m, HOUR] < p.min_events * unit:
+    if nats / threshold <= best.ratio or nats < threshold or key.count[m, HOUR] < least_events(m, p) * unit:
         return
     if quiet(key.last, key.told_at[m], nats, key.told_nats[m], p):
         return
@@ -145,9 +142,9 @@ def _slow_evidence(
     _offer(best, SUSTAINED * MEASURES + m, nats, threshold, observed, rate * season * unit * rate_s(m))
     best.since = float(key.cusum_since[m])
     best.window_s = max(key.last - best.since, p.bucket_s)
-    best.detail[0] = rate * season * p.bucket_s / pool.lump[m, MINUTE]
-    best.detail[1] = min(pool.spread[m, MINUTE], r_cap) / CUSUM_DAMPING
-    best.detail[2] = unit * pool.lump[m, MINUTE] / p.bucket_s * rate_s(m)
+    best.detail[0] = rate * season * p.bucket_s
+    best.detail[1] = slow_spread(key, pool, m, rate, rate * season * p.bucket_s)
+    best.detail[2] = unit / p.bucket_s * rate_s(m)
     best.detail[3] = (key.last - key.born) / DAY_S
 
 
@@ -157,9 +154,10 @@ def _against_anchor(key: Any, pool: Any, m: int, unit: float, p: Any, best: Any)
     if key.last - key.born < RAMP_AGE_S:
         return
     x, mean = key.a_day[m] / unit, key.a_anchor[m] / key.e_anchor * key.e_day / unit
-    if x < p.ramp_ratio * mean or x < p.min_events:
+    if x < p.ramp_ratio * mean or x < RAMP_WINDOWS * least_events(m, p):
         return
-    r, threshold, factor = pool.spread[m, DAY], pool.ramp_threshold, 2.0 / pool.lump[m, DAY]
+    threshold, factor = pool.ramp_threshold, 2.0
+    r = spread(key, pool, m, DAY, factor * mean)
     nats = tail_nats(factor * x, factor * mean, r)
     if nats < threshold or nats / threshold <= best.ratio:
         return
@@ -171,6 +169,12 @@ def _against_anchor(key: Any, pool: Any, m: int, unit: float, p: Any, best: Any)
     best.detail[0], best.detail[1], best.detail[2] = factor * x, factor * mean, r
     best.detail[3], best.detail[4] = rate_per_count, p.ramp_ratio
     best.detail[5] = (key.last - key.born) / DAY_S
+
+
+@kernel
+def least_events(m: int, p: Any) -> float:
+    """Counts below which nothing speaks."""
+    return float(p.min_events if m == REQUESTS else SIZES * p.min_events)
 
 
 @kernel
@@ -227,12 +231,13 @@ def tell(key: Any, pool: Any, p: Any, best: Any) -> None:
 def _is_warm(key: Any, pool: Any, p: Any, best: Any) -> bool:
     """Whether enough has been seen to tell people: of the scope, and for its own baseline of the key.
 
-    A key's weekly rhythm and its jobs are known after a week. Before that only what is far beyond its threshold is
-    told, and in its first hours only the unmistakable.
+    A key's weekly rhythm is known after a week. Before that only what is beyond its threshold by some margin is told,
+    and in its first hours only the unmistakable.
     """
     if pool.seen < p.warm_rows or pool.now - pool.start < p.warm_s:
         return False
     age = key.last - key.born
     if best.reason // MEASURES == NEW_KEY or age >= p.warm_days * DAY_S:
         return True
-    return bool(best.nats >= (WARM_RATIO if age >= WARM_AGE_S else UNMISTAKABLE) * best.threshold)
+    margin = FIRST_WEEK_RATIO if age >= DAY_S else FIRST_DAY_RATIO if age >= FIRST_HOURS_S else FIRST_HOURS_RATIO
+    return bool(best.nats >= margin * best.threshold)
