@@ -1,7 +1,8 @@
 """A real Kafka broker for tests: started, stopped, killed and started again on the same data.
 
 From Maven Central where Java 17 and Maven are there, else by Docker, else an error that says what to install; never a
-skip. The broker has a plain listener and one with TLS and SCRAM, so one process serves every test.
+skip. The broker has a plain listener and one with TLS and SCRAM, so one process serves every test. It enforces ACLs on
+users that tests make; :data:`USER`, and whoever comes to the plain listener, may do everything.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ group.initial.rebalance.delay.ms=0
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
 auto.create.topics.enable=false
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS;User:{user}
 """
 
 
@@ -109,6 +112,7 @@ class Broker:
             config=self._runner.config,
             data=self._runner.data,
             store_password=STORE_PASSWORD,
+            user=USER,
         )
         (root / "server.properties").write_text(text, encoding="utf-8")
         self._user_made = False
