@@ -22,10 +22,16 @@ SPARK_CELLS = 40  # of a picture of the rate: fits a phone's line
 # these shows, and each can make a line read as something it is not.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _STEP = re.compile(r"^\s*\d+[.)]\s+(.*(?:\n(?!\s*\d+[.)]\s)(?=[ \t]+\S).*)*)", re.MULTILINE)
-_FIELD = re.compile(r"\{([a-z_.]+)\}|`(?:context\.)?([a-z_]+)`")
+_FIELD = re.compile(r"(\bscope )?(?:\{([a-z_.]+)\}|`(?:context\.)?([a-z_]+)`)")
+_DECIMAL = re.compile(r"^\d{1,4}(\.\d{1,9})?$")
 _SCHEME = re.compile(r"\b(h)tt(ps?)(?=:)", re.IGNORECASE)
 _BARS = "▁▂▃▄▅▆▇█"
 _LONG = frozenset({"samples", "contributions", "series", "tags", "context", "decision_ids", "summary"})
+# Fields that a playbook names and a message shows elsewhere, by what they are called there
+_ELSEWHERE = {"contributions": "contributions (see Why)", "samples": "rows (see Rows)"}
+_PLAIN = frozenset({"first_ts", "last_ts", "valid_until", "escalation"})  # their value says enough
+    {"key", "first_ts", "last_ts", "valid_until", "escalation"}
+)  # their value says enough without their name
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +81,46 @@ def words_of(notice: Notice) -> Words:
 
 
 def steps_of(alert: Alert, playbook: str) -> list[str]:
-    """The playbook's numbered steps with the alert's own values: for ``{key}``, and after each field in backticks."""
-    values = {
-        name: _value(value)
-        for name, value in alert.model_dump(mode="json").items()
-        if name not in _LONG and value not in (None, "")
-    }
-    for name, ts in (("first_ts", alert.first_ts), ("last_ts", alert.last_ts), ("valid_until", alert.valid_until)):
-        values[name] = utc(ts)
-    values |= alert.context
+    """The playbook's numbered steps with the alert's own values, numbers with their units.
+
+    ``{name}`` becomes the value; a field in backticks keeps its name beside it, where the value alone would not do.
+    """
+    values = _values(alert)
 
     def filled(match: re.Match[str]) -> str:
-        if match[1] is not None:
-            return shown(values.get(match[1].rsplit(".", 1)[-1], "unknown"), 128)
-        value = values.get(match[2])
-        return match[2] if value is None else f"{match[2]} ({shown(value, 128)})"
+        before, braced, quoted = match[1] or "", match[2], match[3]
+        if braced is not None:
+            return before + shown(values.get(braced.rsplit(".", 1)[-1], "unknown"), 128)
+        value = values.get(quoted)
+        if before or value is None:  # "with scope `ip`" names a kind of key, not this one
+            return before + _ELSEWHERE.get(quoted, quoted)
+        if quoted == "key":
+            return f"{alert.scope.value} {shown(value, 128)}"
+        return shown(value, 128) if quoted in _PLAIN else f"{_name(quoted)} ({shown(value, 128)})"
 
     steps = (" ".join(step.split()).replace("**", "") for step in _STEP.findall(playbook)[:STEPS_MAX])
     return [cut(_FIELD.sub(filled, step).replace("`", ""), STEP_MAX) for step in steps]
+
+
+def _name(field: str) -> str:
+    """A field's name without its unit, which stands beside the value."""
+    return field.removesuffix("_s").replace("_", " ")
+
+
+def _values(alert: Alert) -> dict[str, str]:
+    """What a playbook may name, as people read it."""
+    values = {
+        name: str(value)
+        for name, value in alert.model_dump(mode="json").items()
+        if name not in _LONG and value not in (None, "")
+    }
+    values |= {name: utc(getattr(alert, name)) for name in ("first_ts", "last_ts", "valid_until")}
+    values |= {name: f"{_number(getattr(alert, name))} {alert.unit}" for name in ("observed", "expected")}
+    values |= {name: f"{_number(getattr(alert, name))} nats" for name in ("nats", "threshold_nats")}
+    values |= {"window_s": _span(alert.window_s), "p": f"{alert.p:.2g}"}
+    values.setdefault("owner", "the catalog names nobody")
+    values.setdefault("escalation", "whoever decides (the catalog names nobody)")
+    return values | alert.context
 
 
 def visible(text: str, most: int = VALUE_MAX) -> str:
@@ -209,12 +237,21 @@ def _facts(notice: Notice) -> Iterator[tuple[str, str]]:
 
 def _details(alert: Alert) -> Iterator[tuple[str, str]]:
     yield "Otherwise", shown(alert.counterfactual)
-    yield "Surprise", f"{alert.nats:.1f} nats; the threshold is {alert.threshold_nats:.1f}"
+    yield "Surprise", f"{alert.nats:.1f} nats; the threshold is {alert.threshold_nats:.1f} nats"
     for name, value in sorted(alert.context.items())[:20]:
-        yield shown(name.replace("_", " "), 60), shown(value)
+        yield _beside(name, value)
     yield "Rows", ", ".join(shown(sample, 120) for sample in alert.samples[:5])
     yield "Tags", ", ".join(shown(tag, 40) for tags in alert.tags.values() for tag in tags)
     yield "Detector", f"{shown(alert.detector, 60)} {alert.detector_version}, settings {shown(alert.config_hash, 20)}"
+
+
+def _beside(name: str, value: str) -> tuple[str, str]:
+    """Something else that is known of the row; what only guards need has a name and a unit that people understand."""
+    if name == "share":
+        return "share of what is served", f"{100.0 * float(value):.3g} %" if _DECIMAL.match(value) else shown(value)
+    if name == "healthy_principals":
+        return "callers in good health there", shown(value)
+    return shown(name.replace("_", " "), 60), shown(value)
 
 
 def _filled(facts: Iterator[tuple[str, str]]) -> Iterator[tuple[str, str]]:
@@ -240,10 +277,6 @@ def _done(notice: Notice) -> str:
     if n:
         return f"stopped by {n} decision{'s' if n > 1 else ''}: {', '.join(alert.decision_ids[:3])}".rstrip(": ")
     return "nothing: mode block would stop it" if alert.mode is not Mode.BLOCK else "nothing was stopped"
-
-
-def _value(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _number(value: float) -> str:

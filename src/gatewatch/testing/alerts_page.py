@@ -95,7 +95,7 @@ def scene() -> Notice:
         title="Credential stuffing from network 203.0.113.0/24",
         story="Credential stuffing from network 203.0.113.0/24 since 2026-11-24 03:35 UTC, 5 min; "
         "499 failed logins where 2.4 is normal, 12 findings; on 31 accounts; also account takeover; "
-        "stopped by 2 orders, effective after 2.1 s",
+        "2 blocks, effective after 2 s",
         decisions_total=2,
         owner="team-billing",
         escalation="#billing-oncall",

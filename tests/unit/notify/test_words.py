@@ -90,12 +90,29 @@ def test_steps_have_the_alerts_own_values() -> None:
     """If this fails, the first thing to do cannot be done from a phone: the reader must look the values up."""
     text = (
         "1. Look at `key` and `context.user_agent`, since `first_ts`,\n   twice.\n"
-        "2. Block {key}; ask {nobody}.\n\nThis is no step.\n"
+        "2. Block {key}; ask {nobody}.\n"
+        "3. Compare `observed` with `expected` over {window_s}; with scope `ip` read the parts.\n"
+        "4. Ask `owner`, else escalate to `escalation`.\n\nThis is no step.\n"
     )
     assert steps_of(alert(owner="team"), text) == [
-        "Look at key (203.0.113.9) and user_agent (curl/8), since first_ts (2027-01-15 07:58:30 UTC), twice.",
+        "Look at ip 203.0.113.9 and user agent (curl/8), since 2027-01-15 07:58:30 UTC, twice.",
         "Block 203.0.113.9; ask unknown.",
+        "Compare observed (412 accounts) with expected (2 accounts) over 10 min; with scope ip read the parts.",
+        "Ask owner (team), else escalate to whoever decides (the catalog names nobody).",
     ]
+
+
+def test_what_guards_need_has_words_and_units() -> None:
+    """If this fails, the reader sees "share 0.0120" at night."""
+    told = alert(context={"share": "0.0120", "healthy_principals": "3", "ja4": "t13d"}, series=(2.0, 3.0, 412.0))
+    words = words_of(Notice("a", "a", 1, told))
+    details = dict(words.details)
+    assert details["share of what is served"] == "1.2 %"
+    assert details["callers in good health there"] == "3"
+    assert details["Surprise"] == "42.0 nats; the threshold is 9.2 nats"
+    assert words.spark == "▁▁█ 412 requests a minute now, 412 at most in the last 15 min"
+    odd = alert(context={"share": "most"})
+    assert dict(words_of(Notice("a", "a", 1, odd)).details)["share of what is served"] == "most"
 
 
 @pytest.mark.parametrize("name", registry.names())
