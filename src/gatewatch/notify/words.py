@@ -30,8 +30,6 @@ _LONG = frozenset({"samples", "contributions", "series", "tags", "context", "dec
 # Fields that a playbook names and a message shows elsewhere, by what they are called there
 _ELSEWHERE = {"contributions": "contributions (see Why)", "samples": "rows (see Rows)"}
 _PLAIN = frozenset({"first_ts", "last_ts", "valid_until", "escalation"})  # their value says enough
-    {"key", "first_ts", "last_ts", "valid_until", "escalation"}
-)  # their value says enough without their name
 
 
 @dataclass(frozen=True, slots=True)
