@@ -50,7 +50,7 @@ class _Owned:
 
     def safe(self) -> int:
         """Every record before this offset is done and said."""
-        return next(iter(self.unacked), self.next_offset)
+        return next(iter(tuple(self.unacked)), self.next_offset)  # a copy: another thread acknowledges
 
 
 class DetectWorker:

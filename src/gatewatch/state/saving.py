@@ -26,6 +26,7 @@ from gatewatch.state.packing import Arrays
 from gatewatch.state.snapshots import Draft, Manifest, Older
 
 CLOSE_S = 6.0  # for the last snapshots of all tasks, at a clean stop: a role has 10 s, and commits first
+PAUSE_SHARE = 0.01  # of a loop's time at most: a task whose copying takes long is saved less often
 _log = structlog.get_logger("gatewatch.state")
 
 
@@ -187,10 +188,11 @@ class Saver(Generic[M]):
             return
         now = self._clock.monotonic()
         for tp, last in self._last.items():
-            if tp in owned and now >= last.due_at and owned[tp].next_offset == last.offset:
-                last.due_at = now + self._every_s
-            elif tp in owned and now >= last.due_at and self._begin(tp, owned[tp]):
-                last.due_at = now + self._every_s
+            if tp not in owned or now < last.due_at:
+                continue
+            last.due_at = now + self._every_s
+            if owned[tp].next_offset != last.offset:
+                self._begin(tp, owned[tp])
                 return
 
     def close(self, owned: Mapping[TopicPartition, Saved[M]], *, flush: bool) -> None:
@@ -228,19 +230,21 @@ class Saver(Generic[M]):
         if not job.running:
             self._finish(job)
 
-    def _begin(self, tp: TopicPartition, mine: Saved[M]) -> bool:
-        """Copy a task and let a thread write it; whether that was possible."""
+    def _begin(self, tp: TopicPartition, mine: Saved[M]) -> None:
+        """Copy a task and let a thread write it."""
         if self._job is not None:  # at a close: the one before did not end in time
-            return False
+            return
         began = stopwatch()
         memory = mine.task.memory()
         if memory is None:
-            return False
-        self._metrics.snapshot_pause(stopwatch() - began)
+            self._last[tp].due_at = self._clock.monotonic()
+            return
+        pause = stopwatch() - began
+        self._metrics.snapshot_pause(pause)
+        self._last[tp].due_at = max(self._last[tp].due_at, self._clock.monotonic() + pause / PAUSE_SHARE)
         job = self._job = _Job(tp, mine.next_offset, memory, tuple(self._last[tp].replaces))
         job.thread = threading.Thread(target=self._run, args=(job,), name=f"snapshot-{tp.partition}", daemon=True)
         job.thread.start()
-        return True
 
     def _let_go(self, job: _Job[M], *, abandoned: bool) -> None:
         if not job.may_count.is_set():
