@@ -244,9 +244,9 @@ fewer than two people may approve; `gatewatch audit list` has every press with t
 **The rate** is what the key asked for in the last two hours, a bar for five minutes each, refused requests too. Only
 addresses, networks and principals have one.
 
-**Doubt?** Every message names two commands. `gatewatch alerts explain ID` says why it fired; `gatewatch alerts replay ID`
-reads the rows around it from Kafka once more and makes the alert again, as long as Kafka holds them; a baseline that took
-a week to learn needs `--back 7d`. Both need the settings: `--config`, or `GATEWATCH_CONFIG`.
+**Doubt?** Every message names two commands. `gatewatch alerts explain ID` says why it fired. `gatewatch alerts replay
+ID` reads the rows around it from Kafka once more and makes the alert again, as long as Kafka holds them; a baseline that
+took a week to learn needs `--back 7d`. Both need the settings: `--config`, or `GATEWATCH_CONFIG`.
 
 **Silences** hide; so on Monday at nine (UTC) people are told how many alerts each silence held back in the week before,
 and `gatewatch silences list` shows it at any time.
@@ -256,7 +256,8 @@ More than `notify.slack.per_minute` new messages a minute become one:
 ![The message about the rest](img/alert-slack-storm.svg)
 
 100,000 findings on 5,000 keys within a minute became 71 incidents: 31 messages in Slack within four minutes, the 20
-account takeovers first; 21 pages, each once; and all 5,000 alerts on record (`tests/integration/test_finding_storm.py`).
+account takeovers first; 21 pages, each once; and all 5,000 alerts are on record
+(`tests/integration/test_finding_storm.py`).
 
 <details><summary>The message as it is sent</summary>
 
