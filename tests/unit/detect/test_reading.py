@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from gatewatch.detect.population import PopulationTask
@@ -35,6 +36,11 @@ def head(**changes: bytes | None) -> Headers:
     return tuple((name, value) for name, value in merged.items() if value is not None)
 
 
+def timed(ts: float) -> pa.RecordBatch:
+    """The batch with another time in its first row."""
+    return BATCH.set_column(BATCH.schema.names.index("ts"), "ts", pa.array([ts, 1.7e9]))
+
+
 RECORDS: dict[str, tuple[bytes | None, Headers]] = {
     "no headers": (GOOD, ()),
     "a layout that is no text": (GOOD, head(layout=b"\xff\x00")),
@@ -52,6 +58,9 @@ RECORDS: dict[str, tuple[bytes | None, Headers]] = {
     "nothing": (b"", head()),
     "noise": (bytes(range(256)) * 4, head()),
     "rows of no source": (GOOD, head(ranges=msgspec.msgpack.encode([]))),
+    "a time beyond all days": (encode(timed(1e60)), head()),
+    "a time before 1970": (encode(timed(-1e9)), head()),
+    "no time": (encode(timed(float("nan"))), head()),
     "an order that is none": (b"\x81\xa1a\x01", head(kind=b"control")),
     "an order of text that is none": (b"\x81\xa1\xff\x01", head(kind=b"control")),
 }
