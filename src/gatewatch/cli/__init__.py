@@ -35,7 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "receive": ("receive", "Take log records over HTTP and write them to the topics of `receive.sources`."),
     "canary": ("canary", "Probe your own endpoint (`canary.url`) on a schedule, and measure each hop behind it."),
     "topics": ("topics", "Create and check the topics that Gatewatch needs."),
-    "state": ("state", "List, check and export the snapshots of detect tasks."),
+    "state": ("state", "List, check and export the snapshots of tasks."),
     "check": ("check", "Check a settings file before anything starts with it."),
     "detectors": ("detectors", "What detectors there are, and what each one does."),
     "alerts": ("alerts", "List, show and explain alerts."),

@@ -1,4 +1,4 @@
-"""``gatewatch state``: the snapshots of detect tasks: list them, check them, take one out."""
+"""``gatewatch state``: the snapshots of detect's tasks and of decide: list them, check them, take one out."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from rich.table import Table
 
 from gatewatch.cli.options import Config, Json
 from gatewatch.cli.own import NOTHING, nothing, own_log, print_json, shown, when
+from gatewatch.decide import memory
 from gatewatch.errors import StateError
 from gatewatch.log.base import Log, TopicPartition
 from gatewatch.state import snapshots
 from gatewatch.state.snapshots import Manifest
 
 app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, help="List, check and export the snapshots of detect tasks."
+    no_args_is_help=True, pretty_exceptions_enable=False, help="List, check and export the snapshots of tasks."
 )
 
 
@@ -31,7 +32,7 @@ def list_(config: Config = None, as_json: Json = False) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("task", "offset", "written", "chunks", "MB stored", "MB", "detectors", show_edge=False)
+    table = Table("task", "offset", "written", "chunks", "MB stored", "MB", "versions", show_edge=False)
     for r in rows:
         sizes = (f"{r['stored_bytes'] / 1e6:.1f}", f"{r['raw_bytes'] / 1e6:.1f}")
         names = ", ".join(f"{name} {version}" for name, version in r["versions"].items())
@@ -58,17 +59,21 @@ def verify(config: Config = None, as_json: Json = False) -> None:
 @app.command()
 def export(
     task: Annotated[str, typer.Argument(help="As `gatewatch state list` names it: detect-3.")],
-    out: Annotated[Path, typer.Option("--out", help="File to write, numpy's .npz.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write: numpy's .npz; of decide, JSON.")],
     config: Config = None,
 ) -> None:
-    """Write the arrays of one task's newest snapshot to a file, to look at them in a notebook."""
+    """Write what one task's newest snapshot holds to a file, to look at it in a notebook."""
     with own_log(config) as (settings, log):
         topic = settings.kafka.topic("state")
         found = {m.task: (p, m) for p, m in snapshots.manifests(log, topic)}
         if task not in found:
             raise nothing(f"no snapshot of {task!r}; there are: {', '.join(sorted(found)) or 'none'}")
         partition, manifest = found[task]
-        _document, arrays = snapshots.read(log, TopicPartition(topic, partition), manifest)
+        document, arrays = snapshots.read(log, TopicPartition(topic, partition), manifest)
+    if task == memory.TASK:
+        out.write_bytes(memory.Memory.read(document, arrays).readable())
+        typer.echo(f"what decide knew at offset {manifest.offset} in {out}")
+        return
     plain: dict[str, Any] = {name.replace("/", "."): array for name, array in arrays.items()}
     with out.open("wb") as file:
         np.savez_compressed(file, **plain)

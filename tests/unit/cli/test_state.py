@@ -11,13 +11,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from gatewatch.catalog import Catalog
 from gatewatch.cli import app, own
+from gatewatch.decide import memory
+from gatewatch.decide.decider import Decider
 from gatewatch.log.acl import grants
-from gatewatch.log.base import Log, TopicPartition
+from gatewatch.log.base import Log, Producer, TopicPartition
 from gatewatch.log.memory import MemoryLog
 from gatewatch.log.topics import specs
 from gatewatch.settings import Settings, Source
 from gatewatch.state import snapshots
+from gatewatch.state.packing import Arrays
 from gatewatch.state.snapshots import Draft, Manifest
 
 STATE = TopicPartition("gatewatch.state", 3)
@@ -26,27 +30,19 @@ STATE = TopicPartition("gatewatch.state", 3)
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
     """A log with one snapshot, which commands read instead of Kafka."""
-    memory = MemoryLog()
-    with closing(memory.admin()) as admin:
+    made = MemoryLog()
+    with closing(made.admin()) as admin:
         admin.create(specs(Settings()))
-    draft = Draft()
-    producer = memory.producer()
     arrays = {"rate_spike/ip/keys": np.arange(300_000, dtype=np.uint64) ** 3, "rate_spike/none": np.zeros((0, 3))}
-    snapshots.write_chunks(producer, STATE, "detect-3", b"book", arrays, draft)
-    manifest = Manifest(
-        task="detect-3", id=draft.id, offset=42, log_id="x", layout="12:ab", schema="1", versions={"rate_spike": 2},
-        digests=tuple(draft.digests), first=min(draft.offsets), raw_bytes=draft.raw_bytes,
-        stored_bytes=draft.stored_bytes, written=1e9,
-    )  # fmt: skip
-    snapshots.write_manifest(producer, STATE, manifest)
+    write(made.producer(), "detect-3", 42, {"rate_spike": 2}, b"book", arrays)
 
     @contextmanager
     def opened(_config: Path | None) -> Iterator[tuple[Settings, Log]]:
-        yield Settings(), memory
+        yield Settings(), made
 
     monkeypatch.setattr(own, "own_log", opened)
     monkeypatch.setattr("gatewatch.cli.state.own_log", opened)
-    return memory
+    return made
 
 
 def test_a_snapshot_is_listed_checked_and_taken_out(log: MemoryLog, tmp_path: Path) -> None:
@@ -59,6 +55,37 @@ def test_a_snapshot_is_listed_checked_and_taken_out(log: MemoryLog, tmp_path: Pa
     assert CliRunner().invoke(app, ["state", "export", "detect-3", "--out", str(out)]).exit_code == 0
     with np.load(out, allow_pickle=False) as found:
         assert found["rate_spike.ip.keys"][7] == 343
+
+
+def test_what_decide_knows_is_listed_checked_and_taken_out(log: MemoryLog, tmp_path: Path) -> None:
+    """If this fails, nobody can look at why decide does, after a restart, what it does."""
+    parts = Decider(Settings(), {}, Catalog()).copy() | {"tasks": [[3, [41, float("-inf")]]]}
+    known = memory.Memory(memory.Book(config_hash="c", catalog_hash="", heard={}), parts)
+    write(log.producer(), "decide", 43, known.versions, known.document(), known.arrays)
+    listed = json.loads(CliRunner().invoke(app, ["state", "list", "--json"]).stdout)
+    first = listed[0]
+    assert (first["task"], first["offset"], first["versions"]) == ("decide", 43, {"decide": 1})
+    assert "decide: whole" in CliRunner().invoke(app, ["state", "verify"]).stdout
+    out = tmp_path / "state.json"
+    assert CliRunner().invoke(app, ["state", "export", "decide", "--out", str(out)]).exit_code == 0
+    found = json.loads(out.read_bytes())
+    assert found["book"]["config_hash"] == "c"
+    assert found["state"]["tasks"] == [[3, [41, None]]]  # JSON knows no infinity
+
+
+def write(
+    producer: Producer, task: str, offset: int, versions: dict[str, int], document: bytes, arrays: Arrays
+) -> None:
+    """A snapshot in the log."""
+    place = TopicPartition(STATE.topic, 0 if task == "decide" else STATE.partition)
+    draft = Draft()
+    snapshots.write_chunks(producer, place, task, document, arrays, draft)
+    manifest = Manifest(
+        task=task, id=draft.id, offset=offset, log_id="x", layout="12:ab", schema="1", versions=versions,
+        digests=tuple(draft.digests), first=min(draft.offsets), raw_bytes=draft.raw_bytes,
+        stored_bytes=draft.stored_bytes, written=1e9,
+    )  # fmt: skip
+    snapshots.write_manifest(producer, place, manifest)
 
 
 def test_a_damaged_chunk_is_named(log: MemoryLog) -> None:
