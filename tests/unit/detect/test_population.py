@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import ClassVar
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -188,6 +189,19 @@ def test_a_task_that_is_gone_is_waited_for_and_then_not() -> None:
     _apply(task, [_record(2, 901, 100 * 1000, _rows(100, {"": 7.0}))], first=901)  # it is back, and late
     _apply(task, [_record(t, 902, 100 * 1000) for t in range(2)], first=902)
     assert sum(sum(n) for _, n in Busy.given[given:]) == 7.0
+
+
+def test_one_closing_in_many_parts_is_one_time_to_wait_for() -> None:
+    """A replay of a quiet site would drop whole tasks: what one batch closes comes in dozens of records."""
+    task = _task()
+    _apply(task, [_record(t, 1, 100) for t in range(N)])
+    one = _record(0, 5, 100 + 300, _rows(100, {"": 5.0}))
+    empty = _record(0, 5, 100 + 300)
+    parts = [one, *(msgspec.structs.replace(empty, part=part) for part in range(1, PATIENCE * N + 9))]
+    _apply(task, parts, first=10)
+    assert Busy.given == []
+    _apply(task, [_record(t, 5, 100 + 300, _rows(100, {"": 5.0})) for t in range(1, N)], first=10 + len(parts))
+    assert Busy.given == [(1000.0, [15.0])]
 
 
 def test_a_large_closing_travels_in_parts_and_counts_whole() -> None:

@@ -88,6 +88,38 @@ def test_an_outage_is_no_attack() -> None:
     assert not after, "accused during an outage"
 
 
+def test_one_hour_of_three_times_the_failures_is_people() -> None:
+    """Failures wander by the hour; sixty minutes of one bad hour would be taken for sixty proofs of an attack."""
+    detector = _detector(1.0)
+    told(detector, list(_site(1.0, 7)))
+    rng = np.random.default_rng(8)
+    hours = [
+        rollup_of(START + DAY_S + 60.0 * i, [Line(Kind.ALL, {}, _minute(float(rng.poisson(1.0 if i < 60 else 0.33))))])
+        for i in range(240)
+    ]
+    assert told(detector, hours) == []
+
+
+def test_an_attack_that_is_over_is_not_told_of_again() -> None:
+    """For hours after an attack each bad minute would call the team anew."""
+    detector = _detector(1.0)
+    told(detector, list(_site(1.0, 9)))
+    rng = np.random.default_rng(10)
+    minutes = [
+        rollup_of(START + DAY_S + 60.0 * i, [Line(Kind.ALL, {}, _minute(float(rng.poisson(8.0 if i < 60 else 0.33))))])
+        for i in range(480)
+    ]
+    times = [ts - START - DAY_S for ts, _ in told(detector, minutes)]
+    assert times
+    assert max(times) < 2 * 3600.0
+
+
+def _minute(bad: float) -> dict[str, float]:
+    """A minute of 33 logins, some failing at the first contact."""
+    good = {"successes": 33.0, "account_hours": 33.0, "first_successes": 4.0}
+    return {**good, "requests": 33.0 + bad, "failures": bad, "first_failures": bad}
+
+
 def test_what_it_says_adds_up_and_names_the_agent() -> None:
     """A responder could not follow why it fired, nor see what the botnet's tool calls itself."""
     detector = _detector(1.0)
