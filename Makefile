@@ -47,6 +47,18 @@ docs: $(RUN)  ## Write again what is made from the code (docs/metrics.md, docs/a
 	$(PY) -m gatewatch.testing.alerts_page docs
 	$(PY) -m gatewatch.testing.recipes
 
+sbom:  ## What users install, with versions and licences, as CycloneDX: build/sbom.json
+	$(PYTHON) -m venv --clear build/installed
+	build/installed/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	build/installed/bin/python -m pip install --quiet .
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	build/tools/bin/python -m pip install --quiet --group audit
+	build/tools/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o build/sbom.json build/installed/bin/python
+
+audit: sbom  ## Known vulnerabilities of what users install; needs PyPI's own index, mirrors have none
+	build/tools/bin/pip-audit --strict --path "$$(build/installed/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+
 setup: $(DEV)  ## Only make the virtual environment, with all tools
 
 clean:  ## Remove the virtual environment and caches

@@ -1,7 +1,8 @@
-"""Debian's crowdsec-custom-bouncer, unchanged, on our bouncer API: block, expiry, unblock, restarts of either side."""
+"""Debian's bouncers of CrowdSec, unchanged, on our bouncer API: block, expiry, unblock, restarts of either side."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import threading
 import time
@@ -36,6 +37,21 @@ piddir: {folder}
 retry_initial_connect: true
 prometheus: {{enabled: false, listen_addr: 127.0.0.1, listen_port: 60602}}
 """
+# In mode ipset the firewall bouncer runs this program; rules of a kernel need rights that a test has no business with.
+FIREWALL = """mode: ipset
+pid_dir: {folder}/
+update_frequency: 1s
+daemonize: false
+log_mode: stdout
+log_level: info
+api_url: http://127.0.0.1:{port}/
+api_key: secret
+disable_ipv6: true
+deny_action: DROP
+blacklists_ipv4: crowdsec-blacklists
+blacklists_ipv6: crowdsec6-blacklists
+prometheus: {{enabled: false, listen_addr: 127.0.0.1, listen_port: 60603}}
+"""
 
 
 class Site:
@@ -46,10 +62,13 @@ class Site:
         self.port = free_ports(1)[0]
         self._notes = folder / "notes"
         self._notes.touch()
-        script = folder / "bouncer.sh"
+        script, ipset = folder / "bouncer.sh", folder / "ipset"
         script.write_text(f'#!/bin/sh\necho "$1 $2" >> {self._notes}\n')
+        ipset.write_text(f'#!/bin/sh\necho "$*" >> {self._notes}\n')
         script.chmod(0o755)
-        (folder / "bouncer.yaml").write_text(CONFIG.format(script=script, port=self.port, folder=folder))
+        ipset.chmod(0o755)
+        (folder / "custom.yaml").write_text(CONFIG.format(script=script, port=self.port, folder=folder))
+        (folder / "firewall.yaml").write_text(FIREWALL.format(port=self.port, folder=folder))
         self.log = MemoryLog()
         with closing(self.log.admin()) as admin:
             admin.create([TopicSpec(TOPIC, 1)])
@@ -77,13 +96,13 @@ class Site:
             worker.close()
 
     @contextmanager
-    def bouncer(self) -> Iterator[None]:
-        """The program of Debian."""
-        path = program("crowdsec-custom-bouncer", "crowdsec-custom-bouncer")
+    def bouncer(self, kind: str = "custom") -> Iterator[None]:
+        """A program of Debian: ``custom`` or ``firewall``."""
+        path = program(f"crowdsec-{kind}-bouncer", f"crowdsec-{kind}-bouncer")
+        command = [str(path), "-c", f"{self._folder}/{kind}.yaml"]
+        env = {**os.environ, "PATH": f"{self._folder}:{os.environ['PATH']}"}
         with (self._folder / "out").open("ab") as out:
-            process = subprocess.Popen(
-                [path, "-c", self._folder / "bouncer.yaml"], stdout=out, stderr=subprocess.STDOUT, cwd=self._folder
-            )
+            process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, cwd=self._folder, env=env)
             try:
                 yield
             finally:
@@ -113,8 +132,8 @@ class Site:
         return self._notes.read_text().splitlines()
 
     def wait_for(self, note: str, times: int = 1) -> None:
-        """Until the bouncer was told."""
-        self._until(lambda: self.notes().count(note) >= times, note)
+        """Until the bouncer was told so, in words that begin like this."""
+        self._until(lambda: sum(said.startswith(note) for said in self.notes()) >= times, note)
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + PATIENCE_S
@@ -150,3 +169,18 @@ def test_a_bouncer_of_debian_follows_our_decisions_through_restarts_of_either_si
         with site.enforcer():
             site.wait_for("del 203.0.113.9")
     assert site.notes().count("add 203.0.113.8") == 1
+
+
+def test_the_firewall_bouncer_of_debian_puts_our_blocks_into_its_set_and_takes_them_out(site: Site) -> None:
+    """If this fails, a firewall that follows us keeps attackers out of nothing, or customers out for good."""
+    add, remove = "-exist add crowdsec-blacklists", "-exist del crowdsec-blacklists"
+    with site.enforcer(), site.bouncer("firewall"):
+        site.order("203.0.113.9", 600.0)
+        site.order("198.51.100.0/24", 600.0, scope=Scope.NETWORK)
+        for value in ("203.0.113.9", "198.51.100.0/24"):
+            site.wait_for(f"{add} {value} timeout 59")  # the kernel ends it, even if nobody is there to say so
+        site.order("203.0.113.9", 600.0, removed=True)
+        site.wait_for(f"{remove} 203.0.113.9")
+    with site.enforcer(), site.bouncer("firewall"):  # it begins with an empty set: it is told what holds, and no more
+        site.wait_for(f"{add} 198.51.100.0/24", 2)
+    assert sum(note.startswith(f"{add} 203.0.113.9") for note in site.notes()) == 1
