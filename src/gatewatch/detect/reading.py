@@ -43,6 +43,8 @@ def read(value: bytes | None, head: Mapping[str, bytes]) -> Read:
     """
     try:
         ranges = _RANGES.decode(head.get(H_RANGES, b""))
+        if not all(r.watermark <= LATEST_S for r in ranges):  # false for NaN, too; -inf says nothing
+            raise StateError("ranges of a time that ingest lets nothing have")
         kind = head.get(H_KIND)
         if kind == b"control" and value is not None:
             return ranges, None, _CONTROL.decode(value)

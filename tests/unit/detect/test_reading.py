@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import msgspec
 import numpy as np
 import pyarrow as pa
@@ -49,6 +51,10 @@ RECORDS: dict[str, tuple[bytes | None, Headers]] = {
     "ranges of text that is none": (
         GOOD,
         head(ranges=RANGES.replace(b"access", b"\xff\xfecess")),
+    ),
+    "a watermark beyond all days": (
+        GOOD,
+        head(ranges=RANGES.replace(struct.pack(">d", 1.7e9), struct.pack(">d", 1e60))),
     ),
     "no schema": (GOOD, head(schema=None)),
     "a schema without columns": (GOOD, head(schema=VERSION + b":zz")),
