@@ -245,8 +245,8 @@ fewer than two people may approve; `gatewatch audit list` has every press with t
 addresses, networks and principals have one.
 
 **Doubt?** Every message names two commands. `gatewatch alerts explain ID` says why it fired. `gatewatch alerts replay
-ID` reads the rows around it from Kafka once more and makes the alert again, as long as Kafka holds them; a baseline that
-took a week to learn needs `--back 7d`. Both need the settings: `--config`, or `GATEWATCH_CONFIG`.
+ID` reads the rows around it from Kafka once more and makes the alert again, as long as Kafka holds them; a baseline
+that took a week to learn needs `--back 7d`. Both need the settings: `--config`, or `GATEWATCH_CONFIG`.
 
 **Silences** hide; so on Monday at nine (UTC) people are told how many alerts each silence held back in the week before,
 and `gatewatch silences list` shows it at any time.
