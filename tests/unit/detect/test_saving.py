@@ -182,6 +182,8 @@ def test_older_snapshots_are_removed_once_a_newer_one_counts(values: list[bytes]
         worker = site.worker()
         _run(worker, steps)
         worker.close()
+    tasks = {m.task for _partition, m in snapshots.manifests(site.log, STATE)}
+    assert tasks == {"population", *(f"detect-{n}" for n in range(PARTITIONS))}
     live: dict[bytes, bytes | None] = {}
     for chunk in site.log.read(STATE):
         live |= {key: v for key, v in zip(chunk.keys, chunk.values, strict=True) if key is not None}
