@@ -126,7 +126,7 @@ def _clear(key: Any, pool: Any, t: float) -> None:
         pool.known_keys -= 1.0
     key.last = key.born = t
     key.e_day = key.e_base = key.e_anchor = 0.0
-    key.known_at = 0
+    key.known_at = key.released_until = 0
     key.slot = math.floor(t / SLOT_S)
     key.hour_x = 0.0
     key.hour_at = key.hour_first = 0

@@ -26,7 +26,7 @@ _F8, _F4, _U4 = np.float64, np.float32, np.uint32
 _M = (MEASURES,)
 _SPREADS = (MEASURES, SCALES + 1, BANDS)
 
-# One key: 528 bytes. Times and decayed counts are float64 (a busy key's hour passes 2^24, where float32 stops
+# One key: 536 bytes. Times and decayed counts are float64 (a busy key's hour passes 2^24, where float32 stops
 # counting), baselines float32, moments of the past whole epoch seconds (0 is "never").
 KEY = np.dtype(
     [
@@ -61,6 +61,7 @@ KEY = np.dtype(
         ("known_at", _U4),
         ("cusum_since", _U4, _M),
         ("frozen_since", _U4, _M),
+        ("released_until", _U4),  # so long a person expects what it does
         ("told_at", _U4, _M),
         ("told_since", _U4, _M),
         ("limit_at", _U4, _M),

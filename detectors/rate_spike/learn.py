@@ -1,7 +1,8 @@
 """What a key's row learns when a bucket of time closes: baseline, slow evidence, and the pool's share of both.
 
 Learning is gated (algorithms, finding 1): a bucket that surprises by more than ``freeze_nats``, or that lies within an
-excursion, teaches its mean and nothing more; any other is cut at three standard deviations.
+excursion, teaches its mean and nothing more; any other is cut at three standard deviations. What a person expects of a
+key teaches as it is.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ def _learn(
 @kernel
 def _gate(key: Any, pool: Any, m: int, x: float, mean: float, r: float, end: float, p: Any) -> float:
     """How much of the bucket may be learned, in counts."""
-    if end - key.born < TRUST_AGE_S:
+    if end - key.born < TRUST_AGE_S or end <= key.released_until:
         key.frozen_since[m] = 0
         return x
     slow = key.cusum[m] > pool.slow_threshold

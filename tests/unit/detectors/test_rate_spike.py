@@ -18,7 +18,7 @@ from scipy import special
 
 from gatewatch import registry
 from gatewatch.records import Scope
-from gatewatch.sdk import Context, Detector, RawFinding, Role
+from gatewatch.sdk import Context, Detector, RawFinding, Role, hash_text
 from gatewatch.settings import DetectorSettings
 from gatewatch.testing.batches import SEED, batch_of, batch_of_columns, cut
 from gatewatch.testing.detector_runs import findings
@@ -227,6 +227,27 @@ def test_an_attack_does_not_become_the_baseline() -> None:
 
     assert found
     assert found[0].expected == pytest.approx(3.0, rel=0.3)
+
+
+def test_what_a_person_expects_becomes_the_baseline() -> None:
+    """If this fails, a customer's new batch job alerts every night until its baseline has crept up, for weeks."""
+    rng = np.random.default_rng(5)
+    end = T + 3 * DAY_S
+    before = sorted(crowd(T, end, rng), key=lambda e: e["ts"])
+    after = crowd(end, end + 9 * 3600.0, rng)
+    after += [e for who in ("svc-3", "svc-4") for e in steady(who, 120.0, end, end + 8 * 3600.0, rng)]
+    d = detector()
+    told(d, before)
+    d.release(Scope.PRINCIPAL, hash_text("svc-3", SEED), end + 12 * 3600.0)
+
+    late = [f for ts, f in told(d, after) if ts > end + 7.5 * 3600.0]
+
+    of = {
+        who: [f.expected for f in late if f.key == who and f.reason.name == "requests_burst"]
+        for who in ("svc-3", "svc-4")
+    }
+    assert of["svc-4"][0] == pytest.approx(3.0, rel=0.3), "of whom nobody said anything"
+    assert not of["svc-3"] or of["svc-3"][-1] > 9.0
 
 
 def test_plain_traffic_is_no_news() -> None:
