@@ -171,8 +171,8 @@ class Tattle(Detector):
         return {}
 
 
-def tattle() -> Entry:
+def tattle(detector: type[Tattle] = Tattle) -> Entry:
     """As a folder would give it; it has no kernels, which only a folder's name can tell."""
-    mark_compiled(Tattle)
+    mark_compiled(detector)
     defaults = Defaults(mode=Mode.BLOCK, block=BlockSettings(min_severity=Severity.LOW))
-    return Entry(Tattle.name, Tattle, defaults, "1. look", files(gatewatch))
+    return Entry(detector.name, detector, defaults, "1. look", files(gatewatch))
