@@ -20,7 +20,8 @@ ON = (
     "and mixed in at random. Invented: who called (each request from an address of its own, or 500 authenticated "
     "callers by turns), one request in 30 s, status 200. Scored by payload_drift's own findings (nats), with `alpha: "
     "0.02` so that the curve has points around an FPR of 1e-3; learning as shipped. The first fifth of the events only "
-    "teaches, and holds no attack. Each partition learns an endpoint on its own: with twelve, each sees a twelfth."
+    "teaches, and holds no attack. Each partition learns an endpoint on its own: with twelve, each sees a twelfth, and "
+    "asks for a twelfth of `endpoint_bodies` before it speaks."
 )
 START = 1_772_409_600.0
 FPR, CALLERS, STEP_S = 1e-3, 500, 30.0
@@ -58,8 +59,8 @@ def _figures(
     yield Figure(
         what=f"{name}, {100 * rate:.0f} % attacks{shown}: TPR at FPR {FPR:g}",
         value=f"{tpr:.3f} ({interval.low:.2f} - {interval.high:.2f}), {hostile.sum()} attacks, {benign.sum()} benign",
-        target="" if callers else ">= .90",
-        met=None if callers else tpr >= 0.90,
+        target=">= .90",
+        met=tpr >= 0.90,
         published=PUBLISHED[name],
         rule=f"number of marks ('\"<>;()|&=%): {rule:.3f}",
         note=f"at {threshold:.1f} nats",
