@@ -131,88 +131,125 @@ def add_rows(
     ``fresh`` (>= 4 * rows, 2) is filled with (entry, row) of entries that are new. ``clock`` (1,) is the newest event
     time seen. Returns the row to go on from, and how many entries are new. Cost: about .3 us a row.
     """
+    # Out of their tuples once, and helpers get numbers: Numba counts references each time a tuple gives an array, and a
+    # call copied the 28 of a row. The loop takes half the time for it.
+    (
+        ts, role, network, endpoint, model, project, user_agent, asn, account, credential, principal, shape, status,
+        auth, known, denied, blocked, refusal, latency_ms, bytes_in, bytes_out, tokens_in, tokens_out, cost_usd,
+        confidence, entropy, finish, version,
+    ) = rows  # fmt: skip
+    counts, bins, used, overflown = sums.counts, sums.bins, sums.used, sums.overflown
+    room = sums.keys.shape[0]
     made = 0
     marks = np.empty(PER_ROW, np.int64)
     amounts = np.zeros(len(COUNTS), np.float64)
-    for i in range(first, rows.ts.shape[0]):
-        if sums.used[0] + 4 > sums.keys.shape[0]:
+    for i in range(first, ts.shape[0]):
+        if used[0] + 4 > room:
             return i, made
-        clock[0] = max(clock[0], rows.ts[i])
-        if not rows.role[i] & _WHERE:
+        clock[0] = max(clock[0], ts[i])
+        if not role[i] & _WHERE:
             continue
-        bucket = int(np.floor(max(rows.ts[i], clock[0] - LATE_S) / SPAN_S))
-        _measure(rows, i, seen, amounts)
-        filled = _marks(rows, i, marks)
+        bucket = int(np.floor(max(ts[i], clock[0] - LATE_S) / SPAN_S))
+        _outcome(amounts, status[i], denied[i], refusal[i], finish[i] >= 0 or not np.isnan(confidence[i]))
+        _sizes(amounts, bytes_in[i], bytes_out[i], tokens_in[i], tokens_out[i], cost_usd[i])
+        if blocked[i] == 1:  # our own refusals are nobody's failure
+            amounts[BLOCKED] = 1.0
+        elif auth[i] == _FAILURE or auth[i] == _SUCCESS:
+            who = _who(account[i], credential[i], principal[i])
+            _login(amounts, auth[i] == _SUCCESS, known[i], who, network[i], ts[i], seen)
+        filled = _octaves(marks, 0, latency_ms[i], _LATENCY_AT, _LATENCY_N, 1.0)
+        filled = _octaves(marks, filled, bytes_in[i], _IN_AT, _IN_N, _BYTES_UNIT)
+        filled = _octaves(marks, filled, bytes_out[i], _OUT_AT, _OUT_N, _BYTES_UNIT)
+        filled = _octaves(marks, filled, tokens_out[i], _TOKENS_AT, _TOKENS_N, 1.0)
+        filled = _steps(marks, filled, confidence[i], _CONFIDENCE_AT, _CONFIDENCE_N, 1.0 / _CONFIDENCE_N)
+        filled = _steps(marks, filled, entropy[i], _ENTROPY_AT, _ENTROPY_N, ENTROPY_STEP)
+        filled = _places(marks, filled, finish[i], shape[i], principal[i], version[i])
         for kind in range(4):
-            key = _coarse(rows, i, kind)
+            key = _coarse(kind, project[i], endpoint[i], model[i], user_agent[i], asn[i])
             if kind > 0 and key == U64(0):
                 continue
             entry, is_new = _entry(sums, bucket, kind, key, limits[kind])
             if entry < 0:
-                sums.overflown[0] += 1
+                overflown[0] += 1
                 continue
             if is_new:
                 fresh[made, 0], fresh[made, 1] = entry, i
                 made += 1
-            for c in range(len(COUNTS)):
-                sums.counts[entry, c] += amounts[c]
-            for m in range(filled):
-                sums.bins[entry, marks[m]] += np.float32(1.0)
-    return rows.ts.shape[0], made
+            _add(counts, bins, entry, amounts, marks, filled)
+    return ts.shape[0], made
 
 
 @kernel
-def _coarse(rows: Columns, i: int, kind: int) -> np.uint64:
+def _add(
+    counts: npt.NDArray[np.float64], bins: npt.NDArray[np.float32], entry: int, amounts: npt.NDArray[np.float64],
+    marks: npt.NDArray[np.int64], filled: int,
+) -> None:  # fmt: skip
+    """Add a row to an entry."""
+    for c in range(len(COUNTS)):
+        counts[entry, c] += amounts[c]
+    for m in range(filled):
+        bins[entry, marks[m]] += np.float32(1.0)
+
+
+@kernel
+def _coarse(
+    kind: int, project: np.uint64, endpoint: np.uint64, model: np.uint64, user_agent: np.uint64, asn: np.int64
+) -> np.uint64:
     """The row's key of that kind; 0 is none (and for ALL the only one)."""
     if kind == _PROJECT:
-        return U64(rows.project[i])
-    if kind == _ENDPOINT and (rows.endpoint[i] != U64(0) or rows.model[i] != U64(0)):
-        return mix(rows.endpoint[i], rows.model[i])
-    if kind == _CLIENT and rows.user_agent[i] != U64(0):
-        return mix(rows.user_agent[i], U64(rows.asn[i]))
+        return project
+    if kind == _ENDPOINT and (endpoint != U64(0) or model != U64(0)):
+        return mix(endpoint, model)
+    if kind == _CLIENT and user_agent != U64(0):
+        return mix(user_agent, U64(asn))
     return U64(0)
 
 
 @kernel
-def _measure(rows: Columns, i: int, seen: Seen, out: npt.NDArray[np.float64]) -> None:
-    """What the row adds to each count."""
+def _outcome(out: npt.NDArray[np.float64], status: int, denied: int, refusal: int, said: bool) -> None:
+    """What the row's end adds to the counts, which begin anew."""
     out[:] = 0.0
     out[REQUESTS] = 1.0
-    status = rows.status[i]
     out[CLIENT_ERRORS] = 1.0 if 400 <= status < 500 else 0.0
     out[SERVER_ERRORS] = 1.0 if status >= 500 else 0.0
-    out[DENIED] = 1.0 if rows.denied[i] == 1 else 0.0
-    out[BYTES_IN], out[BYTES_OUT] = _or_zero(rows.bytes_in[i]), _or_zero(rows.bytes_out[i])
-    out[TOKENS_IN], out[TOKENS_OUT] = _or_zero(rows.tokens_in[i]), _or_zero(rows.tokens_out[i])
-    out[COST_USD] = _or_zero(rows.cost_usd[i])
-    said = rows.finish[i] >= 0 or rows.refusal[i] >= 0 or not np.isnan(rows.confidence[i])
-    out[OUTPUTS] = 1.0 if said else 0.0
-    out[REFUSALS] = 1.0 if rows.refusal[i] == 1 else 0.0
-    if rows.blocked[i] == 1:  # our own refusals are nobody's failure
-        out[BLOCKED] = 1.0
-        return
-    _logins(rows, i, seen, out)
+    out[DENIED] = 1.0 if denied == 1 else 0.0
+    out[OUTPUTS] = 1.0 if said or refusal >= 0 else 0.0
+    out[REFUSALS] = 1.0 if refusal == 1 else 0.0
 
 
 @kernel
-def _logins(rows: Columns, i: int, seen: Seen, out: npt.NDArray[np.float64]) -> None:
+def _sizes(
+    out: npt.NDArray[np.float64], bytes_in: float, bytes_out: float, tokens_in: float, tokens_out: float, cost: float
+) -> None:
+    """What the row adds to the sums of sizes."""
+    out[BYTES_IN], out[BYTES_OUT] = _or_zero(bytes_in), _or_zero(bytes_out)
+    out[TOKENS_IN], out[TOKENS_OUT] = _or_zero(tokens_in), _or_zero(tokens_out)
+    out[COST_USD] = _or_zero(cost)
+
+
+@kernel
+def _who(account: np.uint64, credential: np.uint64, principal: np.uint64) -> np.uint64:
+    """Who logs in; 0 where nobody is named."""
+    if account != U64(0):
+        return account
+    return credential if credential != U64(0) else principal
+
+
+@kernel
+def _login(
+    out: npt.NDArray[np.float64], success: bool, known: int, who: np.uint64, network: np.uint64, ts: float, seen: Seen
+) -> None:
     """What the row adds to the counts of logins."""
-    auth = rows.auth[i]
-    if auth not in (_SUCCESS, _FAILURE):
-        return
-    who = rows.account[i]
-    if who == U64(0):
-        who = rows.credential[i] if rows.credential[i] != U64(0) else rows.principal[i]
-    first = who != U64(0) and _is_new(seen, mix(rows.network[i], who))
-    if auth == _FAILURE:
+    first = who != U64(0) and _is_new(seen, mix(network, who))
+    if not success:
         out[FAILURES] = 1.0
-        if first and _may_speak(seen, rows.network[i]):
+        if first and _may_speak(seen, network):
             out[FIRST_FAILURES] = 1.0
-            out[UNKNOWN_FAILURES] = 1.0 if rows.known[i] == 0 else 0.0
+            out[UNKNOWN_FAILURES] = 1.0 if known == 0 else 0.0
         return
     out[SUCCESSES] = 1.0
     out[FIRST_SUCCESSES] = 1.0 if first else 0.0
-    hour = U64(np.int64(rows.ts[i] / _HOUR_S))
+    hour = U64(np.int64(ts / _HOUR_S))
     out[ACCOUNT_HOURS] = 1.0 if who != U64(0) and _is_new(seen, mix(who, hour)) else 0.0
 
 
@@ -228,16 +265,17 @@ def _may_speak(seen: Seen, network: np.uint64) -> bool:
 @kernel
 def _is_new(seen: Seen, pair: np.uint64) -> bool:
     """Whether a pair was in neither generation; it is in the young one now."""
-    bits = seen.young.shape[0] * 8
+    young, old = seen.young, seen.old
+    mask = U64(young.shape[0] * 8 - 1)
     step = U64(pair >> U64(32)) | U64(1)
     in_young, in_old = True, True
     at = pair
     for _ in range(3):
-        place = np.int64(at % U64(bits))
+        place = np.int64(at & mask)
         byte, bit = place >> 3, np.uint8(1 << (place & 7))
-        in_young = in_young and (seen.young[byte] & bit) != 0
-        in_old = in_old and (seen.old[byte] & bit) != 0
-        seen.young[byte] |= bit
+        in_young = in_young and (young[byte] & bit) != 0
+        in_old = in_old and (old[byte] & bit) != 0
+        young[byte] |= bit
         at = U64(at + step)
     if not in_young:
         seen.added[0] += 1
@@ -245,25 +283,21 @@ def _is_new(seen: Seen, pair: np.uint64) -> bool:
 
 
 @kernel
-def _marks(rows: Columns, i: int, marks: npt.NDArray[np.int64]) -> int:
-    """Bins that the row fills; returns how many."""
-    n = _octaves(marks, 0, rows.latency_ms[i], _LATENCY_AT, _LATENCY_N, 1.0)
-    n = _octaves(marks, n, rows.bytes_in[i], _IN_AT, _IN_N, _BYTES_UNIT)
-    n = _octaves(marks, n, rows.bytes_out[i], _OUT_AT, _OUT_N, _BYTES_UNIT)
-    n = _octaves(marks, n, rows.tokens_out[i], _TOKENS_AT, _TOKENS_N, 1.0)
-    if rows.finish[i] >= 0:
-        marks[n] = _FINISH_AT + rows.finish[i]
+def _places(
+    marks: npt.NDArray[np.int64], n: int, finish: int, shape: np.uint64, principal: np.uint64, version: int
+) -> int:
+    """Bins of what has no size; returns how many bins the row fills now."""
+    if finish >= 0:
+        marks[n] = _FINISH_AT + finish
         n += 1
-    n = _steps(marks, n, rows.confidence[i], _CONFIDENCE_AT, _CONFIDENCE_N, 1.0 / _CONFIDENCE_N)
-    n = _steps(marks, n, rows.entropy[i], _ENTROPY_AT, _ENTROPY_N, ENTROPY_STEP)
-    if rows.shape[i] != U64(0):
-        marks[n] = _TEMPLATE_AT + np.int64(rows.shape[i] % U64(_TEMPLATE_N))
+    if shape != U64(0):
+        marks[n] = _TEMPLATE_AT + np.int64(shape % U64(_TEMPLATE_N))
         n += 1
-    if rows.principal[i] != U64(0):
-        marks[n] = _PRINCIPAL_AT + np.int64(rows.principal[i] % U64(_PRINCIPAL_N))
+    if principal != U64(0):
+        marks[n] = _PRINCIPAL_AT + np.int64(principal % U64(_PRINCIPAL_N))
         n += 1
-    if rows.version[i] >= 0:
-        marks[n] = _VERSION_AT + rows.version[i] % _VERSION_N
+    if version >= 0:
+        marks[n] = _VERSION_AT + version % _VERSION_N
         n += 1
     return n
 
@@ -293,11 +327,12 @@ def _or_zero(value: float) -> float:
 @kernel
 def _entry(sums: Sums, bucket: int, kind: int, key: np.uint64, limit: int) -> tuple[int, bool]:
     """The entry of a coarse key in a bucket, made if there is room; (-1, False) if there is none."""
-    mask = U64(sums.places.shape[0] - 1)
+    places, keys, buckets, kinds = sums.places, sums.keys, sums.buckets, sums.kinds
+    mask = U64(places.shape[0] - 1)
     at = mix(key, U64(bucket * 4 + kind)) & mask
-    while sums.places[at] >= 0:
-        entry = sums.places[at]
-        if sums.keys[entry] == key and sums.buckets[entry] == bucket and sums.kinds[entry] == kind:
+    while places[at] >= 0:
+        entry = places[at]
+        if keys[entry] == key and buckets[entry] == bucket and kinds[entry] == kind:
             return entry, False
         at = (at + U64(1)) & mask
     open_ = sums.of_kind[bucket & 1]
@@ -307,10 +342,10 @@ def _entry(sums: Sums, bucket: int, kind: int, key: np.uint64, limit: int) -> tu
     if open_[1 + kind] >= limit:
         return -1, False
     entry = sums.used[0]
-    sums.places[at] = entry
+    places[at] = entry
     sums.used[0] += 1
     open_[1 + kind] += 1
-    sums.buckets[entry], sums.kinds[entry], sums.keys[entry] = bucket, kind, key
+    buckets[entry], kinds[entry], keys[entry] = bucket, kind, key
     sums.counts[entry, :] = 0.0
     sums.bins[entry, :] = np.float32(0.0)
     return entry, True
