@@ -276,6 +276,9 @@ class Decider:
             self._put(episode, removal, decided)
         self._close(episode, moment, touched, decided, said.words(verdict))
         episode.muted = True
+        if own.is_breaker(episode.lead):  # closed by a person, who is paged anew if it opens again
+            self._policy.known.breaker.close()
+            self._episodes.end(episode)
 
     def _tell(self, episode: Episode, offset: int, decided: Decided) -> None:
         """A revision of an episode that goes on, where there is news."""

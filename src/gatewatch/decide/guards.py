@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from ipaddress import IPv4Network
 
 from gatewatch.decide.candidate import ADDRESSES, Candidate, Network, overlap, parse_network
+from gatewatch.decide.episodes import COOL_DOWN_S
 from gatewatch.decide.text import clean
 from gatewatch.records import Action, Decision, Scope
 from gatewatch.settings import AllowEntry, Guards, Settings
@@ -29,16 +30,37 @@ _EVERYBODY = (Scope.ENDPOINT, Scope.PROJECT, Scope.ALL)
 _WHO = (Scope.PRINCIPAL, Scope.CREDENTIAL)
 
 
+# A pause this long ends the breaker's own alert too: what comes later is another flood, and another page.
+HOLD_S = COOL_DOWN_S
 # Starts kept for each block allowed a minute: tasks may be this many minutes of blocks apart before the count forgets
 _KEPT_MINUTES = 20
 
 
 @dataclass(slots=True)
 class Breaker:
-    """When the latest blocks started, so that no minute of event time ever holds more than ``limit`` of them."""
+    """When the latest blocks started, so that no minute of event time ever holds more than ``limit`` of them.
+
+    At the first block too many it opens, and nobody new is stopped until :data:`HOLD_S` have passed in which nobody new
+    was held back, or a person closes its alert. One that let the next minute's blocks through would stop and spare in
+    turn for as long as a flood lasts, and whom it stops would be chance.
+    """
 
     limit: int = field(metadata=UNSAVED)
     starts: deque[float] = field(default_factory=deque)
+    open_until: float = float("-inf")
+
+    def holds(self, at: float) -> bool:
+        """Whether a new block at ``at`` must be held back."""
+        return at < self.open_until or self.count(at) >= self.limit
+
+    def hold(self, at: float) -> None:
+        """A block on somebody new was held back: it is open, from now on for as long again."""
+        self.open_until = max(self.open_until, at + HOLD_S)
+
+    def close(self) -> None:
+        """A person has looked: blocks are let through again, from an empty minute."""
+        self.open_until = float("-inf")
+        self.starts.clear()
 
     def count(self, at: float) -> int:
         """Blocks within a minute of ``at``, before or after: tasks do not tell their findings in order of time."""
@@ -148,9 +170,9 @@ def shared_address(candidate: Candidate, known: Known) -> str | None:
 
 def blocks_per_minute(candidate: Candidate, known: Known) -> str | None:
     """So many blocks in a minute are a mistake or a diversion: a person must look."""
-    if known.breaker.count(candidate.at) < known.breaker.limit:
+    if not known.breaker.holds(candidate.at):
         return None
-    return f"{known.breaker.limit} blocks in the last minute are the limit: block by hand what must be blocked"
+    return f"more than {known.breaker.limit} blocks in a minute: block by hand what must be blocked"
 
 
 def share_of_traffic(candidate: Candidate, known: Known) -> str | None:

@@ -9,6 +9,11 @@ from gatewatch.watch.reasons import NAME
 BREAKER = "blocks_per_minute"  # the guard whose refusals mean that we stop nobody any more
 
 
+def is_breaker(finding: Finding) -> bool:
+    """Whether it says that blocks are held back."""
+    return finding.detector == NAME and finding.reason == "breaker"
+
+
 def breaker(refusal: Refusal, cause: Finding, limit: int) -> Finding:
     """So many blocks in a minute are a mistake of ours or a diversion: from here on people decide, so page them."""
     return Finding(

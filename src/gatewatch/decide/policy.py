@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gatewatch.decide import guards, modes
+from gatewatch.decide import guards, modes, own
 from gatewatch.decide.candidate import Candidate
 from gatewatch.decide.episodes import ORDERS_MAX, Episode, digest
 from gatewatch.decide.evidence import healthy_principals
@@ -75,7 +75,12 @@ class Policy:
         renewal = running is not None and running.mode is mode and candidate.at < running.until
         refused = guards.check(candidate, self.known, _RENEWAL_GUARDS if renewal else guards.GUARDS)
         if refused is not None:
-            return _refuse(episode, target, refused) if mode is Mode.BLOCK else None
+            if mode is not Mode.BLOCK:
+                return None
+            refusal = _refuse(episode, target, refused)
+            if refusal is not None and refusal.guard == own.BREAKER:
+                self.known.breaker.hold(candidate.at)
+            return refusal
         episode.refused.pop(target, None)
         decision = self._order(candidate, finding, episode, block, mode, running if renewal else None, moment)
         episode.decisions[target] = decision
