@@ -56,7 +56,8 @@ class Applied:
                 applied = r.start
             if r.start < applied and r.stop > r.start:
                 verdict.repeated += 1
-            verdict.lost += r.lost if r.start >= applied else 0
+            # Nobody says where in a range the hole is, so one that is repeated in part may tell of it again
+            verdict.lost += r.lost if r.stop > applied or r.start >= applied else 0
             verdict.low[i], verdict.high[i] = applied, max(applied, r.stop)
             self.offsets[stream] = max(applied, r.stop)
         return verdict

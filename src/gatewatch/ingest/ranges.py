@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,8 @@ class Stream:
     """One source partition, as this worker reads it.
 
     ``sent`` and ``acked`` are (partitions,) int64: the end of the last range for each routed partition; ``opened``
-    (partitions,) bool: that partition has had its first range. ``lost`` counts offsets that retention removed, and
-    ``lost_told`` (partitions,) how many of them each routed partition has been told of.
+    (partitions,) bool: that partition has had its first range. ``holes`` are what retention removed and some routed
+    partition has not been told of: (offset after it, offsets lost).
     """
 
     topic_id: str
@@ -35,24 +35,27 @@ class Stream:
     sent: npt.NDArray[np.int64]
     acked: npt.NDArray[np.int64]
     opened: npt.NDArray[np.bool_]
-    lost_told: npt.NDArray[np.int64]
-    lost: int = 0
+    holes: list[tuple[int, int]] = field(default_factory=list)
     watermark: float = -np.inf
 
     def take(self, q: int, stop: int) -> SourceRange:
         """The range up to ``stop`` for routed partition ``q``, counted as sent."""
+        sent = int(self.sent[q])
         taken = SourceRange(
             topic_id=self.topic_id,
             partition=self.tp.partition,
-            start=int(self.sent[q]),
+            start=sent,
             stop=stop,
             # A range that is cut short does not reach the newest event time: the last piece of the round will say it
             watermark=self.watermark if stop >= self.read else -np.inf,
             opened=not self.opened[q],
-            lost=self.lost - int(self.lost_told[q]),
+            lost=sum(n for end, n in self.holes if sent < end <= stop),
             topic=self.tp.topic,
         )
-        self.sent[q], self.opened[q], self.lost_told[q] = stop, True, self.lost
+        self.sent[q], self.opened[q] = stop, True
+        if self.holes:
+            told = int(self.sent.min())
+            self.holes = [hole for hole in self.holes if hole[0] > told]
         return taken
 
 
@@ -82,7 +85,6 @@ class Ranges:
             sent=np.full(n, start),
             acked=np.full(n, start),
             opened=np.zeros(n, bool),
-            lost_told=np.zeros(n, np.int64),
         )
         self._streams[tp] = stream
         if beginning > start:
@@ -97,7 +99,7 @@ class Ranges:
     def hole(self, tp: TopicPartition, stop: int) -> None:
         """Offsets from where we are to ``stop`` are gone for good."""
         stream = self._streams[tp]
-        stream.lost += stop - stream.read
+        stream.holes.append((stop, stop - stream.read))
         stream.read = stop
 
     def advance(self, tp: TopicPartition, read: int, watermark: float) -> None:
