@@ -138,7 +138,8 @@ def decode(arrays: Arrays) -> Parts:
     for name, array in arrays.items():
         path, _, number = name.rpartition("#")
         try:
-            value = msgspec.msgpack.decode(array.tobytes())
+            with _without_collections():
+                value = msgspec.msgpack.decode(array.tobytes())
             if number == "0":
                 parts[path] = value
             else:
