@@ -17,6 +17,7 @@ from gatewatch.log.base import TopicPartition, TopicSpec
 from gatewatch.log.memory import MemoryLog
 from gatewatch.records import FindingBatch
 from gatewatch.settings import Settings, parse
+from gatewatch.watch.reasons import TASK
 
 URL = "http://gateway.test/v1/models"
 FINDINGS = TopicPartition("gatewatch.findings", 0)
@@ -42,7 +43,9 @@ class Site:
             return httpx.Response(403)
         record = json.dumps({"ts": time.time(), "user_agent": request.headers["user-agent"]}).encode()
         told = FindingBatch(task=0, routed_offset=1, watermark=time.time())
+        watcher = FindingBatch(task=TASK, routed_offset=0, watermark=time.time() - 50.0)  # neither here nor there
         with closing(self.log.producer()) as producer:
+            producer.send(FINDINGS.topic, msgspec.json.encode(watcher), partition=0)
             if "source" not in self._broken:
                 producer.send("access", record)
             if "detect" not in self._broken:
