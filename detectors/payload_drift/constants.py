@@ -24,6 +24,7 @@ FAR, FAR_NATS = 0.35, 25.0  # distance (1 - Jaccard) from the nearest template a
 BIN_NATS = 2.0  # width of the histogram of distances
 LEAST_BODIES = 20.0  # of an endpoint in a partition: one field more than that is rarer than 1 in 40
 BUSY = 10.0  # times ``endpoint_bodies``, from which an hour is as good as ``warm_hours``
+LEAST_NEW_NATS = 5.0  # of a structure that teaches nothing at an endpoint with few bodies yet
 ADMIT_HITS = 3.0  # bodies before a structure is a template,
 ADMIT_CALLERS = 2  # of so many callers, or for a day
 ADMIT_SHARE = 0.01  # of the bodies since it was first seen, where callers are only addresses: anybody has many of them

@@ -114,7 +114,7 @@ class PayloadDrift(Detector):
     Options:
         max_body_bytes, max_depth, max_keys, max_array, max_string: the plain limits. Shapes are walked 16 levels deep.
         alpha: chance of a false alarm a body; nats beyond ln(1 / alpha) are told of. It is also the bound of *drift*.
-        gate: a body rarer than this teaches nothing.
+        gate: a body rarer than this teaches nothing; nor does a structure rarer than one in all bodies so far.
         endpoint_bodies, caller_bodies: how many are learned from before anything is told of. Those of an endpoint over
             all partitions; each learns it for itself, from 20 at least.
         warm_hours: age of an endpoint's row before what was learned may alert; before, it is recorded as shadow. Of a

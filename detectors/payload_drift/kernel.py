@@ -25,6 +25,7 @@ from .constants import (
     GROWTH,
     HOUR_S,
     KEYS,
+    LEAST_NEW_NATS,
     LIMITS,
     NOTHING,
     STRING,
@@ -190,7 +191,9 @@ def _visit(
     """What comes of a body's score, for its caller and for its endpoint: the new number of findings."""
     nats = score.structure + score.characters + score.size
     caller.step(row, score, body, weight, p)
-    surprises = nats >= p.gate
+    # A structure rarer than one in all bodies so far may be an attack's, however few they are; by repeating itself
+    # below the gate it would make itself usual. Kinds of characters come one by one in benign values: they may teach.
+    surprises = nats >= p.gate or score.structure >= max(LEAST_NEW_NATS, math.log(e.n + 1.0))
     if nats > 0.0 and may_tell:
         n = _tell(body, row, e, score, nats, p, found, n)
     is_open = profile.note_surprise(e, surprises, body.caller)
