@@ -27,10 +27,11 @@ LISTS = ("features",)  # of labels; names of fields are cleaned where a body is 
 _CACHE_CAP = 100_000  # distinct values of each rule remembered between batches: some 30 MB
 # What a text without a secret rarely has: only where Arrow finds this are words looked at one by one, in Python. It is
 # wider than the rules for words in `events.secrets`, and a test holds it to them.
-_SUSPICIOUS = (
-    r"(?i:bearer|basic)\s|[A-Za-z0-9]{16,}|%|(?:sk|rk|pk|ak|key|tok)[-_]|gh[pousr]_|github_pat_|glpat-|xox[a-z]-|xapp-"
+_FORM = (
+    r"(?i:bearer|basic)\s|%|(?:sk|rk|pk|ak|key|tok)[-_]|gh[pousr]_|github_pat_|glpat-|xox[a-z]-|xapp-"
     r"|AIza|ya29\.|hf_|nvapi-|gsk_|r8_|pplx-|xai-|npm_|shpat_|dop_v1_|SG\.|whsec_|eyJ"
 )
+_FORM_OR_RANDOM = rf"[A-Za-z0-9]{{16,}}|{_FORM}"
 
 
 @dataclass(slots=True)
@@ -46,13 +47,13 @@ class Hider:
         for name in NAMES:
             columns[name] = _hidden(columns[name], _name, self._names, suspicious=None)
         for name in TEXTS:
-            columns[name] = _hidden(columns[name], _text, self._texts, suspicious=_SUSPICIOUS)
+            columns[name] = _hidden(columns[name], _text, self._texts, suspicious=_FORM_OR_RANDOM)
         for name in LABELS:
-            columns[name] = _hidden(columns[name], _label, self._labels, suspicious=_SUSPICIOUS)
+            columns[name] = _hidden(columns[name], _label, self._labels, suspicious=_FORM)
         for name in LISTS:
             lists = columns[name]
             if lists.null_count < len(lists):
-                values = _hidden(lists.values, _label, self._labels, suspicious=_SUSPICIOUS)
+                values = _hidden(lists.values, _label, self._labels, suspicious=_FORM)
                 columns[name] = pa.ListArray.from_arrays(lists.offsets, values, mask=lists.is_null())
 
 
