@@ -16,9 +16,11 @@ from random import Random
 
 from tests.fuzz.targets import Target, makers
 
-HANG_S = 120.0  # a round that takes longer hangs: every thread's traceback, and the end
+HANG_S = 600.0  # a round that takes longer hangs (the first may compile kernels): every traceback, and the end
 FORMAT_SHARE = 8  # a format gets so many times the inputs of a whole flow, which is as many times slower
-GROWTH_KIB = 512 * 1024  # memory may grow by so much over a run: the tables of all detectors fill, and then no more
+GROWTH_KIB = (
+    1024 * 1024
+)  # memory may grow by so much over a run: the tables of all detectors fill (two tasks of them at once)
 
 
 def main() -> int:
