@@ -34,6 +34,11 @@ check: $(DEV)  ## Formatting, lint, types, order of rooms
 bench: $(DEV)  ## Benchmarks, beside the limit and a lean loop
 	$(PY) benchmarks/run.py
 
+# Each round has a seed of its own, which is printed: make chaos CHAOS="--seed 7 --minutes 60"
+CHAOS ?= --minutes 30
+chaos: $(DEV)  ## Faults on a real broker, round after round: kills, zombies, storms, a broker that dies
+	$(PY) -m gatewatch.testing.chaos $(CHAOS)
+
 evaluate: $(DEV)  ## All evaluations on real and simulated data, into docs/evaluation.md (15 minutes)
 	$(PY) evaluation/everything.py
 
