@@ -22,5 +22,5 @@ def run(results: Results) -> None:
             return replay([path], Source(topic="bench", format="native"), Settings()).events
 
         value, spread = repeat(work, 3)
-    note = f"ingest, both detectors and decide in one process; peak RSS {peak_mb():.0f} MB"
+    note = f"ingest, all detectors and decide in one process; peak RSS {peak_mb():.0f} MB"
     results.add(Figure("replay of a file", value, "events/s", spread, 200_000, note=note))

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
+import os
 from pathlib import Path
 
 import decode
 import detect
 import ingest
 import latency
+import populations
 import replay
 from common import Figure, Results, machine
 
@@ -31,6 +33,7 @@ def main() -> None:
     results = Results()
     if "detect" in wanted:
         detect.run(results)
+        populations.run(results)
         decode.run(results)
     if "replay" in wanted:
         replay.run(results)
@@ -50,7 +53,8 @@ def render(results: Results) -> str:
         "# Benchmark results",
         "",
         f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}, {machine()}. Written by `make bench` on a shared machine: the ratios",
-        "say more than the figures.",
+        "say more than the figures. Rates are per CPU second of the process; latencies are by the clock.",
+        f"Load of the machine when it ended: {os.getloadavg()[0]:.1f}.",
         "",
         "Limit: confluent-kafka and msgspec decode, nothing else. Lean: kafka-python (or none), msgspec and",
         "dictionaries of counters, as one would write it by hand. Both in the same run.",

@@ -25,6 +25,11 @@ class Memory:
         """Rows that hold a key."""
         return len(self._places)
 
+    @property
+    def full(self) -> bool:
+        """Whether a newcomer must wait, or take another's row."""
+        return len(self._places) == len(self.rows)
+
     def find(self, key: int) -> int:
         """The row of a key, or -1."""
         return self._places.get(key, -1)

@@ -139,8 +139,8 @@ class OutputDrift(PopulationDetector):
         found = measured(rollup, rows)
         tells = found.any(axis=1)
         rows, found = rows[tells], found[tells]
-        # Together where each has its row already: a newcomer may take another's, and moves the threshold for the next.
-        known = all(self._memory.find(key) >= 0 for key in rollup.keys[rows].tolist())
+        # Together where no newcomer can move the threshold, which counts rows, for the endpoints before it.
+        known = self._memory.full or all(self._memory.find(key) >= 0 for key in rollup.keys[rows].tolist())
         hits: list[PopulationHit] = []
         for part in (slice(None),) if known else (slice(i, i + 1) for i in range(len(rows))):
             hits += self._count(rollup, rows[part], found[part], now)
@@ -150,11 +150,15 @@ class OutputDrift(PopulationDetector):
         self, rollup: Rollup, rows: npt.NDArray[np.intp], found: npt.NDArray[np.float64], now: float
     ) -> Iterator[PopulationHit]:
         """Add rows of a bucket to the open windows of their endpoints, and judge those that are due."""
-        at = np.array([self._memory.admit(key, now) for key in rollup.keys[rows].tolist()], np.int64)
+        memory = self._memory.rows
+        seen = memory["seen"]
+        at = np.full(len(rows), -1, np.int64)
+        for i, key in enumerate(rollup.keys[rows].tolist()):
+            place = at[i] = self._memory.admit(key, now)
+            if place >= 0:
+                seen[place] = max(float(seen[place]), now)  # at once: nobody who comes later may take its row
         there = at >= 0
         at, rows = at[there], rows[there]
-        memory = self._memory.rows
-        memory["seen"][at] = np.maximum(memory["seen"][at], now)
         memory["answers"][at] += np.maximum(rollup.column("requests")[rows], 0.0)
         memory["window"][at] += found[there]
         memory["callers"][at] += rollup.histogram("principal")[rows]
