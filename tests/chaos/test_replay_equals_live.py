@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -48,6 +48,7 @@ CUTS = [1, 7, 500, 5000]  # records a poll; the last takes all there is
 SPEEDS = [0.0, 0.01, 30.0]  # seconds of the wall clock a turn: no commit at all, some, one and a snapshot each turn
 EVERY = 100  # rows of the log, then a tick
 Worker = DetectWorker | DecideWorker
+W = TypeVar("W", DetectWorker, DecideWorker)
 pytestmark = pytest.mark.slow
 
 
@@ -118,14 +119,15 @@ class Site:
             self.clock.advance(speed_s)
             most -= 1
 
-    def _slow(self, worker: Any) -> Any:
-        poll, most = worker._consumer.poll, self._cut
+    def _slow(self, worker: W) -> W:
+        consumer: Any = worker._consumer
+        poll, most = consumer.poll, self._cut
 
         def polled(timeout_s: float, max_records: int = 5000) -> Polled:
             found: Polled = poll(timeout_s, min(most, max_records))
             return found
 
-        worker._consumer.poll = polled
+        consumer.poll = polled
         return worker
 
 
