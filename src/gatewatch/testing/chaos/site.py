@@ -114,7 +114,6 @@ class Member:
     index: int
     process: subprocess.Popen[bytes] | None = None
     restart_at: float = 0.0
-    lives: int = 0
     exits: list[int] = field(default_factory=list)
 
     @property
@@ -193,11 +192,6 @@ class Fleet:
         if code != 0:
             raise LogError(f"{name} ended with {code} after SIGTERM; see {self._out.name}")
 
-    def pids(self) -> dict[str, int]:
-        """Of those that run."""
-        with self._lock:
-            return {n: m.process.pid for n, m in self._members.items() if m.process and m.process.poll() is None}
-
     def stop(self) -> float:
         """SIGTERM to all, first stage first; returns the seconds that the slowest role took.
 
@@ -228,7 +222,6 @@ class Fleet:
         command = [*WORKER, "--config", str(self._site.config), "--role", member.role, "--index", str(member.index)]
         # The command is the one that this package installs, with paths made here.
         member.process = subprocess.Popen(command, stdout=self._out, stderr=self._out)  # noqa: S603 - said above
-        member.lives += 1
 
     def _tend(self) -> None:
         """Start again what ended, a moment later."""
