@@ -78,7 +78,7 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    failures_at_once: float = Field(5.0, ge=2)
+    failures_at_once: float = Field(5.0, gt=0)
     failures_per_minute: float = Field(600.0, gt=0)
     distinct_accounts_per_10min: float = Field(200.0, gt=0)
 

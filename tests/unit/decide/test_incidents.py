@@ -204,9 +204,7 @@ def test_what_traffic_shows_of_an_order_stands_in_the_story(
         effects=(Effect(decision_id=order.id, ts=40.0, after_s=40.0),),
     )
     (at_last,) = told.decider.apply(late, 20).incidents
-    assert at_last.story.endswith("; 1 block, effective after 40 s"), (
-        "a slow gateway: nobody need look any more"
-    )
+    assert at_last.story.endswith("; 1 block, effective after 40 s"), "a slow gateway: nobody need look any more"
     assert at_last.severity is Severity.MEDIUM
 
 
