@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 from gatewatch.testing.kafka import Broker, running_broker
+from gatewatch.testing.sinks import PagerDutyStandIn, SlackStandIn
 
 # The first example compiles kernels, and machines of CI are shared: a deadline would only measure them. The same
 # examples every time: a red run must be red again.
@@ -82,3 +83,19 @@ def own_broker() -> Iterator[Broker]:
     """A broker that tests may stop, kill and start again; they leave it running. It has a secure listener, too."""
     with running_broker() as broker:
         yield broker
+
+
+@pytest.fixture
+def slack() -> Iterator[SlackStandIn]:
+    """Slack's API."""
+    made = SlackStandIn()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pager() -> Iterator[PagerDutyStandIn]:
+    """PagerDuty's API."""
+    made = PagerDutyStandIn()
+    yield made
+    made.close()

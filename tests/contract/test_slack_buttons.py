@@ -57,14 +57,6 @@ def presses() -> list[Action]:
 
 
 @pytest.fixture
-def slack() -> Iterator[SlackStandIn]:
-    """Slack's API."""
-    made = SlackStandIn()
-    yield made
-    made.close()
-
-
-@pytest.fixture
 def socket_mode() -> Iterator[SocketStandIn]:
     """Slack's side of the socket."""
     made = SocketStandIn()

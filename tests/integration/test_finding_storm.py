@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 from pydantic import SecretStr
@@ -26,22 +24,6 @@ FINDINGS, KEYS, SECONDS = 100_000, 5_000, 60
 GRAVE = 20  # keys with a takeover among those that only exceed a limit
 SLACK_A_MINUTE, PAGES_A_MINUTE = 15, 30
 NAME = "credential_stuffing"
-
-
-@pytest.fixture
-def slack() -> Iterator[SlackStandIn]:
-    """Slack."""
-    made = SlackStandIn()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def pager() -> Iterator[PagerDutyStandIn]:
-    """PagerDuty."""
-    made = PagerDutyStandIn()
-    yield made
-    made.close()
 
 
 def _finding(n: int) -> Finding:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr
@@ -20,22 +19,6 @@ pytestmark = pytest.mark.slow
 ALERTS = 5000
 CRITICAL = 20  # of them
 SLACK_A_MINUTE, PAGES_A_MINUTE = 15, 30
-
-
-@pytest.fixture
-def slack() -> Iterator[SlackStandIn]:
-    """Slack."""
-    made = SlackStandIn()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def pager() -> Iterator[PagerDutyStandIn]:
-    """PagerDuty."""
-    made = PagerDutyStandIn()
-    yield made
-    made.close()
 
 
 def _room(slack: SlackStandIn, pager: PagerDutyStandIn) -> tuple[Room, Sink]:
