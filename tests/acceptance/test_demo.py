@@ -59,6 +59,12 @@ def test_nobody_innocent_is_blocked_and_nothing_is_unreadable(board: dict[str, A
     assert board["dead_letters"] == 0
 
 
+def test_no_detector_gives_a_false_alarm(board: dict[str, Any]) -> None:
+    """People would learn to ignore alerts. What Gatewatch says of itself is on the page, but accuses nobody."""
+    assert board["false_alarms"] == []
+    assert {alarm["reason"] for alarm in board["about_gatewatch"]} <= {"breaker"}
+
+
 def test_the_same_seed_gives_the_same_scoreboard(board: dict[str, Any]) -> None:
     """A result could not be repeated, nor a regression be found."""
     again = json.loads(_demo("--seconds", "10", "--json").stdout)

@@ -97,6 +97,7 @@ def summary(result: Result) -> Iterator[str]:
     if unseen:
         yield f"Attacks that are made for detectors of later versions: {unseen}."
     yield from _false_alarms(result)
+    yield from _about_us(result)
     if board.wrong_blocks:
         first = board.wrong_blocks[0]
         yield f"Blocks of somebody innocent: {len(board.wrong_blocks)}."
@@ -123,6 +124,20 @@ def _false_alarms(result: Result) -> Iterator[str]:
             f"In shadow: {result.shadows}. What a detector has learned for too short a time to be trusted is written "
             "down, but sent to nobody."
         )
+
+
+def _about_us(result: Result) -> Iterator[str]:
+    """What Gatewatch told of itself: true or not, no detector accused anybody, so it is no false alarm of theirs."""
+    own = result.board.about_us
+    if not own:
+        return
+    kinds = Counter(alert.reason for alert in own)
+    yield (
+        f"{len(own)} alert{'s' if len(own) > 1 else ''} about Gatewatch itself, counted apart: "
+        f"{', '.join(f'{name} {n}' for name, n in kinds.most_common())}."
+    )
+    for alert in {alert.reason: alert for alert in reversed(own)}.values():
+        yield f"  {clock_time(alert.first_ts)} {alert.title}: {alert.summary}"
 
 
 def worked_alert(result: Result) -> Alert | None:
@@ -181,6 +196,7 @@ def as_json(result: Result) -> dict[str, Any]:
         "attacks": [_attack_json(verdict) for verdict in board.verdicts],
         "false_alarms": [_alarm_json(alert) for alert in board.false_alarms],
         "false_alarms_per_day": round(len(board.false_alarms) / board.days, 2),
+        "about_gatewatch": [_alarm_json(alert) for alert in board.about_us],
         "notes": [_alarm_json(alert) for alert in board.notes],
         "wrong_blocks": [{"scope": d.scope.value, "value": d.value} for d in board.wrong_blocks],
         "shadow_alerts": result.shadows,

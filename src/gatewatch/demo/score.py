@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from gatewatch.demo.coverage import COVERAGE
 from gatewatch.records import Alert, Decision, Finding, Mode, Scope, Severity
+from gatewatch.registry import RESERVED
 from gatewatch.simulate.labels import Episode, keys_of
 from gatewatch.simulate.rows import Rows
 from gatewatch.simulate.world import World
@@ -52,6 +53,7 @@ class Scoreboard:
 
     verdicts: list[Verdict] = field(default_factory=list)
     false_alarms: list[Alert] = field(default_factory=list)  # medium or worse: these count against the budget
+    about_us: list[Alert] = field(default_factory=list)  # what Gatewatch said of itself: no detector accused anybody
     notes: list[Alert] = field(default_factory=list)  # about no attack either, but of lower severity
     wrong_blocks: list[Decision] = field(default_factory=list)
     days: float = 0.0
@@ -125,7 +127,10 @@ def score(
         board.verdicts.append(_judge(truth, mine, blocks, spoke, covered=truth.episode.attack in covered))
     explained = {alert.id for mine in about for alert in mine}
     for alert in _last(alert for alert in sent if alert.id not in explained):
-        (board.false_alarms if alert.severity.rank >= Severity.MEDIUM.rank else board.notes).append(alert)
+        if alert.detector == RESERVED:
+            board.about_us.append(alert)
+        else:
+            (board.false_alarms if alert.severity.rank >= Severity.MEDIUM.rank else board.notes).append(alert)
     wrong = [d for d in blocks if not any(truth.names(d.scope, d.value) for truth in truths)]
     board.wrong_blocks = list({(d.scope, d.value): d for d in wrong}.values())
     return board

@@ -9,6 +9,7 @@ import pytest
 from gatewatch.demo import page
 from gatewatch.demo.run import Plan, Result
 from gatewatch.demo.score import Scoreboard, Verdict
+from gatewatch.testing.alerts import alert
 
 _CAUGHT = Verdict(
     attack="cracking", first_ts=1772600000.0, events=400, needs="detector credential_stuffing on ip", covered=True,
@@ -61,6 +62,19 @@ def test_the_summary_counts_only_what_a_detector_is_made_for() -> None:
     assert any("1,000,000 requests of 80 services and 1,200 people in 40 s" in line for line in lines)
     assert any("25,000 a second" in line for line in lines)
     assert "False alarms (alerts about no attack): 0 in 48 hours, 0.0 a day." in lines
+
+
+def test_an_alert_about_gatewatch_itself_is_shown_and_is_no_false_alarm() -> None:
+    """The page would say "no false alarm" and hide that blocks were held back, or call that a false alarm."""
+    result = _result(_CAUGHT)
+    result.board.about_us.append(alert(detector="gatewatch", reason="breaker", title="Blocks are held back"))
+    lines = list(page.summary(result))
+    assert "False alarms (alerts about no attack): 0 in 48 hours, 0.0 a day." in lines
+    assert "1 alert about Gatewatch itself, counted apart: breaker 1." in lines
+    assert any("Blocks are held back" in line for line in lines)
+    written = page.as_json(result)
+    assert written["false_alarms"] == []
+    assert [alarm["reason"] for alarm in written["about_gatewatch"]] == ["breaker"]
 
 
 @pytest.mark.parametrize("seconds", [1.0, 10.0, 30.0, 600.0])

@@ -113,6 +113,16 @@ def test_an_alert_of_low_severity_is_a_note_and_no_false_alarm() -> None:
     assert (len(board.false_alarms), len(board.notes)) == (0, 1)
 
 
+@pytest.mark.parametrize("severity", [Severity.LOW, Severity.HIGH])
+def test_what_gatewatch_says_of_itself_is_counted_apart(severity: Severity) -> None:
+    """The breaker that opens in a flood would be a detector's false alarm, or vanish from the page."""
+    truth = _truth("key_flood")
+    at = truth.episode.first_ts + 5
+    board = _board(truth, [_alert(Scope.ALL, "blocks", at, detector="gatewatch", severity=severity)])
+    assert (board.false_alarms, board.notes) == ([], [])
+    assert [alert.key for alert in board.about_us] == ["blocks"]
+
+
 @pytest.mark.parametrize("offset_s", [-60.0, GRACE_S + 4000.0])
 def test_an_alert_before_or_long_after_the_attack_is_a_false_alarm(offset_s: float) -> None:
     """A false alarm on a later victim would be sold as foresight."""
