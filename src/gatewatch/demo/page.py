@@ -137,7 +137,7 @@ def _about_us(result: Result) -> Iterator[str]:
         f"{', '.join(f'{name} {n}' for name, n in kinds.most_common())}."
     )
     for alert in {alert.reason: alert for alert in reversed(own)}.values():
-        yield f"  {clock_time(alert.first_ts)} {alert.title}: {alert.summary}"
+        yield f"  {clock_time(alert.first_ts)} {alert.summary}"
 
 
 def worked_alert(result: Result) -> Alert | None:

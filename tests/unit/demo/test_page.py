@@ -67,7 +67,9 @@ def test_the_summary_counts_only_what_a_detector_is_made_for() -> None:
 def test_an_alert_about_gatewatch_itself_is_shown_and_is_no_false_alarm() -> None:
     """The page would say "no false alarm" and hide that blocks were held back, or call that a false alarm."""
     result = _result(_CAUGHT)
-    result.board.about_us.append(alert(detector="gatewatch", reason="breaker", title="Blocks are held back"))
+    result.board.about_us.append(
+        alert(detector="gatewatch", reason="breaker", summary="Blocks are held back: 31 a minute")
+    )
     lines = list(page.summary(result))
     assert "False alarms (alerts about no attack): 0 in 48 hours, 0.0 a day." in lines
     assert "1 alert about Gatewatch itself, counted apart: breaker 1." in lines
