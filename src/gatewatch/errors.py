@@ -50,6 +50,7 @@ class BadReason(StrEnum):
     RANGE = "range"  # a number out of any sense (NaN, negative size, status 9000)
     DEPTH = "depth"  # nested too deeply
     SIZE = "size"  # larger than the limit
+    BATCH = "batch"  # records of a Kafka batch that is damaged, or unpacks to more than the limit
     UNSUPPORTED = "unsupported"  # a known shape that cannot be used (APISIX meta_format origin)
 
 

@@ -85,7 +85,7 @@ class Halts:
             self._consumer.pause([chunk.tp])
         if n < len(chunk.offsets):
             self._consumer.seek(chunk.tp, partition.tried_to)
-        return Chunk(chunk.tp, chunk.offsets[:n], chunk.values[:n])
+        return chunk.values_between(0, n)
 
     def decoded(self, tp: TopicPartition, decoded: Decoded) -> None:
         """What a chunk of a partition held. Cost: nothing where every element could be read."""

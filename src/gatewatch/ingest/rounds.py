@@ -16,10 +16,10 @@ def rounds(chunks: Sequence[Chunk], size: int) -> list[list[Chunk]]:
         for at, value in enumerate(chunk.values):
             room -= len(value) if value is not None else 0
             if room <= 0 and at + 1 < len(chunk.values):
-                groups[-1].append(Chunk(chunk.tp, chunk.offsets[low : at + 1], chunk.values[low : at + 1]))
+                groups[-1].append(chunk.values_between(low, at + 1))
                 groups.append([])
                 low, room = at + 1, size
-        groups[-1].append(Chunk(chunk.tp, chunk.offsets[low:], chunk.values[low:]) if low else chunk)
+        groups[-1].append(chunk.values_between(low) if low else chunk)
         if room <= 0:
             groups.append([])
             room = size

@@ -221,6 +221,7 @@ class IngestWorker:
         """Events of one chunk, with their (src, offset, index); bad elements go to dead letters."""
         form = self._formats[chunk.tp.topic]
         decoded: Decoded = form.decode(chunk.values)
+        decoded.bad += dead.unreadable(chunk)
         offsets = np.asarray(chunk.offsets, np.int64)
         for bad in decoded.bad:
             letter = dead.dead_letter(

@@ -20,12 +20,29 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Records that were passed over, because the batch they stand in cannot be read: damaged, or a zip bomb."""
+
+    why: str  # quotes nothing of it
+    first: int  # offset
+    last: int
+    raw: bytes  # the batch, as it was sent
+
+    def __str__(self) -> str:
+        """What is missing and why."""
+        return f"{self.why}: offsets {self.first} to {self.last} cannot be read"
+
+
 @dataclass(slots=True)
 class Chunk:
     """Records of one partition, in offset order, as parallel lists: Python pays per object, so there is none a record.
 
     ``keys`` and ``headers`` are empty lists where the consumer was opened with ``values_only``. A tombstone's value is
     ``None``.
+
+    Where the consumer was opened with ``values_only``, records that cannot be read are one without a value, at the last
+    of their offsets, and ``unreadable`` says what was there; any other consumer raises.
     """
 
     tp: TopicPartition
@@ -34,6 +51,13 @@ class Chunk:
     keys: list[bytes | None] = field(default_factory=list)
     headers: list[Headers] = field(default_factory=list)
     timestamps_ms: list[int] = field(default_factory=list)  # -1 where the writer gave none; never an event's time
+    unreadable: dict[int, Unreadable] = field(default_factory=dict)  # by offset
+
+    def values_between(self, low: int, high: int | None = None) -> Chunk:
+        """Places ``low`` to ``high`` of one that was read with ``values_only``."""
+        offsets = self.offsets[low:high]
+        unreadable = {at: what for at, what in self.unreadable.items() if offsets and offsets[0] <= at <= offsets[-1]}
+        return Chunk(self.tp, offsets, self.values[low:high], unreadable=unreadable)
 
 
 @dataclass(slots=True)
@@ -63,8 +87,9 @@ class Consumer(Protocol):
         """Wait at most ``timeout_s`` for records or a change of assignment.
 
         Raises:
-            LogError: the log says no for good (authorization, topic gone, offset out of range), or this member cannot
-                join within the watchdog's limit. The worker must end.
+            LogError: the log says no for good (authorization, topic gone, offset out of range), this member cannot
+                join within the watchdog's limit, or a batch cannot be read and not only values are wanted. The worker
+                must end.
         """
         ...
 

@@ -14,6 +14,7 @@ from kafka.errors import KafkaError
 
 from gatewatch.errors import GatewatchError, LogError
 from gatewatch.log.base import Chunk, Consumer, TopicInfo, TopicPartition
+from gatewatch.log.guarded import Found, guard, take_found
 from gatewatch.log.kafka_admin import KafkaAdmin
 from gatewatch.log.kafka_config import PATIENCE_S, client_config
 from gatewatch.log.kafka_connect import connect
@@ -62,6 +63,7 @@ class KafkaLog:
         there = range(self._describe(topic).partitions)
         tps = [KafkaTopicPartition(topic, p) for p in there if partitions is None or p in partitions]
         with closing(self._reader()) as client:
+            found = guard(client, values_only=False)
             try:
                 ends = client.end_offsets(tps, timeout_ms=int(PATIENCE_S * 1000))
                 starts = client.beginning_offsets(tps, timeout_ms=int(PATIENCE_S * 1000))
@@ -71,7 +73,7 @@ class KafkaLog:
                 for tp in left:
                     client.seek(tp, at[tp])
                 while left:
-                    yield from _read_some(client, ends)
+                    yield from _read_some(client, ends, found)
                     left = {tp for tp in left if client.position(tp) < ends[tp]}
             except KafkaError as error:
                 raise LogError(f"topic {topic!r} cannot be read: {error}") from error
@@ -109,13 +111,13 @@ def wants_librdkafka(settings: KafkaSettings) -> bool:
     return settings.client == "librdkafka"
 
 
-def _read_some(client: Any, ends: Mapping[Any, int]) -> Iterator[Chunk]:
+def _read_some(client: Any, ends: Mapping[Any, int], found: Found) -> Iterator[Chunk]:
     """One poll's records, without those that came after the end was looked up."""
     polled = client.poll(timeout_ms=int(_READ_POLL_S * 1000), max_records=_READ_RECORDS)
     for tp, batch in polled.items():
         records = [r for r in batch if r.offset < ends[tp]]
         if records:
-            yield Chunk(
+            chunk = Chunk(
                 TopicPartition(*tp),
                 [r.offset for r in records],
                 [r.value for r in records],
@@ -123,3 +125,5 @@ def _read_some(client: Any, ends: Mapping[Any, int]) -> Iterator[Chunk]:
                 [tuple(r.headers) for r in records],
                 [r.timestamp for r in records],
             )
+            take_found(found, chunk, values_only=False)
+            yield chunk

@@ -26,6 +26,7 @@ from kafka.structs import MemberState
 from gatewatch.clock import SystemClock
 from gatewatch.errors import FencedError, LogError, TopicMissingError
 from gatewatch.log.base import Chunk, Polled, TopicPartition
+from gatewatch.log.guarded import guard, take_found
 from gatewatch.log.kafka_config import PATIENCE_S, client_config, consumer_config
 from gatewatch.log.kafka_connect import connect
 from gatewatch.log.membership import Membership, is_of
@@ -60,6 +61,7 @@ class KafkaConsumer:
         self._join_limit_s = settings.session_timeout
         self._rebalance_limit_s = settings.session_timeout + config["max_poll_interval_ms"] / 1000
         self._rejoins = 0
+        self._found = guard(self._client, values_only=values_only)
         self._listener = _Listener(self._client, self._members, self._topic_ids)
         try:
             self._subscribe()
@@ -179,6 +181,8 @@ class KafkaConsumer:
         offsets = [r.offset for r in records]
         self._members.polled(tp, offsets)
         chunk = Chunk(tp, offsets, [r.value for r in records])
+        if self._found:
+            chunk.unreadable = take_found(self._found, chunk, values_only=self._values_only)
         if not self._values_only:
             chunk.keys = [r.key for r in records]
             chunk.headers = [tuple(r.headers) for r in records]

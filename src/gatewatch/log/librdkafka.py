@@ -43,6 +43,8 @@ _REFUSED = (
     KafkaError.INVALID_SESSION_TIMEOUT,
     KafkaError.INCONSISTENT_GROUP_PROTOCOL,
 )
+# It would ask for the same batch for ever, and say so to nobody.
+_UNREADABLE = (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG)  # noqa: SLF001 - as above
 _NOT_ACTIVE = KafkaError._STATE  # noqa: SLF001 - the library's own name of a public constant
 TOPIC_CHECK_S = 5.0  # how often an idle consumer looks whether its topics are still there: the client says nothing
 TOPIC_CHECK_WAIT_S = 1.0  # and how long it waits for the answer
@@ -220,10 +222,15 @@ class LibrdkafkaConsumer:
                 messages = [first]
                 if max_records > 1:
                     messages += self._client.consume(max_records - 1, 0)
-        errors = [error for m in messages if (error := m.error()) is not None]
+        errors = [(m, error) for m in messages if (error := m.error()) is not None]
         if not errors:
             return messages
-        for error in errors:
+        for m, error in errors:
+            if error.code() in _UNREADABLE:
+                raise LogError(
+                    f"{m.topic()}-{m.partition()}: the batch at offset {m.offset()} cannot be read, and librdkafka "
+                    "stops at it: with `kafka: {client: kafka-python}` it becomes a dead letter, and reading goes on"
+                )
             self._judge(error)
         return [m for m in messages if m.error() is None]
 

@@ -15,9 +15,9 @@ from gatewatch.log.base import Polled, TopicPartition
 def is_of(note: str | None, topic_id: str) -> bool:
     """Whether a commit is of this life of its topic, by the note that stands beside it.
 
-    A tool that moves offsets by hand leaves no note: what it says holds.
+    A tool that moves offsets by hand leaves no note: what it says holds. librdkafka ends its with a NUL.
     """
-    return not note or note == topic_id
+    return not note or note.rstrip("\0") == topic_id
 
 
 class Membership:

@@ -6,7 +6,7 @@ import pytest
 
 from gatewatch.errors import LogError
 from gatewatch.log.base import TopicPartition
-from gatewatch.log.membership import Membership
+from gatewatch.log.membership import Membership, is_of
 
 A, B, C = (TopicPartition("t", p) for p in range(3))
 
@@ -99,3 +99,11 @@ def test_nothing_counts_after_close() -> None:
     assert members.revoking([A]) == {}
     members.lose([A])
     assert not members.take()
+
+
+def test_either_client_knows_the_commits_of_the_other() -> None:
+    """If this fails, changing `kafka.client` reads every source again from its beginning."""
+    assert is_of("life-1", "life-1")
+    assert is_of("life-1\0", "life-1")
+    assert is_of("", "life-1")
+    assert not is_of("life-1", "life-2")
