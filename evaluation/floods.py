@@ -28,8 +28,8 @@ ON = (
     "tried from a person's own address. From 9:30 to 12 o'clock 10 million rows of keys never seen before come in "
     "between, spread evenly; each carries a principal, a credential, an account, an address and a network of its own. "
     "The first two floods are those of the contract suite (every key once, every key five failures), 100 times as "
-    "large and more; in the third all keys authenticate, as if a hundred times more customers than the tables have room for "
-    "came in one morning. "
+    "large and more; in the third all keys authenticate, as if a hundred times more customers than the tables have "
+    "room for came in one morning. "
     "All detectors on keys stand in one partition with the tables of a whole installation, as shipped. Found is an "
     "attack if the detector that is made for it names one of its keys in a finding that people are told of."
 )
