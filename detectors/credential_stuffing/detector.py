@@ -28,12 +28,13 @@ from gatewatch.sdk import (
     StateError,
     TableStats,
     hash_text,
+    no_pairs,
 )
 
 from . import constants as k
 from .explain import explain
 from .kernel import scan
-from .layout import COMMON, FOUND, ROW, SITE, Columns, Memory, Tables, pair_bits
+from .layout import COMMON, FOUND, ROW, SITE, Columns, Memory, Tables
 
 REFRESH_S = 300.0  # what goes on is told again after so long (CrowdSec's "blackhole" is 5 min as well)
 _TRIED = ("accounts", "failures", "successes", "gain", "credit", "theta0")
@@ -164,7 +165,7 @@ class CredentialStuffing(Detector):
         rows = max(8, config.sources_total // context.partitions)
         self._tables = {scope: KeyTable(rows, ROW) for scope in self.scopes}
         pairs = max(8, config.pairs_total // context.partitions)
-        self._memory = Memory(pair_bits(pairs), pair_bits(pairs), _new_site(), _new_common(config, context))
+        self._memory = Memory(no_pairs(pairs), no_pairs(pairs), _new_site(), _new_common(config, context))
         self._site, self._common = self._memory.site, self._memory.common
         ip, network, account = self._tables.values()
         self._kernel_tables = Tables(ip.head, network.head, account.head, ip.rows, network.rows, account.rows)

@@ -20,7 +20,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import find_or_admit, hold, kernel, mix
+from gatewatch.sdk import (
+    STRIDE,
+    Pairs,
+    ask_pair,
+    find_or_admit,
+    hold,
+    is_far,
+    kernel,
+    look_ahead,
+    mix,
+    succeeded_since,
+)
 
 from .constants import ACCOUNT, IP, NETWORK, NOTHING, WEEK_S
 from .layout import Attempt, Columns, Memory, Tables
@@ -38,23 +49,22 @@ def scan(columns: Columns, tables: Tables, memory: Memory, found: npt.NDArray[np
 
     Cost: 0.05 us a row that does not authenticate, 0.3 us for one that does.
     """
-    # Out of their tuples once: Numba counts references each time, and that would be most of the cost.
     account, credential, principal = columns.account, columns.credential, columns.principal
     ip, network = columns.ip, columns.network
     heads_ip, heads_network, heads_account = tables.ip, tables.network, tables.account
     rows_ip, rows_network, rows_account = tables.rows_ip, tables.rows_network, tables.rows_account
-    success_ip, success_network = heads_ip.success, heads_network.success
     seen, good = memory.seen, memory.good
     site_ip, site_network, site_account = memory.site[IP], memory.site[NETWORK], memory.site[ACCOUNT]
     common = memory.common[0]
     none = common.no_name
     n = 0
     for i in range(columns.ts.shape[0]):
+        if i % STRIDE == 0:
+            _look_ahead(columns, tables, common, good, i)
         auth, t = columns.auth[i], columns.ts[i]
         if auth < 1 or auth > 2 or columns.blocked[i] == 1 or not np.isfinite(t):
             continue
-        if t > common.now:
-            advance(common, memory.site, seen, good, t)
+        advance(common, memory.site, seen, good, t)
         ok = auth == 1
         role = columns.role[i]
         if role & 2 and ip[i] != U64(0):
@@ -64,7 +74,7 @@ def scan(columns: Columns, tables: Tables, memory: Memory, found: npt.NDArray[np
             accused = False
             if at >= 0 and _matters(rows_ip[at], new, site_ip, common, good, IP, ip[i], name, ok, t):
                 pair = _pair(common, IP, ip[i], name)
-                unnamed = name == none and success_ip[at] > t - WEEK_S
+                unnamed = name == none and succeeded_since(heads_ip, at, t - WEEK_S)
                 attempt = Attempt(i, IP, t, ok, pair, account[i] != U64(0), secret or unnamed, ip[i])
                 n, accused, held = _step(rows_ip[at], site_ip, common, seen, good, found, n, attempt)
                 hold(heads_ip, at, held)
@@ -75,7 +85,7 @@ def scan(columns: Columns, tables: Tables, memory: Memory, found: npt.NDArray[np
                     rows_network[at], new, site_network, common, good, NETWORK, network[i], name, ok, t
                 ):
                     pair = _pair(common, NETWORK, network[i], name)
-                    unnamed = name == none and success_network[at] > t - WEEK_S
+                    unnamed = name == none and succeeded_since(heads_network, at, t - WEEK_S)
                     attempt = Attempt(i, NETWORK, t, ok, pair, account[i] != U64(0), secret or unnamed, ip[i])
                     n, accused, held = _step(rows_network[at], site_network, common, seen, good, found, n, attempt)
                     hold(heads_network, at, held)
@@ -90,6 +100,24 @@ def scan(columns: Columns, tables: Tables, memory: Memory, found: npt.NDArray[np
                 n, accused, held = _step(rows_account[at], site_account, common, seen, good, found, n, attempt)
                 hold(heads_account, at, held)
     return n
+
+
+@kernel
+def _look_ahead(columns: Columns, tables: Tables, common: Any, good: Pairs, i: int) -> None:
+    """Have in the cache what the next rows need: keys, and pairs that succeeded."""
+    account, credential, principal = columns.account, columns.credential, columns.principal
+    ip, network, none = columns.ip, columns.network, common.no_name
+    look_ahead(tables.ip, tables.rows_ip, ip, i)
+    look_ahead(tables.network, tables.rows_network, network, i)
+    look_ahead(tables.account, tables.rows_account, account, i)
+    if not is_far(tables.ip, tables.rows_ip):
+        return
+    for j in range(min(ip.shape[0], i + STRIDE), min(ip.shape[0], i + 2 * STRIDE)):
+        name = _first_of(account[j], credential[j], principal[j], none)
+        ask_pair(good, _pair(common, IP, ip[j], name))
+        ask_pair(good, _pair(common, NETWORK, network[j], name))
+        if account[j] != U64(0):
+            ask_pair(good, _pair(common, ACCOUNT, account[j], _first_of(network[j], ip[j], none, none)))
 
 
 @kernel

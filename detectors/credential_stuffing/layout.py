@@ -128,14 +128,6 @@ class Memory(NamedTuple):
     common: npt.NDArray[np.void]  # (1,) COMMON
 
 
-def pair_bits(pairs: int) -> npt.NDArray[np.uint64]:
-    """Room for ``pairs`` a generation at 16 bits each, in a power of two of words."""
-    words = 8
-    while words * 4 < pairs:
-        words *= 2
-    return np.zeros((2, words), np.uint64)
-
-
 class Columns(NamedTuple):
     """The columns of a batch that matter."""
 

@@ -1,14 +1,11 @@
-"""A set of pairs that forgets: two generations of a blocked Bloom filter, 4 bits a pair within one cache line.
-
-Arrays are (2, words) uint64; the older generation is dropped in turn (``site.py``).
-"""
+"""Names of pairs: a few are kept exactly, all others in a set of which ``site.py`` drops the older half in turn."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import kernel
+from gatewatch.sdk import Pairs, has_pair, kernel
 
 U64 = np.uint64
 U32 = np.uint32
@@ -31,30 +28,6 @@ def note(found: npt.NDArray[np.uint32], n: int, fingerprint: np.uint32) -> int:
 
 
 @kernel
-def _block(bits: npt.NDArray[np.uint64], pair: np.uint64) -> int:
-    return int((pair >> U64(36)) & U64(bits.shape[1] // 8 - 1)) * 8
-
-
-@kernel
-def _has(bits: npt.NDArray[np.uint64], generation: int, block: int, pair: np.uint64) -> bool:
-    for j in range(4):
-        nine = (pair >> U64(9 * j)) & U64(511)
-        if not (bits[generation, block + int(nine >> U64(6))] >> (nine & U64(63))) & U64(1):
-            return False
-    return True
-
-
-@kernel
-def holds(bits: npt.NDArray[np.uint64], now: int, pair: np.uint64) -> bool:
-    """The pair was added lately; wrongly so for about 1 in 300 at full load."""
-    block = _block(bits, pair)
-    return _has(bits, now, block, pair) or _has(bits, 1 - now, block, pair)
-
-
-@kernel
-def add(bits: npt.NDArray[np.uint64], now: int, pair: np.uint64) -> None:
-    """Remember the pair, in the generation ``now``."""
-    block = _block(bits, pair)
-    for j in range(4):
-        nine = (pair >> U64(9 * j)) & U64(511)
-        bits[now, block + int(nine >> U64(6))] |= U64(1) << (nine & U64(63))
+def holds(bits: Pairs, now: int, pair: np.uint64) -> bool:
+    """The pair was added lately."""
+    return has_pair(bits, now, pair) or has_pair(bits, 1 - now, pair)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import kernel
+from gatewatch.sdk import add_pair, kernel
 
 from .constants import (
     ACCOUNT,
@@ -44,7 +44,7 @@ from .constants import (
     TOO_MANY_FAILURES,
 )
 from .layout import Attempt
-from .pairs import add, fingerprint, holds, note
+from .pairs import fingerprint, holds, note
 
 U32 = np.uint32
 Bits = npt.NDArray[np.uint64]
@@ -109,7 +109,7 @@ def success(
     if row.pending == 1:
         _learn_failure(row, site)
     if not known:
-        add(good, common.good_now, attempt.pair)
+        add_pair(good, common.good_now, attempt.pair)
         common.good_added += 1
         if not holds(seen, common.seen_now, attempt.pair):  # else its first outcome was a failure, and that one counts
             _first_success(row, site, weight)
@@ -131,7 +131,7 @@ def failure(
     if not known:
         first = not holds(seen, common.seen_now, attempt.pair)
         if first:
-            add(seen, common.seen_now, attempt.pair)
+            add_pair(seen, common.seen_now, attempt.pair)
             common.seen_added += 1
         _try(row, site, attempt.pair, first, weight, attempt.t)
         if attempt.scope == IP and attempt.typed and row.ok_day < NAT_ACCOUNTS and row.ok_new == 0.0:

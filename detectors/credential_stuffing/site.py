@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import kernel
+from gatewatch.sdk import is_full, kernel
 
 from .constants import (
     DAY_S,
@@ -39,6 +39,8 @@ def advance(
     t: float,
 ) -> None:
     """Event time goes on; at each 10 s tick the site's numbers are renewed and old pairs forgotten."""
+    if t <= common.now:
+        return
     common.now = t
     tick = np.floor(t / TICK_S)
     if tick <= common.tick:
@@ -47,12 +49,12 @@ def advance(
     common.tick = tick
     for scope in range(sites.shape[0]):
         _renew(sites[scope], gap, common.alarms_per_day)
-    # A generation goes when it is old, or full: 4 words hold 16 pairs of 16 bits.
-    if t - common.seen_since >= SEEN_S or common.seen_added > 4 * seen.shape[1]:
+    # A generation goes when it is old, or full
+    if t - common.seen_since >= SEEN_S or is_full(seen, common.seen_added):
         common.seen_now, common.seen_added, common.seen_since = 1 - common.seen_now, 0, t
         seen[common.seen_now, :] = U64(0)
         common.seen_turns += 1
-    if t - common.good_since >= GOOD_S or common.good_added > 4 * good.shape[1]:
+    if t - common.good_since >= GOOD_S or is_full(good, common.good_added):
         common.good_now, common.good_added, common.good_since = 1 - common.good_now, 0, t
         good[common.good_now, :] = U64(0)
         common.good_turns += 1

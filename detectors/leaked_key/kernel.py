@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import AuthCode, Role, find_or_admit, kernel
+from gatewatch.sdk import STRIDE, AuthCode, Role, find_or_admit, hold, kernel, look_ahead
 
 from .constants import (
     AGENT,
@@ -54,15 +54,15 @@ _UNKNOWN, _SUCCESS = int(AuthCode.UNKNOWN), int(AuthCode.SUCCESS)
 @kernel
 def scan(columns: Columns, memory: Memory, p: Params, found: npt.NDArray[np.void]) -> int:
     """Score each use of a key of one scope, then learn from it; how many findings are in ``found``. Cost: linear."""
-    # Out of their tuples once: Numba counts references each time.
     ts, key, role, status, auth = columns.ts, columns.key, columns.role, columns.status, columns.auth
     denied, blocked = columns.denied, columns.blocked
     network, asn, country = columns.network, columns.asn, columns.country
     agent, model = columns.agent, columns.model
     keys, rows, pop = memory.keys, memory.rows, memory.pop[0]
-    held = keys.held
     n = 0
     for i in range(ts.shape[0]):
+        if i % STRIDE == 0:
+            look_ahead(keys, rows, key, i)
         t = ts[i]
         if role[i] & _WHO == 0 or key[i] == U64(0) or blocked[i] == 1 or not np.isfinite(t):
             continue
@@ -82,7 +82,7 @@ def scan(columns: Columns, memory: Memory, p: Params, found: npt.NDArray[np.void
         operator = U32(max(0, asn[i]))
         use = Use(i, t, _print(network[i]), operator, _print(country[i]), _print(agent[i]), _print(model[i]))
         reason = _use(row, pop, use, key[i], agent[i], memory, p)
-        held[at] = row.accused
+        hold(keys, at, row.accused == 1)
         if reason != NOTHING:
             _write(found[n], reason, row, pop, use)
             n += 1

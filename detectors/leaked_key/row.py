@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gatewatch.sdk import kernel
+from gatewatch.sdk import kernel, scale
 
 from .constants import AGENT, ASN, COUNTRY, DAY_S, DECAY_STEP_S, MEMORY_S, MODEL, NETWORK, SHAPE, WEEK_S
 from .layout import SLOTS, Use
@@ -114,8 +114,8 @@ def advance(row: Any, t: float) -> float:
     if step >= DECAY_STEP_S:
         row.stepped_at = t
         month, week = np.float32(math.exp(-step / MEMORY_S)), np.float32(math.exp(-step / WEEK_S))
-        row.weight[:, :] *= month
-        row.novel[:] *= month
+        scale(row.weight, month)
+        scale(row.novel, month)
         row.days *= month
         row.events *= week
         row.seconds *= week

@@ -35,7 +35,7 @@ from . import constants as k
 from .explain import explain
 from .features import asked
 from .kernel import scan
-from .layout import CALLER, COMMON, PAIR, PEERS, Columns, Found, Memory, Params
+from .layout import CALLER, COMMON, METRICS, PAIR, PEERS, Columns, Found, Memory, Params
 from .peers import is_warm
 
 _SIGNALS = ("volume", "repeats", "spread", "asked", "newcomer", "repeated", "asking", "shapes")
@@ -152,7 +152,7 @@ class ModelExtraction(Detector):
         common["now"] = common["began"] = common["day_t"] = -np.inf
         self._memory = Memory(
             self._pairs.head, self._pairs.rows, self._callers.head, self._callers.rows,
-            self._models.head, self._models.rows, pool, common,
+            self._models.head, self._models.rows, pool, common, np.empty(METRICS),
         )  # fmt: skip
         self._looked_at = np.zeros(1, np.int64)
         self._hits = Hits.empty(0)

@@ -12,12 +12,26 @@ from typing import Any
 
 import numpy as np
 
-from gatewatch.sdk import AuthCode, Role, find_or_admit, hold, kernel, mix
+from gatewatch.sdk import (
+    STRIDE,
+    AuthCode,
+    Head,
+    Role,
+    ask_row,
+    ask_set,
+    find_or_admit,
+    hold,
+    is_far,
+    is_held,
+    kernel,
+    look_ahead,
+    mix,
+)
 
 from .constants import HOUR_S, STEP
 from .hour import clear, close_hour, count_hour, open_hour
 from .judge import judge
-from .layout import METRICS, Columns, Found, Memory, Params
+from .layout import Columns, Found, Memory, Params
 
 U64 = np.uint64
 _WHO = int(Role.WHO)
@@ -27,17 +41,18 @@ _SUCCESS, _FAILURE = int(AuthCode.SUCCESS), int(AuthCode.FAILURE)
 @kernel
 def scan(columns: Columns, memory: Memory, p: Params, found: Found) -> int:
     """Score each row of a batch, then learn from it; how many findings there are. Cost: linear."""
-    # Out of their tuples once: Numba counts references each time.
     ts, role, status, auth, denied = columns.ts, columns.role, columns.status, columns.auth, columns.denied
     blocked, principal, model, endpoint = columns.blocked, columns.principal, columns.model, columns.endpoint
     shape, body, size_in, tokens_in = columns.shape, columns.body_size, columns.bytes_in, columns.tokens_in
     size_out, tokens_out, asked, has_features = columns.bytes_out, columns.tokens_out, columns.asked, columns.asked.size
     pairs, pair_rows, callers, caller_rows = memory.pairs, memory.pair_rows, memory.callers, memory.caller_rows
-    common = memory.common[0]
-    values = np.empty(METRICS)
+    common, values = memory.common[0], memory.values
     least = min(p.least_calls, p.limit)
     n = 0
     for i in range(ts.shape[0]):
+        if i % STRIDE == 0:
+            look_ahead(callers, caller_rows, principal, i)
+            _ask_pairs(pairs, pair_rows, principal, model, endpoint, i)
         t, who = ts[i], principal[i]
         target = _either(model[i], endpoint[i])
         if who == U64(0) or target == U64(0) or role[i] & _WHO == 0 or not math.isfinite(t):
@@ -56,8 +71,8 @@ def scan(columns: Columns, memory: Memory, p: Params, found: Found) -> int:
             continue  # its hour is closed: to count it in another would make a burst of a backlog
         if hour > pair.hour:
             told = pair.told_hour == pair.hour
-            callers.held[at] &= told
-            pairs.held[here] &= told
+            hold(callers, at, told and is_held(callers, at))
+            hold(pairs, here, told and is_held(pairs, here))
             close_hour(pair, target, who, _is_newcomer(caller.first, pair.began, common.began, p), memory, values)
             open_hour(pair, hour, t)
         size = _size(body[i], size_in[i], tokens_in[i])
@@ -75,6 +90,17 @@ def scan(columns: Columns, memory: Memory, p: Params, found: Found) -> int:
             hold(callers, at, held=True)
             hold(pairs, here, held=True)
     return n
+
+
+@kernel
+def _ask_pairs(pairs: Head, rows: Any, principal: Any, model: Any, endpoint: Any, i: int) -> None:
+    """As :func:`look_ahead`, for callers on models."""
+    if is_far(pairs, rows):
+        n = principal.shape[0]
+        for j in range(min(n, i + 2 * STRIDE), min(n, i + 3 * STRIDE)):
+            ask_set(pairs, mix(principal[j], _either(model[j], endpoint[j])))
+        for j in range(min(n, i + STRIDE), min(n, i + 2 * STRIDE)):
+            ask_row(pairs, rows, mix(principal[j], _either(model[j], endpoint[j])))
 
 
 @kernel

@@ -91,6 +91,7 @@ class Memory(NamedTuple):
     model_rows: npt.NDArray[np.void]  # PEERS
     pool: npt.NDArray[np.void]  # (1,) PEERS
     common: npt.NDArray[np.void]  # (1,) COMMON
+    values: npt.NDArray[np.float64]  # (METRICS,) room for those of one hour; nothing is remembered in it
 
 
 class Columns(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import AuthCode, find_or_admit, kernel
+from gatewatch.sdk import AuthCode, find_or_admit, hold, kernel
 
 from . import caller, profile
 from .constants import (
@@ -49,7 +49,6 @@ def scan(columns: Columns, wanted: int, memory: Memory, p: Params, found: npt.ND
     status, auth, endpoint, path, shape = columns.status, columns.auth, columns.endpoint, columns.path, columns.shape
     bytes_in, body_size, depth, keys = columns.bytes_in, columns.body_size, columns.depth, columns.keys
     array, string, kinds = columns.array, columns.string, columns.kinds
-    # Out of their tuples once: Numba counts references each time
     heads, rows, common, limits = memory.callers, memory.rows, memory.common[0], memory.limits
     endpoints, profiles, scratch = memory.endpoints, memory.profiles, memory.scratch
     starts, offsets, data = memory.facts.starts, memory.facts.offsets, memory.facts.data
@@ -89,7 +88,7 @@ def scan(columns: Columns, wanted: int, memory: Memory, p: Params, found: npt.ND
             look = (row, weight, n == before)
             n = _learned(body, where, look, endpoints, profiles, starts, offsets, data, scratch, p, found, n)
         told = row.rank == 1 and row.t - row.told_at < p.refresh_s
-        heads.held[at] = 1 if told or caller.evidence(row) >= 0.5 * p.threshold else 0
+        hold(heads, at, told or caller.evidence(row) >= 0.5 * p.threshold)
     return n
 
 

@@ -251,7 +251,7 @@ class PayloadMix(PopulationDetector):
         _admit(KeyTable(8, _ROW).head, np.zeros(0, np.uint64), 0.0)
 
 
-@kernel
+@kernel(allocates=True)
 def _admit(head: Head, keys: npt.NDArray[np.uint64], now: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """(rows,) the place of each key, or -1, and whether it is new. One call for all: each costs as much as ten rows."""
     at, new = np.empty(keys.shape[0], np.int64), np.empty(keys.shape[0], np.bool_)

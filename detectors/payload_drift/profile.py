@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gatewatch.sdk import kernel
+from gatewatch.sdk import kernel, scale
 
 from .constants import (
     ADMIT_CALLERS,
@@ -170,10 +170,10 @@ def teach(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int, fir
         e.callers *= 0.5
         e.novel *= 0.5
         e.content *= 0.5
-        e.kinds[:] *= 0.5
-        e.far[:] *= 0.5
-        e.count[:] *= 0.5
-        e.since_n[:] *= 0.5
+        scale(e.kinds, 0.5)
+        scale(e.far, 0.5)
+        scale(e.count, 0.5)
+        scale(e.since_n, 0.5)
 
 
 @kernel

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import AuthCode, Head, Role, find_or_admit, hold, kernel, used_rows
+from gatewatch.sdk import STRIDE, AuthCode, Head, Role, find_or_admit, hold, is_held, kernel, look_ahead, used_rows
 
 from .layout import DAY_HOURS, DAY_S, MEASURES, REQUESTS, SCALES, TAU_S, Inputs
 from .learn import EXCURSION_S, close_bucket, in_excursion, mean_call, own_rate
@@ -50,6 +50,9 @@ def process(
     p, who_pool, where_pool = params[0], pools[0], pools[1]
     n = 0
     for i in range(ts.shape[0]):
+        if i % STRIDE == 0:
+            look_ahead(principals, principal_rows, principal, i)
+            look_ahead(ips, ip_rows, ip, i)
         t = ts[i]
         if blocked[i] == 1 or not math.isfinite(t):
             continue  # ours: it teaches nothing
@@ -62,7 +65,7 @@ def process(
             if row >= 0:
                 told = _visit(principal_rows[row], new, t, values, who_pool, p, found[n])
                 found[n].row, found[n].scope = i, 0
-                if told or principals.held[row] == 1:
+                if told or is_held(principals, row):
                     hold(principals, row, told or not _calm(principal_rows[row]))
                 n += 1 if told else 0
         if role[i] & WHERE and where != 0:
@@ -74,7 +77,7 @@ def process(
                 counted = values if who == 0 else (1.0, -1.0, -1.0)
                 told = _visit(ip_rows[row], new, t, counted, where_pool, p, found[n])
                 found[n].row, found[n].scope = i, 1
-                if told or ips.held[row] == 1:
+                if told or is_held(ips, row):
                     hold(ips, row, told or not _calm(ip_rows[row]))
                 n += 1 if told else 0
     return n

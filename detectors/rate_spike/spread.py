@@ -60,7 +60,7 @@ def add_count(key: Any, pool: Any, m: int, j: int, y: float, mean: float, n: flo
     seen = min(y, max(mean + BELIEVABLE * math.sqrt(own_factor(key, kind) * usual), 2.0 * p.min_events))
     squares = (seen - mean) * (seen - mean) + empty_squares(seen, mean, n, keep)
     add_moments(pool, m, j, squares, mean, 1.0 + n)
-    if m == REQUESTS and j in {MINUTE, HOUR}:
+    if m == REQUESTS and j in (MINUTE, HOUR):
         key.late_deviation[kind] += squares
         key.late_due[kind] += usual * (1.0 + n)
 

@@ -28,13 +28,13 @@ from gatewatch.sdk import (
     Severity,
     TableStats,
     hash_text,
+    no_pairs,
     restore_parts,
     snapshot_parts,
     table_stats,
 )
 
 from . import constants as k
-from . import pairs
 from .explain import explain
 from .kernel import scan
 from .layout import COMMON, FOUND, NAMES, ROW, SHARED, Columns, Memory, Params
@@ -267,7 +267,7 @@ class _Side:
         common = np.zeros(1, COMMON)
         common["now"] = common["since"] = -np.inf
         self.memory = Memory(
-            self.keys.head, self.keys.rows, self.shared.head, self.shared.rows, pairs.room(n_pairs), common
+            self.keys.head, self.keys.rows, self.shared.head, self.shared.rows, no_pairs(n_pairs), common
         )
 
 

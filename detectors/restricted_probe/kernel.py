@@ -13,7 +13,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import AuthCode, find_or_admit, kernel, mix
+from gatewatch.sdk import (
+    STRIDE,
+    AuthCode,
+    Head,
+    Pairs,
+    ask_pair,
+    find_or_admit,
+    hold,
+    is_far,
+    is_held,
+    kernel,
+    look_ahead,
+    mix,
+    succeeded_since,
+)
 
 from .constants import (
     CANARY,
@@ -48,15 +62,16 @@ def scan(columns: Columns, wanted: int, memory: Memory, names: Names, p: Params,
 
     ``wanted`` is the role of the rows that count. Cost: linear.
     """
-    # Out of their tuples once: Numba counts references each time.
     ts, key, role, blocked = columns.ts, columns.key, columns.role, columns.blocked
     status, auth, denied, principal = columns.status, columns.auth, columns.denied, columns.principal
     endpoint, path, model, feature_from = columns.endpoint, columns.path, columns.model, columns.feature_from
     keys, rows, pairs, common = memory.keys, memory.rows, memory.pairs, memory.common[0]
-    held, success = keys.held, keys.success
     plain = names.key.shape[0] == 0
     n = 0
     for i in range(ts.shape[0]):
+        if i % STRIDE == 0:
+            look_ahead(keys, rows, key, i)
+            _ask_pairs(keys, rows, pairs, key, endpoint, path, model, i)
         t = ts[i]
         if role[i] & wanted == 0 or key[i] == U64(0) or blocked[i] == 1 or not np.isfinite(t):
             continue
@@ -78,11 +93,20 @@ def scan(columns: Columns, wanted: int, memory: Memory, names: Names, p: Params,
         if new:
             clear(row, t)
         first = not met(pairs, common, mix(key[i], resource))
-        if outcome != SERVED or canary or evidence(row) > 0.0 or held[at] == 1:
-            known = success[at] > -np.inf
+        if outcome != SERVED or canary or evidence(row) > 0.0 or is_held(keys, at):
+            known = succeeded_since(keys, at, 0.0)
             contact = Contact(i, t, outcome, key[i], known, resource, weight, bit, canary, first)
-            n, held[at] = _visit(contact, row, memory, p, found, n)
+            n, held = _visit(contact, row, memory, p, found, n)
+            hold(keys, at, held)
     return n
+
+
+@kernel
+def _ask_pairs(keys: Head, rows: Any, pairs: Pairs, key: Any, endpoint: Any, path: Any, model: Any, i: int) -> None:
+    """As :func:`look_ahead`, for what was met. Where features are asked for, it is another pair: in vain."""
+    if is_far(keys, rows):
+        for j in range(min(key.shape[0], i + STRIDE), min(key.shape[0], i + 2 * STRIDE)):
+            ask_pair(pairs, mix(key[j], _resource(endpoint[j], path[j], model[j])))
 
 
 @kernel

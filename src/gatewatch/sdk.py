@@ -22,12 +22,29 @@ from gatewatch.events.kinds import KINDS
 from gatewatch.events.rollup import Kind, Rollup, middle_of
 from gatewatch.records import Contribution, Explanation, Opinion, Scope, Severity
 from gatewatch.state.hashing import HashSeed, hash_text, mix
-from gatewatch.state.jit import kernel
-from gatewatch.state.keytable import Head, KeyTable, find, find_or_admit, hold, touch, used_rows
+from gatewatch.state.jit import kernel, scale
+from gatewatch.state.keytable import (
+    STRIDE,
+    Head,
+    KeyTable,
+    ask_row,
+    ask_set,
+    find,
+    find_or_admit,
+    hold,
+    is_far,
+    is_held,
+    look_ahead,
+    succeeded_since,
+    touch,
+    used_rows,
+)
+from gatewatch.state.pairs import Pairs, add_pair, ask_pair, has_pair, is_full, no_pairs
 from gatewatch.state.parts import restore_parts, snapshot_parts
 
 __all__ = [
     "KINDS",
+    "STRIDE",
     "AuthCode",
     "Batch",
     "Context",
@@ -44,6 +61,7 @@ __all__ = [
     "Lane",
     "Need",
     "Opinion",
+    "Pairs",
     "PopulationDetector",
     "PopulationHit",
     "RawFinding",
@@ -54,15 +72,27 @@ __all__ = [
     "Severity",
     "StateError",
     "TableStats",
+    "add_pair",
+    "ask_pair",
+    "ask_row",
+    "ask_set",
     "find",
     "find_or_admit",
+    "has_pair",
     "hash_text",
     "hold",
+    "is_far",
+    "is_full",
+    "is_held",
     "kernel",
+    "look_ahead",
     "middle_of",
     "mix",
+    "no_pairs",
     "restore_parts",
+    "scale",
     "snapshot_parts",
+    "succeeded_since",
     "table_stats",
     "touch",
     "used_rows",

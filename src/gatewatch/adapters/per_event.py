@@ -193,7 +193,7 @@ class PerEventDetector(Detector):
         at = self._table.row_of(key)
         if at < 0:
             return Opinion.WARMING
-        if self._table.head.held[at]:
+        if self._table.is_held(at):
             return Opinion.FINDING
         return Opinion.QUIET if self._warm else Opinion.WARMING
 

@@ -12,7 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gatewatch.detect.rollup_kernel import LATE_S, Columns, Seen, Sums, add_rows, no_sums, none_seen, reindex
+from gatewatch.detect.rollup_kernel import (
+    LATE_S,
+    Columns,
+    Scratch,
+    Seen,
+    Sums,
+    add_rows,
+    no_sums,
+    none_seen,
+    reindex,
+    scratch,
+)
 from gatewatch.errors import StateError
 from gatewatch.events.batch import ROUTED, Batch
 from gatewatch.events.rollup import BINS, COUNTS, FINISH, SPAN_S, Kind, Rows, together
@@ -25,8 +36,7 @@ _LIMITS = np.array([LIMITS[kind] for kind in Kind], np.int64)
 # The two buckets that may be open, and as much again for closed ones; 11 MB where all of it is in use
 ROOM = 4 * sum(LIMITS.values())
 LABELS_MAX = 20_000  # names remembered, some 200 B each
-SEEN_BYTES = 1 << 18  # of a generation: 2 M bits
-SEEN_MAX = SEEN_BYTES  # pairs in a generation: 8 bits and 3 hashes a pair give 3 % false "seen before" when full
+SEEN_MAX = 1 << 18  # pairs in a generation: half a megabyte
 # And no generation is younger when it is forgotten: people come back within a week, and what they fail at then must not
 # look like a first contact, or a botnet's is lost among theirs.
 SEEN_S = 7 * 86_400.0
@@ -44,10 +54,11 @@ _LABELS = {
 class Rollups:
     """The open buckets of one detect task."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     seed: HashSeed
     _sums: Sums = field(default_factory=lambda: no_sums(ROOM))
-    _seen: Seen = field(default_factory=lambda: none_seen(SEEN_BYTES))
+    _seen: Seen = field(default_factory=lambda: none_seen(SEEN_MAX))
+    _scratch: Scratch = field(default_factory=scratch)
     _clock: npt.NDArray[np.float64] = field(default_factory=lambda: np.full(1, -np.inf))
     _turned_at: float = -np.inf  # event time at which the older generation of pairs was last forgotten
     _told: int | None = None  # buckets below are closed and were given away
@@ -57,12 +68,12 @@ class Rollups:
     def add(self, batch: Batch) -> None:
         """Add a batch's rows; where it was cut shows nowhere.
 
-        Cost: about .3 us a row, and 2 us for each coarse key of each bucket.
+        Cost: about .2 us a row, and 2 us for each coarse key of each bucket.
         """
         columns, at = _columns(batch, self.seed), 0
         fresh = np.empty((4 * batch.n, 2), np.int64)
         while at < batch.n:
-            at, made = add_rows(columns, at, self._sums, self._seen, self._clock, _LIMITS, fresh)
+            at, made = add_rows(columns, at, self._sums, self._seen, self._clock, _LIMITS, self._scratch, fresh)
             self._name(fresh[:made], batch)
             if at < batch.n:  # no room: what is closed makes some
                 self._take()
@@ -105,9 +116,9 @@ class Rollups:
             "keys": self._sums.keys[:used].copy(),
             "counts": self._sums.counts[:used].copy(),
             "bins": self._sums.bins[:used].copy(),
-            "young": self._seen.young.copy(),
-            "old": self._seen.old.copy(),
-            "numbers": np.array([self._clock[0], self._turned_at, self._seen.added[0], self._sums.overflown[0]]),
+            "pairs": self._seen.pairs.copy(),
+            "generation": self._seen.now.copy(),
+            "numbers": np.array([self._clock[0], self._turned_at, self._sums.overflown[0]]),
             "told": np.array([] if self._told is None else [self._told], np.int64),
             "of_kind": self._sums.of_kind.copy(),
             "labels": np.frombuffer(msgspec.msgpack.encode(labels), np.uint8).copy(),
@@ -125,10 +136,10 @@ class Rollups:
         self._sums = no_sums(ROOM)
         for name in ("buckets", "kinds", "keys", "counts", "bins"):
             getattr(self._sums, name)[:used] = arrays[name]
-        clock, self._turned_at, added, overflown = arrays["numbers"].tolist()
+        clock, self._turned_at, overflown = arrays["numbers"].tolist()
         self._sums.used[0], self._sums.overflown[0], self._clock[0] = used, overflown, clock
         reindex(self._sums)
-        self._seen = Seen(arrays["young"].copy(), arrays["old"].copy(), np.array([added], np.int64))
+        self._seen.pairs[:], self._seen.now[:] = arrays["pairs"], arrays["generation"]
         self._told = int(arrays["told"][0]) if len(arrays["told"]) else None
         self._sums.of_kind[:] = arrays["of_kind"]
         self._done = []
@@ -171,8 +182,9 @@ class Rollups:
         now = float(self._clock[0])
         if self._turned_at == -np.inf:
             self._turned_at = now
-        if now - self._turned_at >= SEEN_S or self._seen.added[0] >= SEEN_MAX:
-            self._seen = Seen(np.zeros(SEEN_BYTES, np.uint8), self._seen.young, np.zeros(1, np.int64))
+        if now - self._turned_at >= SEEN_S or self._seen.now[1] >= SEEN_MAX:
+            self._seen.now[:] = 1 - self._seen.now[0], 0
+            self._seen.pairs[self._seen.now[0]] = 0
             self._turned_at = now
 
 
@@ -187,7 +199,7 @@ def warm_up() -> None:
     """Compile the kernels, by running them on nothing."""
     rows = Batch(pa.RecordBatch.from_pylist([], schema=ROUTED))
     sums, seed = no_sums(1), HashSeed(0, 0)
-    add_rows(_columns(rows, seed), 0, sums, none_seen(8), np.zeros(1), _LIMITS, np.empty((0, 2), np.int64))
+    add_rows(_columns(rows, seed), 0, sums, none_seen(8), np.zeros(1), _LIMITS, scratch(), np.empty((0, 2), np.int64))
     reindex(sums)
 
 

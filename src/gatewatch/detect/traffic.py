@@ -23,7 +23,7 @@ from gatewatch.detect import rates
 from gatewatch.errors import StateError
 from gatewatch.events.batch import ROUTED, AuthCode, Batch, Role
 from gatewatch.records import Finding, Scope
-from gatewatch.state.jit import kernel
+from gatewatch.state.jit import kernel, scale
 
 U64 = np.uint64
 SLOTS = 1 << 15  # 8,000 addresses a partition and day, of a site with 100,000, share a slot with a quarter of a chance
@@ -193,15 +193,20 @@ def _turn(state: State, ts: float) -> None:
         state.clock[0], state.clock[1] = third, half
     if half > state.clock[1]:
         fade = 0.5 ** (half - state.clock[1])
-        state.weights[:, :] *= np.float32(fade)
-        state.served[:] *= fade
+        scale(state.weights, np.float32(fade))
+        scale(state.served, fade)
         state.clock[1] = half
     if third > state.clock[0]:
         for _ in range(min(3, int(third - state.clock[0]))):
-            state.bits[:, 2] = state.bits[:, 1]
-            state.bits[:, 1] = state.bits[:, 0]
-            state.bits[:, 0] = U64(0)
+            _begin_third(state.bits)
         state.clock[0] = third
+
+
+@kernel(allocates=True)
+def _begin_third(bits: npt.NDArray[np.uint64]) -> None:
+    bits[:, 2] = bits[:, 1]
+    bits[:, 1] = bits[:, 0]
+    bits[:, 0] = U64(0)
 
 
 @kernel

@@ -50,7 +50,7 @@ def _absent(column: pa.Array) -> bool:
     return bool(column.null_count == len(column))
 
 
-@kernel
+@kernel(allocates=True)
 def place(
     principal: npt.NDArray[np.uint64],
     account: npt.NDArray[np.uint64],

@@ -118,7 +118,7 @@ def siphash13(data: npt.NDArray[np.uint8], start: int, stop: int, k0: np.uint64,
     return v0 ^ v1 ^ v2 ^ v3
 
 
-@kernel
+@kernel(allocates=True)
 def siphash13_many(
     data: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int32], k0: np.uint64, k1: np.uint64
 ) -> npt.NDArray[np.uint64]:

@@ -12,7 +12,8 @@ Rules of admission (DESIGN: "State is bounded by construction"):
 
 A key without a row is not lost: it counts in the rollups, and ``stats`` counts the evictions and refusals.
 
-Memory: 33 bytes a row, plus the detector's own fields. Cost of a look-up: one cache line of keys, about 10 ns.
+Memory: 24 bytes a row, plus the detector's own fields. Cost of a look-up: about 10 ns where the table is in the cache.
+Where it is not, each look-up waits for memory, unless the loop asks for it some rows ahead: :func:`look_ahead`.
 """
 
 from __future__ import annotations
@@ -24,26 +25,40 @@ import numpy.typing as npt
 
 from gatewatch.errors import StateError
 from gatewatch.state.jit import kernel
+from gatewatch.state.prefetch import LINE_BYTES, by_lines, prefetch
 
 WAYS = 8  # rows a set: 8 keys of 8 bytes are one cache line
-LINE_BYTES = 64  # of a cache line, on every processor that people run this on
 HELD_WAYS = 2  # rows of a set that suspicion may hold
 SUCCESS_KEEP_S = 7 * 86400.0  # a success this recent makes a row a customer's (DESIGN)
 WEIGHT_TAU_S = 3600.0  # weight forgets over an hour: long enough to rank a batch job that runs hourly
 
 EVICTED, REFUSED, ADMITTED = 0, 1, 2  # indices into stats
+# Rows that are asked for together, a stride before their visit: memory takes about 100 ns, a visit somewhat more, and
+# what is asked for too early is lost from the cache (32 kB of L1) before it is used.
+STRIDE = 8
+# Below this a table is in the cache of the core anyway (512 kB to 2 MB of L2 on servers of the last ten years)
+CACHED_BYTES = 1 << 20
 
-_U64 = np.uint64
+_U64, _U32 = np.uint64, np.uint32
+_LATEST = 4294967295.0  # that a second in a note can be
+
+# What the table itself notes of a key: one record, since a look-up needs all of it. Whole seconds are enough for
+# weights that fade over an hour.
+NOTE = np.dtype(
+    [
+        ("last", np.uint32),  # second of event time of the last touch, never going back
+        ("success", np.uint32),  # second of the last success, 0 for never
+        ("weight", np.float32),  # decayed count of touches, as of ``last``
+        ("held", np.uint32),  # 1 where a detector holds the row
+    ]
+)
 
 
 class Head(NamedTuple):
     """What a kernel needs of a table, as arrays. Pass it to :func:`find_or_admit`."""
 
     keys: npt.NDArray[np.uint64]  # (rows,) 0 is free
-    last: npt.NDArray[np.float64]  # (rows,) event time of the last touch, never going back
-    success: npt.NDArray[np.float64]  # (rows,) event time of the last success, -inf for never
-    weight: npt.NDArray[np.float64]  # (rows,) decayed count of touches, as of ``last``
-    held: npt.NDArray[np.uint8]  # (rows,) 1 where a detector holds the row
+    notes: npt.NDArray[np.void]  # (rows,) NOTE
     stats: npt.NDArray[np.int64]  # (3,) evicted, refused, admitted
 
 
@@ -51,7 +66,7 @@ class KeyTable:
     """Rows of one dtype under 64-bit keys.
 
     Args:
-        rows: how many keys at most; rounded up to a power of two, at least 8.
+        rows: how many keys at most; rounded up to a whole set, at least 8.
         dtype: the detector's own fields of a row; a new row is all zeros.
         authenticated_only: admit a key only at a row that authenticated (principals, credentials).
 
@@ -61,22 +76,14 @@ class KeyTable:
     VERSION = 1
 
     def __init__(self, rows: int, dtype: np.dtype[np.void], *, authenticated_only: bool = False) -> None:
-        sets = 1
-        while sets * WAYS < rows:
-            sets *= 2
-        n = sets * WAYS
+        n = max(1, -(-rows // WAYS)) * WAYS
         self.authenticated_only = authenticated_only
         self.head = Head(
-            keys=_by_lines(n, np.uint64),
-            last=_by_lines(n, np.float64),
-            success=_by_lines(n, np.float64),
-            weight=_by_lines(n, np.float64),
-            held=np.zeros(n, np.uint8),
+            keys=by_lines(n, np.uint64),
+            notes=by_lines(n, NOTE),
             stats=np.zeros(3, np.int64),
         )
-        self.head.last.fill(-np.inf)
-        self.head.success.fill(-np.inf)
-        self.rows: npt.NDArray[np.void] = _by_lines(n, dtype)
+        self.rows: npt.NDArray[np.void] = by_lines(n, dtype)
 
     @property
     def used(self) -> int:
@@ -97,6 +104,10 @@ class KeyTable:
         """The row that holds ``key``, or -1."""
         return int(find(self.head, _U64(key)))
 
+    def is_held(self, row: int) -> bool:
+        """Whether a detector holds the row."""
+        return bool(self.head.notes["held"][row])
+
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Copies of all arrays, by name."""
         return {**{name: a.copy() for name, a in self.head._asdict().items()}, "rows": self.rows.copy()}
@@ -116,22 +127,14 @@ class KeyTable:
             mine[...] = arrays[name]
 
 
-def _by_lines(n: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """(n,) zeros that begin with a cache line, so that a set's eight keys are on one.
-
-    Numpy's own begin 16 bytes into a page, and each set is on two: 15 % of a look-up in a table larger than the cache.
-    """
-    item = np.dtype(dtype).itemsize
-    raw = np.zeros(n * item + LINE_BYTES, np.uint8)
-    skip = -raw.ctypes.data % LINE_BYTES
-    return raw[skip : skip + n * item].view(dtype)
-
-
 @kernel
 def set_of(head: Head, key: np.uint64) -> int:
-    """First row of the key's set. The top bits choose: the low ones choose the routed partition."""
-    sets = head.keys.shape[0] // WAYS
-    return int((key >> _U64(20)) % _U64(sets)) * WAYS
+    """First row of the key's set. Bits from the middle choose: the low ones choose the routed partition.
+
+    32 of them times the number of sets, by 2^32: as even as a remainder, without a division (Lemire 2019).
+    """
+    sets = _U64(head.keys.shape[0] // WAYS)
+    return int((((key >> _U64(20)) & _U64(0xFFFFFFFF)) * sets) >> _U64(32)) * WAYS
 
 
 @kernel
@@ -153,27 +156,85 @@ def find(head: Head, key: np.uint64) -> int:
 
 
 @kernel
+def is_far(head: Head, rows: npt.NDArray[np.void]) -> bool:
+    """Whether so much of the table is in use that most look-ups miss the cache."""
+    return bool(used_rows(head) * rows.itemsize > CACHED_BYTES)
+
+
+@kernel
+def look_ahead(head: Head, rows: npt.NDArray[np.void], keys: npt.NDArray[np.uint64], i: int) -> None:
+    """Have in the cache what the visits of the next stride's keys will need. Call it at each :data:`STRIDE`-th row.
+
+    ``keys`` (batch rows,) are those to be looked up, ``i`` is the row under way. A key that is not looked up after all
+    costs a little time and changes nothing; a table that is in the cache anyway is left alone.
+    """
+    if is_far(head, rows):
+        n = keys.shape[0]
+        for j in range(min(n, i + 2 * STRIDE), min(n, i + 3 * STRIDE)):
+            ask_set(head, keys[j])
+        for j in range(min(n, i + STRIDE), min(n, i + 2 * STRIDE)):
+            ask_row(head, rows, keys[j])
+
+
+@kernel
+def ask_set(head: Head, key: np.uint64) -> None:
+    """Have in the cache, some rows later, which keys are in the key's set: before :func:`ask_row`."""
+    prefetch(head.keys, set_of(head, key), 0)
+
+
+@kernel
+def ask_row(head: Head, rows: npt.NDArray[np.void], key: np.uint64) -> None:
+    """Have in the cache, some rows later, what the key's visit needs."""
+    at = find(head, key)
+    if at >= 0:
+        prefetch(head.notes, at, 0)
+        for skip in range(0, rows.itemsize, LINE_BYTES):
+            prefetch(rows, at, skip)
+        prefetch(rows, at, rows.itemsize - 1)  # rows need not begin with a line
+
+
+@kernel
+def _second(now: float) -> np.uint32:
+    return _U32(min(max(now, 0.0), _LATEST))
+
+
+@kernel
 def weight_at(head: Head, row: int, now: float) -> float:
     """The row's decayed weight at ``now``; a time before the last touch does not raise it."""
-    gap = now - head.last[row]
+    note = head.notes[row]
+    gap = float(_second(now)) - float(note.last)
     if gap <= 0.0:
-        return float(head.weight[row])
-    return float(head.weight[row] * np.exp(-gap / WEIGHT_TAU_S))
+        return float(note.weight)
+    return float(note.weight) * float(np.exp(-gap / WEIGHT_TAU_S))
 
 
 @kernel
 def touch(head: Head, row: int, now: float, success: bool) -> None:
     """Count one more event on a row."""
-    head.weight[row] = weight_at(head, row, now) + 1.0
-    head.last[row] = max(head.last[row], now)
+    note, second = head.notes[row], _second(now)
+    note.weight = np.float32(weight_at(head, row, now) + 1.0)
+    note.last = max(note.last, second)
     if success:
-        head.success[row] = max(head.success[row], now)
+        note.success = max(note.success, second)
 
 
 @kernel
 def hold(head: Head, row: int, held: bool) -> None:
     """Say that a detector finds the row suspicious (or does so no longer)."""
-    head.held[row] = 1 if held else 0
+    head.notes[row].held = _U32(1) if held else _U32(0)
+
+
+@kernel
+def is_held(head: Head, row: int) -> bool:
+    """Whether a detector holds the row."""
+    return bool(head.notes[row].held == _U32(1))
+
+
+@kernel
+def succeeded_since(head: Head, row: int, t: float) -> bool:
+    """Whether the row's key has had a success after ``t``."""
+    success = head.notes[row].success
+    return bool(success > _U32(0) and float(success) > t)
 
 
 @kernel
@@ -185,19 +246,15 @@ def _victim(head: Head, base: int, now: float, success: bool) -> int:
     best_weight = np.inf
     for row in range(base, base + WAYS):
         w = weight_at(head, row, now)
-        if head.success[row] > now - SUCCESS_KEEP_S:
+        if succeeded_since(head, row, now - SUCCESS_KEEP_S):
             rank = 2
-        elif head.held[row] == 1 and w > third:
+        elif is_held(head, row) and w > third:
             rank = 1
         else:
             rank = 0
         if rank < best_class or (rank == best_class and w < best_weight):
             best, best_class, best_weight = row, rank, w
-    if best_class == 2 and not success:
-        return -1
-    if best_class == 1 and not success:
-        return -1
-    return best
+    return best if best_class == 0 or success else -1
 
 
 @kernel
@@ -205,7 +262,7 @@ def _third_heaviest_held(head: Head, base: int, now: float) -> float:
     """Held rows heavier than this are within the two that suspicion may hold."""
     first = second = third = -1.0
     for row in range(base, base + WAYS):
-        if head.held[row] == 1:
+        if is_held(head, row):
             w = weight_at(head, row, now)
             if w > first:
                 first, second, third = w, first, second
@@ -223,30 +280,38 @@ def find_or_admit(head: Head, key: np.uint64, now: float, success: bool, authent
     Returns (-1, False) where the key may not have a row; the caller scores it against its peers or not at all.
     ``success``: this event shows a real customer (it authenticated and was served).
     """
+    row = find(head, key)
+    if row >= 0:
+        touch(head, row, now, success)
+        return row, False
     if key == _U64(0):
         return -1, False
-    base = set_of(head, key)
-    free = -1
-    for way in range(WAYS):
-        held_key = head.keys[base + way]
-        if held_key == key:
-            touch(head, base + way, now, success)
-            return base + way, False
-        if held_key == _U64(0) and free < 0:
-            free = base + way
+    return _admit(head, key, now, success, authenticated_only)
+
+
+@kernel
+def _admit(head: Head, key: np.uint64, now: float, success: bool, authenticated_only: bool) -> tuple[int, bool]:
     if authenticated_only and not success:
         head.stats[REFUSED] += 1
         return -1, False
-    row = free if free >= 0 else _victim(head, base, now, success)
+    base = set_of(head, key)
+    row, free = -1, False
+    for way in range(WAYS):
+        if head.keys[base + way] == _U64(0):
+            row, free = base + way, True
+            break
+    if not free:
+        row = _victim(head, base, now, success)
     if row < 0:
         head.stats[REFUSED] += 1
         return -1, False
-    if free < 0:
+    if not free:
         head.stats[EVICTED] += 1
     head.stats[ADMITTED] += 1
     head.keys[row] = key
-    head.weight[row] = 1.0
-    head.last[row] = now
-    head.success[row] = now if success else -np.inf
-    head.held[row] = 0
+    note = head.notes[row]
+    note.weight = np.float32(1.0)
+    note.last = _second(now)
+    note.success = note.last if success else _U32(0)
+    note.held = _U32(0)
     return row, True

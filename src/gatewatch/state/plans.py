@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from operator import attrgetter
@@ -49,11 +49,18 @@ class Refs:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How values of one type are copied and built. Without ``copy`` they never change, and are their own copies."""
+    """How values of one type are copied, written and built.
+
+    Without ``copy`` they never change, or are objects with an identity, which are copied by themselves. Without
+    ``write`` a copy refers to no such object, and is written as it is.
+    """
 
     text: str  # what differs where the type differs
     build: Callable[[list[Any], Refs], list[Any]]  # all of a column
-    copy: Callable[[Any, Refs], Any] | None = None
+    copy: Callable[[Any], Any] | None = None
+    write: Callable[[Any, Refs], Any] | None = None  # a copy, with numbers for objects
+    objects: Callable[[Any], Iterable[Any]] | None = None  # those that a copy refers to
+    row: Row | None = None  # of a mapping's values, where these are rows
 
 
 class Plans:
@@ -99,13 +106,13 @@ class Plans:
         if not never_changes(key):
             raise TypeError(f"{hint} has keys that change")
         plan = self._of(value)
-        copy, build = plan.copy, plan.build
+        copy, write, objects, build = plan.copy, plan.write, plan.objects, plan.build
         pairs = _list_of(_list_of(types.GenericAlias(tuple, (key, value))))
-        if copy is None:
+        if copy is None and write is None:
             return Plan(
                 repr(hint),
                 lambda values, _refs: [make(rows) for rows in convert(values, pairs)],
-                lambda v, _refs: list(v.items()),
+                lambda v: list(v.items()),
             )
         keys = _list_of(_list_of(key))
 
@@ -115,7 +122,14 @@ class Plans:
             return [make([(k, next(parts)) for k in column]) for column in columns]
 
         text = f"{hint.__origin__.__name__}[{key!r}, {plan.text}]"
-        return Plan(text, built, lambda v, refs: [(k, copy(one, refs)) for k, one in v.items()])
+        return Plan(
+            text,
+            built,
+            (lambda v: list(v.items())) if copy is None else (lambda v: [(k, copy(one)) for k, one in v.items()]),
+            None if write is None else (lambda v, refs: [(k, write(one, refs)) for k, one in v]),
+            None if objects is None else (lambda v: (found for _, one in v for found in objects(one))),
+            plan.row,
+        )
 
     def _referred(self, cls: type) -> Plan:
         """A number in place of an object with an identity."""
@@ -125,13 +139,21 @@ class Plans:
         return Plan(
             f"@{cls.__name__}",
             lambda numbers, refs: [refs.numbered(cls, n) for n in numbers],
-            lambda v, refs: refs.number(v),
+            write=lambda v, refs: refs.number(v),
+            objects=lambda v: (v,),
         )
 
     def _row(self, cls: type) -> Plan:
         row = Row(cls)
         row.plan(self)
-        return Plan(row.text, lambda rows, refs: row.fill([row.empty() for _ in rows], rows, refs), row.copy)
+        return Plan(
+            row.text,
+            lambda rows, refs: row.fill([row.empty() for _ in rows], rows, refs),
+            row.copy,
+            row.write if row.refers else None,
+            row.objects if row.refers else None,
+            row,
+        )
 
 
 class Row:
@@ -142,34 +164,49 @@ class Row:
     """
 
     def __init__(self, cls: type) -> None:
-        self._cls = cls
+        self.cls = cls
         if len(saved(cls)) < len(fields(cls)):
             raise TypeError(f"{cls.__name__} is in a container, where nobody would set what is not saved")
         self._plans: dict[str, Plan] = {}
 
     def plan(self, plans: Plans) -> None:
         """Look at the fields."""
-        for name, hint in saved(self._cls):
-            self._plans[name] = plans.of(self._cls, name, hint)
+        for name, hint in saved(self.cls):
+            self._plans[name] = plans.of(self.cls, name, hint)
         self._names = tuple(self._plans)
         self._changing = [(name, plan.copy) for name, plan in self._plans.items() if plan.copy is not None]
+        self._referring = [(n, p.write, p.objects) for n, p in self._plans.items() if p.write and p.objects]
         self._get = attrgetter(*self._names, "__class__")  # one more, so that it always gives a tuple
 
     @property
     def text(self) -> str:
         """What differs where the class differs."""
-        return f"{self._cls.__name__}({', '.join(f'{name}: {plan.text}' for name, plan in self._plans.items())})"
+        return f"{self.cls.__name__}({', '.join(f'{name}: {plan.text}' for name, plan in self._plans.items())})"
 
     def empty(self) -> Any:
         """An object without anything in it."""
-        return object.__new__(self._cls)
+        return object.__new__(self.cls)
 
-    def copy(self, one: object, refs: Refs) -> dict[str, Any]:
+    @property
+    def refers(self) -> bool:
+        """Whether an object with an identity may be in it."""
+        return bool(self._referring)
+
+    def copy(self, one: object) -> dict[str, Any]:
         """Its fields. Cost: some 2 us for twenty, and what its containers cost."""
         row = dict(zip(self._names, self._get(one), strict=False))
         for name, copy in self._changing:
-            row[name] = copy(row[name], refs)
+            row[name] = copy(row[name])
         return row
+
+    def write(self, row: dict[str, Any], refs: Refs) -> dict[str, Any]:
+        """A copy, with numbers for the objects in it."""
+        return row | {name: write(row[name], refs) for name, write, _ in self._referring}
+
+    def objects(self, row: Mapping[str, Any]) -> Iterator[Any]:
+        """Those with an identity that a copy refers to."""
+        for name, _, objects in self._referring:
+            yield from objects(row[name])
 
     def fill(self, ones: list[Any], rows: list[Mapping[str, Any]], refs: Refs) -> list[Any]:
         """Set the fields of empty ones."""
@@ -221,15 +258,19 @@ def convert(value: Any, hint: Any) -> Any:
 
 
 def _optional(plan: Plan) -> Plan:
-    copy, build = plan.copy, plan.build
+    copy, write, objects, build = plan.copy, plan.write, plan.objects, plan.build
 
     def built(values: list[Any], refs: Refs) -> list[Any]:
         some = iter(build([value for value in values if value is not None], refs))
         return [None if value is None else next(some) for value in values]
 
-    if copy is None:
-        return Plan(f"{plan.text}?", built)
-    return Plan(f"{plan.text}?", built, lambda value, refs: None if value is None else copy(value, refs))
+    return Plan(
+        f"{plan.text}?",
+        built,
+        None if copy is None else (lambda value: None if value is None else copy(value)),
+        None if write is None else (lambda value, refs: None if value is None else write(value, refs)),
+        None if objects is None else (lambda value: () if value is None else objects(value)),
+    )
 
 
 def _collection(hint: Any, make: Callable[..., Any], item: Any) -> Plan:
@@ -239,7 +280,7 @@ def _collection(hint: Any, make: Callable[..., Any], item: Any) -> Plan:
         return Plan(
             repr(hint),
             lambda values, _refs: [make(rows) for rows in convert(values, lists)],
-            lambda value, _refs: list(value),
+            list,
         )
 
     def built(values: list[Any], _refs: Refs) -> list[Any]:
@@ -247,7 +288,7 @@ def _collection(hint: Any, make: Callable[..., Any], item: Any) -> Plan:
         contents = convert([rows for _, rows in values], lists)
         return [deque(rows, maxlen) for rows, maxlen in zip(contents, lengths, strict=True)]
 
-    return Plan(repr(hint), built, lambda value, _refs: (value.maxlen, list(value)))
+    return Plan(repr(hint), built, lambda value: (value.maxlen, list(value)))
 
 
 def _list_of(item: Any) -> types.GenericAlias:

@@ -117,7 +117,7 @@ class NewDetector(Detector):
         at = self._table.row_of(key)
         if at < 0:
             return Opinion.WARMING
-        return Opinion.FINDING if self._table.head.held[at] else Opinion.QUIET
+        return Opinion.FINDING if self._table.is_held(at) else Opinion.QUIET
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """The table, and whether the fields were ever there."""

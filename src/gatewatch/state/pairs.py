@@ -1,0 +1,66 @@
+"""A set of pairs that forgets: two generations of a blocked Bloom filter (Putze, Sanders and Singler 2007).
+
+A pair is a 64-bit hash and sets :data:`BITS` bits within one cache line of the current generation. Whoever owns the set
+says when the older generation goes. Wrong about 1 in 300 new pairs at :data:`PAIRS_A_WORD`, never about an old one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from gatewatch.state.jit import kernel
+from gatewatch.state.prefetch import LINE_BYTES, by_lines, prefetch
+
+BITS = 4  # a pair sets so many
+PAIRS_A_WORD = 4  # 16 bits a pair: what the filter is made for
+_WORDS = LINE_BYTES // 8  # of a block
+
+Pairs = npt.NDArray[np.uint64]  # (2, words)
+_U64 = np.uint64
+
+
+def no_pairs(pairs: int) -> Pairs:
+    """Both generations, empty, with room for so many pairs each: 4 bytes a pair in all."""
+    words = max(1, -(-pairs // (PAIRS_A_WORD * _WORDS))) * _WORDS
+    return by_lines(2 * words, np.uint64).reshape(2, words)
+
+
+@kernel
+def is_full(bits: Pairs, added: float) -> bool:
+    """Whether so many pairs are more than a generation is made for."""
+    return bool(added > PAIRS_A_WORD * bits.shape[1])
+
+
+@kernel
+def has_pair(bits: Pairs, generation: int, pair: np.uint64) -> bool:
+    """Whether the pair was added to that generation. Cost: one cache line."""
+    block = _block(bits, pair)
+    for j in range(BITS):
+        nine = (pair >> _U64(9 * j)) & _U64(511)
+        if not (bits[generation, block + int(nine >> _U64(6))] >> (nine & _U64(63))) & _U64(1):
+            return False
+    return True
+
+
+@kernel
+def add_pair(bits: Pairs, generation: int, pair: np.uint64) -> None:
+    """Remember the pair in that generation."""
+    block = _block(bits, pair)
+    for j in range(BITS):
+        nine = (pair >> _U64(9 * j)) & _U64(511)
+        bits[generation, block + int(nine >> _U64(6))] |= _U64(1) << (nine & _U64(63))
+
+
+@kernel
+def ask_pair(bits: Pairs, pair: np.uint64) -> None:
+    """Have in the cache, some rows later, what is known of the pair."""
+    block = _block(bits, pair)
+    prefetch(bits, block, 0)
+    prefetch(bits, bits.shape[1] + block, 0)
+
+
+@kernel
+def _block(bits: Pairs, pair: np.uint64) -> int:
+    """First word of the pair's block; bits 0 to 35 say which bits of it are the pair's."""
+    return int(((pair >> _U64(36)) * _U64(bits.shape[1] // _WORDS)) >> _U64(28)) * _WORDS
