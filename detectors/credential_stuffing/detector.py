@@ -29,6 +29,7 @@ from gatewatch.sdk import (
     TableStats,
     hash_text,
     no_pairs,
+    read_only,
 )
 
 from . import constants as k
@@ -252,7 +253,7 @@ class CredentialStuffing(Detector):
     def warm_up(cls) -> None:
         """Compile by running over no rows. Cost: about 10 s once, then 2 s from the cache on disk."""
         detector = cls(Config(sources_total=96, pairs_total=96), Context(_NO_SEED, partitions=1, alarms_per_day=1.0))
-        none = Columns(*(_frozen(np.zeros(0, dtype)) for dtype in _DTYPES))
+        none = Columns(*(read_only(np.zeros(0, dtype)) for dtype in _DTYPES))
         scan(none, detector._kernel_tables, detector._memory, detector._found)
 
 
@@ -273,19 +274,12 @@ def _any_tries(auth: npt.NDArray[np.generic]) -> bool:
 
 def _columns(batch: Batch) -> Columns:
     return Columns(
-        ts=_frozen(batch.ts),
-        role=_frozen(batch.role),
-        auth=_frozen(batch.column("auth")),
-        blocked=_frozen(batch.column("blocked_by_us")),
-        **{name: _frozen(batch.column(f"k_{name}")) for name in _KEYS},
+        ts=batch.ts,
+        role=batch.role,
+        auth=batch.column("auth"),
+        blocked=batch.column("blocked_by_us"),
+        **{name: batch.column(f"k_{name}") for name in _KEYS},
     )
-
-
-def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Read-only, as Arrow's own views are: else each mixture of present and absent columns would compile anew."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def _hand_over(found: npt.NDArray[np.void], hits: Hits) -> None:

@@ -28,6 +28,7 @@ from gatewatch.sdk import (
     Severity,
     TableStats,
     hash_text,
+    read_only,
     restore_parts,
     snapshot_parts,
     table_stats,
@@ -164,7 +165,7 @@ class PayloadDrift(Detector):
             if not keys.any():
                 continue  # to look costs less than to hand all arrays to the kernel
             side.memory = side.memory._replace(facts=facts)
-            found = self._scan(side, columns._replace(key=_frozen(keys)), _ROLES[scope])
+            found = self._scan(side, columns._replace(key=keys), _ROLES[scope])
             if len(found):
                 _hand_over(found, index, self._hits, n)
                 n += len(found)
@@ -229,7 +230,7 @@ class PayloadDrift(Detector):
         """Compile by running over no rows. Cost: about 15 s once, then 50 ms from the cache on disk."""
         context = Context(HashSeed(0, 0), partitions=1, alarms_per_day=1.0)
         detector = cls(Config(keys_total=8, endpoints_total=8), context)
-        nothing = Columns(*(_frozen(np.zeros(0, dtype)) for dtype in _DTYPES))
+        nothing = Columns(*(read_only(np.zeros(0, dtype)) for dtype in _DTYPES))
         detector._scan(detector._sides[Scope.PRINCIPAL], nothing, Role.WHO)
 
 
@@ -273,14 +274,7 @@ _DTYPES = (
 def _columns(batch: Batch) -> Columns:
     """What both scopes read; ``key`` is to be replaced by theirs."""
     numbers = [batch.column(name) for name in _NUMBERS]
-    return Columns(*(_frozen(a) for a in (batch.ts, numbers[0], *numbers)))
-
-
-def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Read-only, as Arrow's own views are: else each mixture of present and absent columns would compile anew."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    return Columns(batch.ts, numbers[0], *numbers)
 
 
 _FIELDS = ("row", "reason", "warm", "nats", "observed", "expected", "window_s", "since", "detail")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import Batch, kernel, mix
+from gatewatch.sdk import Batch, kernel, mix, read_only
 
 from .layout import FACTS, FIELDS, FULL, Facts
 
@@ -23,7 +23,7 @@ def facts_of(batch: Batch) -> Facts:
             _, offsets, data = values.buffers()
             texts = _view(offsets, np.int32)[values.offset : values.offset + len(values) + 1]
             starts = column.offsets.to_numpy(zero_copy_only=True)
-            return Facts(_frozen(starts), _frozen(texts), _frozen(_view(data, np.uint8)))
+            return Facts(read_only(starts), read_only(texts), read_only(_view(data, np.uint8)))
     return NO_FACTS
 
 
@@ -31,13 +31,7 @@ def _view(buffer: Any, dtype: Any) -> npt.NDArray[Any]:
     return np.zeros(0, dtype) if buffer is None else np.frombuffer(memoryview(buffer), dtype)
 
 
-def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
-NO_FACTS = Facts(*(_frozen(np.zeros(0, dtype)) for dtype in (np.int32, np.int32, np.uint8)))
+NO_FACTS = Facts(*(read_only(np.zeros(0, dtype)) for dtype in (np.int32, np.int32, np.uint8)))
 
 
 @kernel

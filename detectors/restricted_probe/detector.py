@@ -29,6 +29,7 @@ from gatewatch.sdk import (
     TableStats,
     hash_text,
     no_pairs,
+    read_only,
     restore_parts,
     snapshot_parts,
     table_stats,
@@ -184,7 +185,7 @@ class RestrictedProbe(Detector):
             keys = batch.column(f"k_{scope.value}")
             if not keys.any():
                 continue  # to look costs less than to hand all arrays to the kernel
-            found = self._scan(side, columns._replace(key=_frozen(keys)), _ROLES[scope])
+            found = self._scan(side, columns._replace(key=keys), _ROLES[scope])
             if len(found):
                 _hand_over(found, index, self._hits, n)
                 n += len(found)
@@ -253,7 +254,7 @@ class RestrictedProbe(Detector):
     def warm_up(cls) -> None:
         """Compile by running over no rows. Cost: about 10 s once, then 50 ms from the cache on disk."""
         detector = cls(Config(keys_total=8, pairs_total=96), Context(HashSeed(0, 0), partitions=1, alarms_per_day=1.0))
-        nothing = Columns(*(_frozen(np.zeros(0, dtype)) for dtype in _DTYPES))
+        nothing = Columns(*(read_only(np.zeros(0, dtype)) for dtype in _DTYPES))
         detector._scan(detector._sides[Scope.PRINCIPAL], nothing, Role.WHO)
 
 
@@ -283,14 +284,7 @@ _DTYPES = (
 def _columns(batch: Batch, feature: npt.NDArray[np.uint64], feature_from: npt.NDArray[np.int64]) -> Columns:
     """What both scopes read; ``key`` is to be replaced by theirs."""
     numbers: list[npt.NDArray[Any]] = [batch.column(name) for name in _NUMBERS]
-    return Columns(*(_frozen(a) for a in (batch.ts, feature, *numbers, feature, feature_from)))
-
-
-def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Read-only, as Arrow's own views are: else each mixture of present and absent columns would compile anew."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    return Columns(batch.ts, feature, *numbers, feature, feature_from)
 
 
 _FIELDS = ("row", "reason", "nats", "observed", "expected", "window_s", "since", "detail")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from gatewatch.errors import StateError
-from gatewatch.events.batch import AuthCode, Batch, Flag, Role
+from gatewatch.events.batch import AuthCode, Batch, Flag, Role, read_only
 from gatewatch.events.kinds import KINDS
 from gatewatch.events.rollup import Kind, Rollup, middle_of
 from gatewatch.records import Contribution, Explanation, Opinion, Scope, Severity
@@ -89,6 +89,7 @@ __all__ = [
     "middle_of",
     "mix",
     "no_pairs",
+    "read_only",
     "restore_parts",
     "scale",
     "snapshot_parts",

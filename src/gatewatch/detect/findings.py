@@ -20,6 +20,8 @@ def name_hits(
     detector: Detector, hits: Hits, batch: Batch, ranges: Sequence[SourceRange]
 ) -> Iterator[tuple[int, Finding]]:
     """The row and the finding of each hit, in row order. Cost: about 60 us each."""
+    if not len(hits):
+        return
     reasons = {reason.code: reason for reason in detector.reasons}
     for i in range(len(hits)):
         row = int(hits.row[i])

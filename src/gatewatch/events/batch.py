@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -106,8 +106,13 @@ def schema_id(batch: pa.RecordBatch) -> bytes:
     return VERSION + b":%x" % mask
 
 
+class _Columns(NamedTuple):
+    schema: pa.Schema
+    places: dict[str, int]  # of each column
+
+
 @lru_cache(maxsize=1024)  # one for each set of fields that some gateway fills
-def _schema(header: bytes) -> pa.Schema:
+def _columns(header: bytes) -> _Columns:
     version, _, mask = header.partition(b":")
     if version != VERSION:
         raise StateError(
@@ -118,7 +123,12 @@ def _schema(header: bytes) -> pa.Schema:
         bits = int(mask, 16)
     except ValueError as error:
         raise StateError(f"a batch of schema {header!r}, which names no columns") from error
-    return pa.schema([field for i, field in enumerate(ROUTED) if bits >> i & 1])
+    schema = pa.schema([field for i, field in enumerate(ROUTED) if bits >> i & 1])
+    return _Columns(schema, _places(schema))
+
+
+def _places(schema: pa.Schema) -> dict[str, int]:
+    return {name: i for i, name in enumerate(schema.names)}
 
 
 def encode(batch: pa.RecordBatch) -> bytes:
@@ -139,13 +149,34 @@ def decode(value: bytes, header: bytes) -> Batch:
     Raises:
         StateError: the schema is another version's, or it is no batch.
     """
-    schema = _schema(header)
+    columns = _columns(header)
     try:
-        arrow = pa.ipc.read_record_batch(pa.py_buffer(value), schema)
+        arrow = pa.ipc.read_record_batch(pa.py_buffer(value), columns.schema)
         arrow.validate(full=True)
     except (pa.ArrowException, OSError, EOFError) as error:
         raise StateError(f"a batch of schema {header!r} that cannot be read ({type(error).__name__})") from error
-    return Batch(arrow)
+    return Batch(arrow, columns.places)
+
+
+def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A view that cannot be written, as a batch's own columns are: kernels are compiled for each mixture of the two."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+_LEAST_ROOM = 1024
+_nothing: dict[str, npt.NDArray[Any]] = {}
+
+
+def _absent(name: str, n: int) -> npt.NDArray[Any]:
+    """(n,) values that stand for an absent column; all batches share them."""
+    values = _nothing.get(name)
+    if values is None or len(values) < n:
+        room = max(_LEAST_ROOM, 1 << (n - 1).bit_length())
+        values = read_only(np.full(room, ABSENT[name], ROUTED.field(name).type.to_pandas_dtype()))
+        _nothing[name] = values
+    return values[:n]
 
 
 class Batch:
@@ -155,15 +186,15 @@ class Batch:
     float64; all of length ``n``. :meth:`text` gives one string of one row, for the few rows that become findings.
     """
 
-    def __init__(self, arrow: pa.RecordBatch) -> None:
+    def __init__(self, arrow: pa.RecordBatch, places: dict[str, int] | None = None) -> None:
         self.arrow = arrow
         self.n = arrow.num_rows
-        self._names = frozenset(arrow.schema.names)
+        self._places = _places(arrow.schema) if places is None else places  # of each column that there is
         self._views: dict[str, npt.NDArray[Any]] = {}
 
     def has(self, name: str) -> bool:
         """Whether any row of the batch may have it."""
-        return name in self._names
+        return name in self._places
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """One numeric column: a read-only view without a copy, or absent values throughout.
@@ -172,21 +203,22 @@ class Batch:
         """
         view = self._views.get(name)
         if view is None:
-            if name in self._names:
-                view = self.arrow.column(name).to_numpy(zero_copy_only=True)
+            at = self._places.get(name)
+            if at is None:
+                view = _absent(name, self.n)
             else:
-                view = np.full(self.n, ABSENT[name], ROUTED.field(name).type.to_pandas_dtype())
-            view.flags.writeable = False
+                view = self.arrow.column(at).to_numpy(zero_copy_only=True)
+                view.flags.writeable = False
             self._views[name] = view
         return view
 
     def text(self, name: str, row: int) -> str | None:
         """The string in one row, or ``None``. Cost: about 1 us: for findings, not for loops over rows."""
-        return self.arrow.column(name)[row].as_py() if name in self._names else None
+        return self.arrow.column(name)[row].as_py() if name in self._places else None
 
     def texts(self, name: str, row: int) -> list[str]:
         """The strings of a list column in one row."""
-        return (self.arrow.column(name)[row].as_py() or []) if name in self._names else []
+        return (self.arrow.column(name)[row].as_py() or []) if name in self._places else []
 
     def take(self, rows: npt.NDArray[np.integer]) -> Batch:
         """Those rows, in that order."""
