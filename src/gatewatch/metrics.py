@@ -191,7 +191,7 @@ SPECS = (
         "histogram",
         "seconds",
         (),
-        "How long a worker's loop stood still to copy a task's memory.",
+        "How long a worker's loop stood still to copy a task's memory, or a part of it.",
         _PAUSES,
     ),
     Spec(

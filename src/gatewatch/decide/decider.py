@@ -35,7 +35,8 @@ from gatewatch.records import (
 from gatewatch.registry import Entry
 from gatewatch.sdk import Reason
 from gatewatch.settings import Settings
-from gatewatch.state.shapes import Parts
+from gatewatch.state.plans import nobody
+from gatewatch.state.shapes import Copying, Parts
 from gatewatch.verdicts import release_of
 from gatewatch.watch import reasons as watch
 
@@ -107,6 +108,12 @@ class Decider:
     def copy(self) -> Parts:
         """All that it knows. Cost: about 10 us an open episode."""
         return SHAPE.copy(self._state)
+
+    def begin_copy(self) -> Copying:
+        """The same, in steps between records: what it knows now, whatever comes meanwhile."""
+        copying = SHAPE.begin(self._state, done=lambda: self._state.watch(nobody))
+        self._state.watch(copying.before)
+        return copying
 
     def become(self, parts: Parts) -> None:
         """Know what another one knew when it was copied; for one that knows nothing yet.
@@ -235,7 +242,7 @@ class Decider:
         case = None
         if verdict.alert_id is None and verdict.incident_id is not None:
             case = self._incidents.named(verdict.incident_id)
-            episodes = [] if case is None else [e for e in self._episodes.all() if self._incidents.of(e) is case]
+            episodes = [] if case is None else self._episodes.with_ids(self._incidents.episodes_of(case))
         else:
             episode = self._episodes.by_key(EpisodeKey(verdict.detector or "", verdict.scope.value, verdict.key))
             episodes = [episode] if episode is not None and episode.id == verdict.alert_id else []

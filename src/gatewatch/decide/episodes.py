@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush, heapreplace
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from gatewatch.catalog import Ownership
 from gatewatch.decide import modes
 from gatewatch.decide.offences import Key
 from gatewatch.records import Decision, Finding, Mode, Severity
-from gatewatch.state.plans import UNSAVED
+from gatewatch.state.plans import UNSAVED, Before, nobody
 
 COOL_DOWN_S = 600.0  # shorter pauses belong to one attack: tools that back off wait for minutes, not longer
 UPDATE_S = 300.0  # an episode that goes on says so this often
@@ -151,6 +151,7 @@ class Episodes:
     """All open episodes, found by key and by when they end. Cost a finding: a look-up, and log n once an episode."""
 
     open_max: int = field(default=OPEN_MAX, metadata=UNSAVED)
+    before: Before = field(default=nobody, metadata=UNSAVED)  # told of each episode that is given out
     _open: dict[EpisodeKey, Episode] = field(default_factory=dict)
     _dues: dict[int, list[tuple[float, EpisodeKey]]] = field(default_factory=dict)  # by task; early ones are put right
 
@@ -159,15 +160,21 @@ class Episodes:
 
     def get(self, finding: Finding) -> Episode | None:
         """The open episode of a finding's key."""
-        return self._open.get(key_of(finding))
+        return self.by_key(key_of(finding))
 
     def by_key(self, key: EpisodeKey) -> Episode | None:
         """The open episode on a key."""
-        return self._open.get(key)
+        episode = self._open.get(key)
+        if episode is not None:
+            self.before(episode)
+        return episode
 
-    def all(self) -> Iterator[Episode]:
-        """All that are open, in the order in which they were opened."""
-        yield from self._open.values()
+    def with_ids(self, ids: Container[str]) -> list[Episode]:
+        """Those of these ids, in the order in which they were opened. Cost: one pass over all."""
+        found = [episode for episode in self._open.values() if episode.id in ids]
+        for episode in found:
+            self.before(episode)
+        return found
 
     def begin(self, finding: Finding, task: int, mode: Mode, severity: Severity, ownership: Ownership) -> Episode:
         """Open an episode with its first finding (which is not counted yet)."""
@@ -206,6 +213,7 @@ class Episodes:
         """Those of a task that have ended by its watermark, earliest first; they are removed."""
         ended: list[Episode] = []
         while (episode := self._next_due(task)) is not None and episode.due <= watermark:
+            self.before(episode)
             self.end(episode)
             ended.append(episode)
         return ended
@@ -215,6 +223,7 @@ class Episodes:
         while len(self._open) > self.open_max:
             tops = [top for task in self._dues if (top := self._next_due(task)) is not None]
             oldest = min(tops, key=lambda e: (e.due, e.key))
+            self.before(oldest)
             self.end(oldest)
             yield oldest
 

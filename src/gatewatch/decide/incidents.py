@@ -19,7 +19,8 @@ from gatewatch.decide.evidence import Token, identity, traits, words
 from gatewatch.decide.guards import Breaker
 from gatewatch.decide.waves import Waves
 from gatewatch.records import Decision, Effect, Finding, Refusal, Severity
-from gatewatch.state.plans import UNSAVED
+from gatewatch.state.plans import UNSAVED, Before, nobody
+from gatewatch.state.recent import Recent
 
 # People read so many in a minute at most; grave ones have room of their own, which a flood of others cannot take.
 PER_MINUTE = 50
@@ -35,13 +36,14 @@ class Incidents:
     """All cases. Cost a finding: some ten look-ups. State is bounded by open episodes, and the limits above."""
 
     per_minute: int = field(default=PER_MINUTE, metadata=UNSAVED)
+    before: Before = field(default=nobody, metadata=UNSAVED)  # told of each case that is given out, or about to change
     _of: dict[str, Case] = field(default_factory=dict)  # open episode's id
-    _links: OrderedDict[Token, Case] = field(default_factory=OrderedDict)
+    _links: Recent[Token, Case] = field(default_factory=Recent)
     _waves: Waves = field(default_factory=Waves)
     _ended: OrderedDict[str, Case] = field(default_factory=OrderedDict)
     _touched: dict[str, Case] = field(default_factory=dict)
-    _merged: OrderedDict[str, Case] = field(default_factory=OrderedDict)  # what became part of another
-    _orders: OrderedDict[str, Case] = field(default_factory=OrderedDict)  # by decision id
+    _merged: Recent[str, Case] = field(default_factory=Recent)  # what became part of another
+    _orders: Recent[str, Case] = field(default_factory=Recent)  # by decision id
     _storm: Case | None = None
     _grave: Breaker = field(init=False)
     _other: Breaker = field(init=False)
@@ -56,7 +58,15 @@ class Incidents:
     def of(self, episode: Episode) -> Case | None:
         """The case of an open episode."""
         case = self._of.get(episode.id)
-        return None if case is None else _root(case)
+        return None if case is None else self._claim(case)
+
+    def episodes_of(self, case: Case) -> set[str]:
+        """Ids of its open episodes. Cost: one pass over all of them."""
+        return {episode for episode, one in self._of.items() if _root(one) is case}
+
+    def watch(self, before: Before) -> None:
+        """Tell of each case and trait before it changes."""
+        self.before = self._waves.before = before
 
     def see(self, episode: Episode, finding: Finding, *, began: bool) -> None:
         """One more finding of an episode, the first with ``began``."""
@@ -66,13 +76,13 @@ class Incidents:
             found = self._surge(episode, finding) | found
             case = self._place(episode, finding, found, merge=who.accused)
         else:
-            case = _root(self._of[episode.id])
+            case = self._claim(self._of[episode.id])
             if who.accused or not case.has_actors:
                 case = self._merge([case, *(other for other, _token in found.values())], found)
         case.take(episode, finding, began=began)
         self._touch(case)
         for token in who.put:
-            self._link(token, case)
+            self._links.put(token, case, most=LINKS_MAX)
 
     def note(self, episode: Episode, outcome: Decision | Refusal) -> None:
         """What a finding of the episode led to."""
@@ -81,9 +91,7 @@ class Incidents:
             return
         if isinstance(outcome, Decision):
             case.order(outcome)
-            self._orders[outcome.id] = case
-            if len(self._orders) > ENDED_MAX:
-                self._orders.popitem(last=False)
+            self._orders.put(outcome.id, case, most=ENDED_MAX)
         else:
             case.refused[outcome.guard] += 1
         self._touch(case)
@@ -102,7 +110,7 @@ class Incidents:
     def effect(self, effect: Effect) -> None:
         """What traffic shows of an order: that it is carried out, or that it is not."""
         case = self._orders.get(effect.decision_id)
-        if case is not None and self._alive(case := _root(case)):
+        if case is not None and self._alive(case := self._claim(case)):
             case.effect(effect)
             self._touch(case)
 
@@ -118,8 +126,7 @@ class Incidents:
         if case.open == 0:
             self._ended[case.id] = case
             if len(self._ended) > ENDED_MAX:
-                next(iter(self._ended.values())).drop()
-                self._ended.popitem(last=False)
+                self._drop(next(iter(self._ended)))
 
     def touched(self) -> list[Case]:
         """Cases that something happened to since the last call, the gravest first; those that were merged last."""
@@ -130,8 +137,8 @@ class Incidents:
     def named(self, incident_id: str) -> Case | None:
         """The case of that id that goes on, or what it became part of. Cost: one pass over the open episodes."""
         if (merged := self._merged.get(incident_id)) is not None:
-            return _root(merged)
-        return next((case for case in map(_root, self._of.values()) if case.id == incident_id), None)
+            return self._claim(merged)
+        return next((self._claim(case) for case in self._of.values() if _root(case).id == incident_id), None)
 
     def touch(self, case: Case) -> None:
         """Somebody said something about it: it may have news."""
@@ -143,8 +150,7 @@ class Incidents:
             case = next(iter(self._ended.values()))
             if case.due >= slowest:
                 return
-            del self._ended[case.id]
-            case.drop()
+            self._drop(case.id)
 
     def _place(self, episode: Episode, finding: Finding, found: Found, *, merge: bool) -> Case:
         """The case of a new episode. A victim goes to the largest one it is linked to; an actor joins them all."""
@@ -168,7 +174,7 @@ class Incidents:
         ts = finding.ts
         storm = allowance.count(ts) >= allowance.limit
         if storm and (going := self._storm) is not None and self._alive(going) and going.overlaps(ts):
-            return going
+            return self._claim(going)
         case = Case(
             id=digest("incident", episode.id),
             lead=finding,
@@ -192,13 +198,13 @@ class Incidents:
         found: Found = {}
         for trait in traits(finding):
             for other in self._waves.add(trait, finding.key, finding.ts, episode.id):
-                if (case := self._of.get(other)) is not None and not (case := _root(case)).storm:
+                if (case := self._of.get(other)) is not None and not (case := self._claim(case)).storm:
                     found.setdefault(case.id, (case, trait.token))
         return found
 
     def _merge(self, cases: Iterable[Case], found: Found) -> Case:
         """One case of many: the largest, or else the earliest, takes the others in. Storms stay out, unless alone."""
-        distinct = {case.id: case for case in map(_root, cases)}
+        distinct = {case.id: case for case in map(self._claim, cases)}
         firm = [case for case in distinct.values() if not case.storm]
         first = next(iter(distinct.values()))
         if first.storm or len(firm) < 2:
@@ -211,9 +217,7 @@ class Incidents:
             if token is not None:
                 kept.join(words(token[1]))
             kept.absorb(case)
-            self._merged[case.id] = case
-            if len(self._merged) > ENDED_MAX:
-                self._merged.popitem(last=False)
+            self._merged.put(case.id, case, most=ENDED_MAX)
             self._ended.pop(case.id, None)
             self._touch(case)
         if kept.open:
@@ -226,17 +230,23 @@ class Incidents:
         case = self._links.get(token)
         if case is None:
             return None
-        case = _root(case)
+        case = self._claim(case)
         if not self._alive(case):
             del self._links[token]
             return None
         return case if case.overlaps(ts) else None
 
-    def _link(self, token: Token, case: Case) -> None:
-        self._links[token] = case
-        self._links.move_to_end(token)
-        if len(self._links) > LINKS_MAX:
-            self._links.popitem(last=False)
+    def _claim(self, case: Case) -> Case:
+        """The case that it is part of by now, for somebody who may change it."""
+        case = _root(case)
+        self.before(case)
+        return case
+
+    def _drop(self, ended: str) -> None:
+        """Forget a case that is over."""
+        case = self._ended.pop(ended)
+        self.before(case)
+        case.drop()
 
     def _alive(self, case: Case) -> bool:
         return case.open > 0 or case.id in self._ended

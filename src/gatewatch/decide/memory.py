@@ -24,7 +24,7 @@ from gatewatch.errors import StateError
 from gatewatch.log.base import TopicPartition
 from gatewatch.state.packing import Arrays
 from gatewatch.state.saving import Kind
-from gatewatch.state.shapes import Parts, decode, encode
+from gatewatch.state.shapes import Copying, Parts, decode, encode
 
 TASK = "decide"
 _log = structlog.get_logger("gatewatch.decide")
@@ -50,7 +50,21 @@ class Memory:
     """All that decide knew at one offset."""
 
     book: Book
-    parts: Parts
+    state: Parts | Copying
+
+    @property
+    def parts(self) -> Parts:
+        """All that it knows, once :meth:`go_on` says so."""
+        return self.state.parts() if isinstance(self.state, Copying) else self.state
+
+    def go_on(self, seconds: float) -> bool:
+        """Copy some more of the state."""
+        return self.state.go_on(seconds) if isinstance(self.state, Copying) else True
+
+    def drop(self) -> None:
+        """It is not wanted any more."""
+        if isinstance(self.state, Copying):
+            self.state.drop()
 
     @property
     def versions(self) -> dict[str, int]:
@@ -103,12 +117,12 @@ class DecideTask:
         self.knows_people: dict[str, int] = {}  # and so is what people wrote before these offsets, by topic
 
     def memory(self) -> Memory | None:
-        """Copies of all that it knows; ``None`` while something that was heard has not taken effect."""
+        """A copy of all that it knows, begun; ``None`` while something that was heard has not taken effect."""
         if self.decider.is_waiting_to_act:
             return None
         heard = {tp.topic: Heard(self._ids[tp.topic], offset) for tp, offset in self._heard.items()}
         config, catalog = self.decider.hashes
-        return Memory(Book(config_hash=config, catalog_hash=catalog, heard=heard), self.decider.copy())
+        return Memory(Book(config_hash=config, catalog_hash=catalog, heard=heard), self.decider.begin_copy())
 
     def become(self, memory: Memory, offset: int, beginning: int) -> int:
         """Go on with what :meth:`memory` gave when all findings before ``offset`` had been applied.

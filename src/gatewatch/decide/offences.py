@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 
 from gatewatch.records import Scope
 from gatewatch.state.plans import UNSAVED
+from gatewatch.state.recent import Recent
 
 MEMORY_S = 7 * 86400.0  # a week without an offence is forgiven
 # At the default breaker (30 a minute) a flood needs 55 hours of nothing but new keys to push an offender out; 25 MB.
@@ -21,7 +21,7 @@ class Offences:
     """The last stop of each key, least recent first."""
 
     capacity: int = field(default=CAPACITY, metadata=UNSAVED)
-    _last: OrderedDict[Key, tuple[int, float]] = field(default_factory=OrderedDict)  # offence, until
+    _last: Recent[Key, tuple[int, float]] = field(default_factory=Recent)  # offence, until
 
     def number(self, key: Key, at: float) -> int:
         """Which offence in a row a stop that starts at ``at`` answers; one that is still running is the same one."""
@@ -31,11 +31,9 @@ class Offences:
         return offence if at < until else offence + 1
 
     def note(self, key: Key, offence: int, until: float) -> None:
-        """A stop was ordered. Where there is no more room the one longest unheard of is forgotten."""
-        self._last[key] = (offence, max(until, self._last.get(key, (0, until))[1]))
-        self._last.move_to_end(key)
-        while len(self._last) > self.capacity:
-            self._last.popitem(last=False)
+        """A stop was ordered. Where there is no more room those longest unheard of are forgotten."""
+        latest = max(until, self._last.get(key, (0, until))[1])
+        self._last.put(key, (offence, latest), most=self.capacity)
 
     def forgive(self, key: Key) -> None:
         """A person said that it was none."""

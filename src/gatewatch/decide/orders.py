@@ -6,13 +6,13 @@ one ``findings`` offset: decide writes the order back with that offset (an ackno
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from gatewatch.decide.candidate import Candidate
 from gatewatch.decide.offences import Key
 from gatewatch.records import Action, Decision
+from gatewatch.state.recent import Recent
 
 # Removals are remembered for as long as their episode may live; a person makes tens of them, a script thousands.
 CLEARED_MAX = 100_000
@@ -28,8 +28,8 @@ def is_order(decision: Decision) -> bool:
 class Orders:
     """People's orders that have taken effect, and those that will at a later offset."""
 
-    _cleared: OrderedDict[str, str] = field(default_factory=OrderedDict)  # decision id, who
-    _standing: OrderedDict[Key, Decision] = field(default_factory=OrderedDict)
+    _cleared: Recent[str, str] = field(default_factory=Recent)  # decision id, who
+    _standing: Recent[Key, Decision] = field(default_factory=Recent)
     _coming: list[tuple[int, int, Decision]] = field(default_factory=list)
     _turn: int = 0  # of the next that is scheduled
 
@@ -52,9 +52,7 @@ class Orders:
                 self.clear(order)
                 removals.append(order)
             elif order.action is Action.BLOCK:
-                self._standing[(order.scope, order.value)] = order
-                if len(self._standing) > STANDING_MAX:
-                    self._standing.popitem(last=False)
+                self._standing.put((order.scope, order.value), order, most=STANDING_MAX)
         return removals
 
     def cleared(self, decision_id: str) -> str | None:
@@ -68,9 +66,7 @@ class Orders:
 
     def clear(self, order: Decision) -> None:
         """Somebody removed a decision: it is not made again."""
-        self._cleared[order.id] = order.removed_by or order.actor or "somebody"
-        if len(self._cleared) > CLEARED_MAX:
-            self._cleared.popitem(last=False)
+        self._cleared.put(order.id, order.removed_by or order.actor or "somebody", most=CLEARED_MAX)
         key = (order.scope, order.value)
         if key in self._standing and self._standing[key].id == order.id:
             del self._standing[key]

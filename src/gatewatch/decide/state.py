@@ -14,6 +14,7 @@ from gatewatch.decide.incidents import Incidents
 from gatewatch.decide.offences import Offences
 from gatewatch.decide.orders import Orders
 from gatewatch.decide.said import Said
+from gatewatch.state.plans import Before
 from gatewatch.state.shapes import Shape
 
 # Raise it when a field means something else under the same name and type; other changes are seen by the shape's digest.
@@ -31,6 +32,11 @@ class State:
     said: Said = field(default_factory=Said)
     incidents: Incidents = field(default_factory=Incidents)
     tasks: dict[int, tuple[int, float]] = field(default_factory=dict)  # routed offset applied, watermark
+
+    def watch(self, before: Before) -> None:
+        """Tell of each object before it changes; everything else is a container, or never changes."""
+        self.episodes.before = before
+        self.incidents.watch(before)
 
 
 SHAPE = Shape(State)

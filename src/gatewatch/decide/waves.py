@@ -8,11 +8,12 @@ from the findings themselves, for each trait and detector apart.
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import dataclass, field
 
 from gatewatch.decide.evidence import Token, Trait
-from gatewatch.state.plans import UNSAVED
+from gatewatch.state.plans import UNSAVED, Before, nobody
+from gatewatch.state.recent import Recent
 
 WINDOW_S = 600.0  # a campaign's machines are started together; as long as an episode's shortest pause
 KEPT_S = 3600.0  # tasks may be so far apart in event time, and their keys still meet
@@ -54,7 +55,8 @@ class Waves:
     """All traits. Cost: a look-up a trait and new key, and a scan of at most 64."""
 
     capacity: int = field(default=TRAITS_MAX, metadata=UNSAVED)
-    _traits: OrderedDict[Token, _Seen] = field(default_factory=OrderedDict)
+    before: Before = field(default=nobody, metadata=UNSAVED)  # told of each trait that is about to change
+    _traits: Recent[Token, _Seen] = field(default_factory=Recent)
 
     def __len__(self) -> int:
         return len(self._traits)
@@ -63,10 +65,10 @@ class Waves:
         """A new key has the trait; returns the episodes of its wave, this one too, or nothing."""
         seen = self._traits.get(trait.token)
         if seen is None:
-            seen = self._traits[trait.token] = _Seen(ts, ts)
-        self._traits.move_to_end(trait.token)
-        while len(self._traits) > self.capacity:
-            self._traits.popitem(last=False)
+            seen = _Seen(ts, ts)
+        else:
+            self.before(seen)
+        self._traits.put(trait.token, seen, most=self.capacity)
         seen.newest_ts = max(seen.newest_ts, ts)
         if all(key != other for _ts, other, _episode in seen.recent):
             seen.recent.append((ts, key, episode))

@@ -16,8 +16,15 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import msgspec
 from pydantic import BaseModel
 
+from gatewatch.state.recent import Recent
+
 UNSAVED: Mapping[str, bool] = types.MappingProxyType({"saved": False})
+Before = Callable[[object], None]  # called with an object that is about to change
 _SCALARS = (str, int, float, bool, bytes, type(None), Enum)
+
+
+def nobody(_one: object) -> None:
+    """Wants to know before an object changes."""
 
 
 class Refs:
@@ -61,6 +68,7 @@ class Plan:
     write: Callable[[Any, Refs], Any] | None = None  # a copy, with numbers for objects
     objects: Callable[[Any], Iterable[Any]] | None = None  # those that a copy refers to
     row: Row | None = None  # of a mapping's values, where these are rows
+    shallow: bool = False  # a mapping whose values are copied by themselves, or never change
 
 
 class Plans:
@@ -88,7 +96,7 @@ class Plans:
             plan = Plan(repr(hint), lambda values, _refs: convert(values, column))
         elif origin in (Union, types.UnionType) and len(args) == 2 and type(None) in args:
             plan = _optional(self._of(next(arg for arg in args if arg is not type(None))))
-        elif origin in (dict, OrderedDict):
+        elif origin in (dict, OrderedDict, Recent):
             plan = self._mapping(hint, origin, args)
         elif origin is Counter:
             plan = self._mapping(hint, lambda rows: Counter(dict(rows)), (*args, int))
@@ -113,6 +121,7 @@ class Plans:
                 repr(hint),
                 lambda values, _refs: [make(rows) for rows in convert(values, pairs)],
                 lambda v: list(v.items()),
+                shallow=True,
             )
         keys = _list_of(_list_of(key))
 
@@ -129,6 +138,7 @@ class Plans:
             None if write is None else (lambda v, refs: [(k, write(one, refs)) for k, one in v]),
             None if objects is None else (lambda v: (found for _, one in v for found in objects(one))),
             plan.row,
+            shallow=copy is None or plan.row is not None,
         )
 
     def _referred(self, cls: type) -> Plan:

@@ -1,8 +1,9 @@
 """When a worker saves its tasks, and how a task that is taken over gets its memory back.
 
-The loop copies a task's memory (a pause of some milliseconds) and goes on; a thread compresses and writes it, waits
-until the loop says that everything the task said before is acknowledged, and writes the manifest. One task at a time,
-so that at most one copy is held. A snapshot that fails costs nothing but time at the next start: the worker goes on.
+The loop copies a task's memory, at once or in steps of some milliseconds, and goes on; a thread compresses and writes
+it, waits until the loop says that everything the task said before is acknowledged, and writes the manifest. One task at
+a time, so that at most one copy is held. A snapshot that fails costs nothing but time at the next start: the worker
+goes on.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from gatewatch.state.hashing import HashSeed
 from gatewatch.state.packing import Arrays
 from gatewatch.state.snapshots import Draft, Manifest, Older
 
+STEP_S = 0.015  # of copying in one turn of the loop: nobody feels that; the second of the largest decide is 70 turns
 CLOSE_S = 6.0  # for the last snapshots of all tasks, at a clean stop: a role has 10 s, and commits first
 PAUSE_SHARE = 0.01  # of a loop's time at most: a task whose copying takes long is saved less often
 _log = structlog.get_logger("gatewatch.state")
@@ -32,6 +34,14 @@ _log = structlog.get_logger("gatewatch.state")
 
 class Memory(Protocol):
     """Copies of all that a task knows. The loop makes it; what it has to tell is asked for on a thread."""
+
+    def go_on(self, seconds: float) -> bool:
+        """Copy for about so long what is not copied yet; whether everything is."""
+        ...
+
+    def drop(self) -> None:
+        """It is not wanted any more, and perhaps not whole."""
+        ...
 
     @property
     def versions(self) -> dict[str, int]:
@@ -104,7 +114,7 @@ class _Last:
 
 @dataclass(slots=True)
 class _Job(Generic[M]):
-    """One snapshot on its way."""
+    """One snapshot on its way: copied first, then written by a thread."""
 
     tp: TopicPartition  # what the task reads
     offset: int
@@ -114,6 +124,7 @@ class _Job(Generic[M]):
     may_count: threading.Event = field(default_factory=threading.Event)
     abandoned: bool = False
     error: str | None = None
+    copying_s: float = 0.0
     thread: threading.Thread | None = None
 
     @property
@@ -181,6 +192,12 @@ class Saver(Generic[M]):
         job = self._job
         if job is not None:
             mine = owned.get(job.tp)
+            if job.thread is None:
+                if mine is None:
+                    self._drop(job)
+                else:
+                    self._copy(job, stopwatch(), STEP_S)
+                return
             if mine is None or job.may_count.is_set() or mine.safe() >= job.offset:
                 self._let_go(job, abandoned=mine is None)
             if not job.running:
@@ -199,10 +216,12 @@ class Saver(Generic[M]):
         """End. With ``flush`` each task is saved once more, as far as that is done within ``CLOSE_S``."""
         until = self._clock.monotonic() + CLOSE_S
         if flush:
+            if self._job is not None and self._job.thread is None:
+                self._drop(self._job)
             self._wait(owned, until)
             for tp, mine in owned.items():
                 if mine.next_offset != self._last[tp].offset:
-                    self._begin(tp, mine)
+                    self._begin(tp, mine, copy_s=float("inf"))
                 self._wait(owned, until)
         if self._producer is not None:
             with suppress(GatewatchError):
@@ -230,8 +249,8 @@ class Saver(Generic[M]):
         if not job.running:
             self._finish(job)
 
-    def _begin(self, tp: TopicPartition, mine: Saved[M]) -> None:
-        """Copy a task and let a thread write it."""
+    def _begin(self, tp: TopicPartition, mine: Saved[M], copy_s: float = STEP_S) -> None:
+        """Begin to copy a task."""
         if self._job is not None:  # at a close: the one before did not end in time
             return
         began = stopwatch()
@@ -239,12 +258,26 @@ class Saver(Generic[M]):
         if memory is None:
             self._last[tp].due_at = self._clock.monotonic()
             return
+        self._job = _Job(tp, mine.next_offset, memory, tuple(self._last[tp].replaces))
+        self._copy(self._job, began, copy_s)
+
+    def _copy(self, job: _Job[M], began: float, seconds: float) -> None:
+        """Copy some more of a task; once it is whole let a thread write it."""
+        whole = job.memory.go_on(seconds)
         pause = stopwatch() - began
+        job.copying_s += pause
         self._metrics.snapshot_pause(pause)
-        self._last[tp].due_at = max(self._last[tp].due_at, self._clock.monotonic() + pause / PAUSE_SHARE)
-        job = self._job = _Job(tp, mine.next_offset, memory, tuple(self._last[tp].replaces))
-        job.thread = threading.Thread(target=self._run, args=(job,), name=f"snapshot-{tp.partition}", daemon=True)
+        if not whole:
+            return
+        last = self._last[job.tp]
+        last.due_at = max(last.due_at, self._clock.monotonic() + job.copying_s / PAUSE_SHARE)
+        job.thread = threading.Thread(target=self._run, args=(job,), name=f"snapshot-{job.tp.partition}", daemon=True)
         job.thread.start()
+
+    def _drop(self, job: _Job[M]) -> None:
+        """Nothing of it was written."""
+        job.memory.drop()
+        self._job = None
 
     def _let_go(self, job: _Job[M], *, abandoned: bool) -> None:
         if not job.may_count.is_set():
@@ -284,6 +317,8 @@ class Saver(Generic[M]):
                 snapshots.write_manifest(producer, place, self._manifest(job))
         except GatewatchError as error:
             job.error = str(error)
+        finally:
+            job.memory.drop()
 
     def _manifest(self, job: _Job[M]) -> Manifest:
         return Manifest(

@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
-from itertools import islice
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -39,7 +38,6 @@ T = TypeVar("T")
 Parts = dict[str, Any]  # plain values by path: "episodes/_open"; objects with an identity by class: "@Case"
 # Encoding holds the interpreter for one block at a time: a few ms for the largest rows we have
 BLOCK_ROWS = 1000
-_STEP_ROWS = 100  # copied before the clock is looked at: a millisecond or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +50,11 @@ class Part:
 
     @property
     def path(self) -> str:
+        """Its name in a snapshot."""
         return "/".join((*self.owner, self.name))
 
     def of(self, state: object) -> Any:
+        """Whose field it is."""
         return reduce(getattr, self.owner, state)
 
 
@@ -84,7 +84,10 @@ class Shape(Generic[T]):
         """
         copying = self.begin(state)
         copying.go_on(float("inf"))
-        return copying.parts()
+        try:
+            return copying.parts()
+        finally:
+            copying.drop()
 
     def begin(self, state: T, done: Callable[[], None] = lambda: None) -> Copying:
         """The beginnings of a copy, which :meth:`Copying.go_on` completes. Cost: some 50 ns an entry of a container.
@@ -121,7 +124,8 @@ class Shape(Generic[T]):
 class Copying:
     """A copy of a state as it was when this was made, by :meth:`Shape.begin`.
 
-    Objects are copied when their turn comes, or before they change, whichever is first.
+    Objects are copied when their turn comes, or before they change, whichever is first. Until :meth:`drop` Python does
+    not look for garbage in what there was before, nor in the copy: such a look at a million objects takes half a second.
     """
 
     def __init__(
@@ -132,7 +136,7 @@ class Copying:
         self._rows: dict[int, dict[str, Any]] = {}  # copies of objects, by id
         self._row_of = dict(identities)  # how to copy one
         self._ahead: list[Iterator[Any]] = []  # objects to copy
-        with _without_collections():
+        with _without_collections(freeze=True):
             for part in parts:
                 self._hold(part, getattr(part.of(state), part.name))
 
@@ -144,27 +148,37 @@ class Copying:
     def go_on(self, seconds: float) -> bool:
         """Copy for about so long; whether everything is copied."""
         until = stopwatch() + seconds
-        with _without_collections():
+        with _without_collections(freeze=True):
             while self._ahead:
-                some = list(islice(self._ahead[-1], _STEP_ROWS))
-                if not some:
+                one = next(self._ahead[-1], None)
+                if one is None:
                     self._ahead.pop()
-                for one in some:
-                    self.before(one)
-                if stopwatch() >= until:
-                    return not self._ahead
+                elif id(one) not in self._rows:
+                    self._copy(one)
+                    if stopwatch() >= until:
+                        return False
         self._done()
         return True
+
+    def drop(self) -> None:
+        """It is not wanted any more. For the thread that had its parts: what is large goes piece by piece."""
+        self._ahead.clear()
+        self._done()
+        while self._rows:
+            self._rows.popitem()
+        gc.unfreeze()
 
     def parts(self) -> Parts:
         """The whole copy, once everything is copied. For a thread: some 3 us an object."""
         refs = Refs()
         parts: Parts = {}
-        with _without_collections():
+        with _without_collections(freeze=True):
             for part in self._parts:
                 held, plan = self._held[part.path], part.plan
                 if plan.row is not None:
-                    held = [(key, self._rows[id(one)]) for key, one in held]
+                    held = [(key, self._rows[id(one)]) for key, one in held.items()]
+                elif plan.shallow:
+                    held = list(held.items())
                 parts[part.path] = held if plan.write is None else plan.write(held, refs)
             rows: dict[type, list[Any]] = {cls: [] for cls in self._identities}
             while any(len(refs.objects.get(cls, ())) > len(done) for cls, done in rows.items()):
@@ -175,14 +189,15 @@ class Copying:
 
     def _hold(self, part: Part, value: Any) -> None:
         plan = part.plan
-        if plan.row is not None:  # of a mapping: its rows wait for their turn
-            self._row_of[plan.row.cls] = plan.row
-            value = list(value.items())
-            self._ahead.append(one for _key, one in value)
+        if plan.shallow:
+            value = value.copy()
         elif plan.copy is not None:
             value = plan.copy(value)
-        if plan.objects is not None and plan.row is None:
-            self._ahead.append(iter(plan.objects(value)))
+        if plan.row is not None:  # rows wait for their turn
+            self._row_of[plan.row.cls] = plan.row
+            self._ahead.append(iter(value.values()))
+        elif plan.objects is not None:
+            self._ahead.append(iter(plan.objects(value.items() if plan.shallow else value)))
         self._held[part.path] = value
 
     def _copy(self, one: object) -> None:
@@ -235,13 +250,18 @@ def _parts_of(plans: Plans, cls: type, owner: tuple[str, ...]) -> list[Part]:
 
 
 @contextmanager
-def _without_collections() -> Iterator[None]:
-    """So many new objects make Python look for garbage again and again, which takes three times as long as they do."""
+def _without_collections(*, freeze: bool = False) -> Iterator[None]:
+    """So many new objects make Python look for garbage again and again, which takes three times as long as they do.
+
+    With ``freeze`` it does not look at them afterwards either, until ``gc.unfreeze``.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if freeze:
+            gc.freeze()
         if was:
             gc.enable()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from random import Random
@@ -33,7 +34,7 @@ from gatewatch.records import (
 )
 from gatewatch.settings import KafkaSettings
 from gatewatch.state.packing import pack, unpack
-from gatewatch.state.shapes import Parts
+from gatewatch.state.shapes import Parts, encode
 from gatewatch.testing.deep import differences
 
 Make = Callable[..., Finding]
@@ -231,6 +232,42 @@ def test_a_snapshot_is_a_copy(make_finding: Make, make_decider: New) -> None:
     assert {name: array.tobytes() for name, array in memory.arrays.items()} == before
 
 
+@given(seed=st.integers(0, 2**32), data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_a_copy_in_steps_is_of_the_moment_it_began(
+    seed: int, data: st.DataObject, make_finding: Make, make_decider: New
+) -> None:
+    """If this fails, what comes while a large decide is copied is in the snapshot in part: no moment that ever was."""
+    steps = Life(Random(seed), make_finding, make_decider(**SECTIONS)).steps(data.draw(st.integers(1, 60)))
+    cut = data.draw(st.integers(0, len(steps)))
+    decider = make_decider(**SECTIONS)
+    run(decider, steps, 0, cut)
+    expected, copying = encode(decider.copy()), decider.begin_copy()
+    for at in range(cut, len(steps)):
+        run(decider, steps, at, at + 1)
+        for _ in range(data.draw(st.sampled_from([0, 1, 3]))):
+            copying.go_on(0.0)
+    copying.go_on(float("inf"))
+    assert {name: a.tobytes() for name, a in encode(copying.parts()).items()} == {
+        name: a.tobytes() for name, a in expected.items()
+    }
+    through = make_decider(**SECTIONS)
+    run(through, steps, 0, len(steps))
+    assert list(differences(through, decider)) == []  # it was not changed by that
+
+
+def test_a_copy_that_is_done_or_dropped_is_held_by_nobody(make_finding: Make, make_decider: New) -> None:
+    """If this fails, a decider holds its last snapshot in memory, twice as much as it knows."""
+    decider = make_decider()
+    decider.apply(batch(0, 1.0, make_finding(0.0)), 0)
+    done, dropped = decider.begin_copy(), decider.begin_copy()
+    done.go_on(float("inf"))
+    dropped.drop()
+    held = [weakref.ref(done), weakref.ref(dropped)]
+    del done, dropped
+    assert [one() for one in held] == [None, None]
+
+
 def test_other_settings_hold_from_there_on_and_what_was_decided_stands(make_finding: Make, make_decider: New) -> None:
     """If this fails, a deployment with another setting ends blocks early, or goes on as if nothing had changed."""
     decider = make_decider()
@@ -283,6 +320,7 @@ def test_it_is_saved_only_when_all_that_people_said_has_taken_effect(make_findin
     task.decider.apply(batch(1, 2.0), 1)
     memory = task.memory()
     assert memory is not None
+    assert memory.go_on(float("inf"))
     assert memory.book.heard == {tp.topic: Heard("id-1", 5)}
     for made_again, known in (("id-1", {tp.topic: 5}), ("id-2", {})):
         other = DecideTask(make_decider, {tp: 0}, {tp.topic: made_again})
