@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,9 @@ from gatewatch.cli.options import Config, Json
 from gatewatch.cli.own import NOTHING, nothing, own_log, print_json, shown, when
 from gatewatch.decide import memory
 from gatewatch.errors import StateError
+from gatewatch.events.batch import VERSION
 from gatewatch.log.base import Log, TopicPartition
+from gatewatch.registry import load_all
 from gatewatch.state import snapshots
 from gatewatch.state.snapshots import Manifest
 
@@ -44,15 +46,18 @@ def list_(config: Config = None, as_json: Json = False) -> None:
 
 @app.command()
 def verify(config: Config = None, as_json: Json = False) -> None:
-    """Read every snapshot whole and check it. Exit code 1 if one is damaged."""
+    """Read every snapshot whole and check it. Exit code 1 if one is damaged, or this version would not use it.
+
+    Run it with a new version before you deploy that.
+    """
     with own_log(config) as (settings, log):
         rows = list(_verified(log, settings.kafka.topic("state")))
     if as_json:
         print_json(rows)
     else:
         for r in rows:
-            typer.echo(f"{shown(r['task'])}: {shown(r['problem'], 500) if r['problem'] else 'whole'}")
-    if any(r["problem"] for r in rows):
+            typer.echo(f"{shown(r['task'])}: {shown(r['problem'] or r['refused'] or 'whole', 500)}")
+    if any(r["problem"] or r["refused"] for r in rows):
         raise typer.Exit(NOTHING)
 
 
@@ -96,10 +101,23 @@ def _row(manifest: Manifest) -> dict[str, Any]:
 
 
 def _verified(log: Log, topic: str) -> Iterator[dict[str, Any]]:
+    here = {name: entry.version for name, entry in load_all().items()}
     for partition, manifest in list(snapshots.manifests(log, topic)):
         problem: str | None = None
         try:
             snapshots.read(log, TopicPartition(topic, partition), manifest)
         except StateError as error:
             problem = str(error)
-        yield {"task": manifest.task, "id": manifest.id, "problem": problem}
+        yield {"task": manifest.task, "id": manifest.id, "problem": problem, "refused": _refused(manifest, here)}
+
+
+def _refused(manifest: Manifest, here: Mapping[str, int]) -> str | None:
+    """Why this version would not go on from a snapshot, or not with all of it, and what it does instead."""
+    schema, read = (memory.KIND.schema, "findings") if manifest.task == memory.TASK else (VERSION.decode(), "routed")
+    if manifest.schema != schema:
+        other = f"{manifest.schema}, not {schema}"
+        return f"whole, and of another version of the state ({other}): {read} is read from its beginning"
+    others = [f"{name} {n}, not {here[name]}" for name, n in manifest.versions.items() if here.get(name, n) != n]
+    if others:
+        return f"whole, and of other detectors ({', '.join(others)}): these begin empty, and read {read} anew"
+    return None

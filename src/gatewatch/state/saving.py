@@ -178,7 +178,7 @@ class Saver(Generic[M]):
             memory = self._kind.read(*snapshots.read(self._log, place, found.manifest))
             start = task.become(memory, found.manifest.offset, beginning)
         except StateError as error:
-            _log.warning("no snapshot is used", task=name, why=str(error), reads_from=beginning)
+            _log.warning("no snapshot is used", task=name, why=str(error), **self._all_again(consumer, tp, beginning))
             self._metrics.restored(fits=False)
             return beginning, 0
         last.offset = found.manifest.offset
@@ -186,6 +186,15 @@ class Saver(Generic[M]):
         self._metrics.restored(fits=start == found.manifest.offset)
         self._metrics.snapshot_written(found.manifest.written)
         return start, found.manifest.offset
+
+    def _all_again(self, consumer: Consumer, tp: TopicPartition, beginning: int) -> dict[str, object]:
+        """What a task does that has no snapshot it can use, for people."""
+        return {
+            "reads_from": beginning,
+            "records_to_read": max(consumer.end_offsets([tp])[tp] - beginning, 0),
+            "meanwhile": "new records wait, /readyz is 503, and nothing is said again that was said before",
+            "next_time": "`gatewatch state verify`, run with a new version before it is deployed, tells of this",
+        }
 
     def turn(self, owned: Mapping[TopicPartition, Saved[M]]) -> None:
         """What is to do now: help the snapshot that is on its way, else begin the one that is due."""

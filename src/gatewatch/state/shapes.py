@@ -125,7 +125,7 @@ class Copying:
     """A copy of a state as it was when this was made, by :meth:`Shape.begin`.
 
     Objects are copied when their turn comes, or before they change, whichever is first. Until :meth:`drop` Python does
-    not look for garbage in what there was before, nor in the copy: such a look at a million objects takes half a second.
+    not look for garbage in what there was before, nor in the copy: a look at a million objects takes half a second.
     """
 
     def __init__(

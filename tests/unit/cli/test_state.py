@@ -15,16 +15,19 @@ from gatewatch.catalog import Catalog
 from gatewatch.cli import app, own
 from gatewatch.decide import memory
 from gatewatch.decide.decider import Decider
+from gatewatch.events.batch import VERSION
 from gatewatch.log.acl import grants
 from gatewatch.log.base import Log, Producer, TopicPartition
 from gatewatch.log.memory import MemoryLog
 from gatewatch.log.topics import specs
+from gatewatch.registry import load_all
 from gatewatch.settings import Settings, Source
 from gatewatch.state import snapshots
 from gatewatch.state.packing import Arrays
 from gatewatch.state.snapshots import Draft, Manifest
 
 STATE = TopicPartition("gatewatch.state", 3)
+VERSION_HERE = load_all()["rate_spike"].version
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
     with closing(made.admin()) as admin:
         admin.create(specs(Settings()))
     arrays = {"rate_spike/ip/keys": np.arange(300_000, dtype=np.uint64) ** 3, "rate_spike/none": np.zeros((0, 3))}
-    write(made.producer(), "detect-3", 42, {"rate_spike": 2}, b"book", arrays)
+    write(made.producer(), "detect-3", 42, {"rate_spike": VERSION_HERE}, b"book", arrays)
 
     @contextmanager
     def opened(_config: Path | None) -> Iterator[tuple[Settings, Log]]:
@@ -48,7 +51,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> MemoryLog:
 def test_a_snapshot_is_listed_checked_and_taken_out(log: MemoryLog, tmp_path: Path) -> None:
     """If this fails, an operator cannot say what a restart would begin with."""
     listed = json.loads(CliRunner().invoke(app, ["state", "list", "--json"]).stdout)
-    assert [(r["task"], r["offset"], r["versions"]) for r in listed] == [("detect-3", 42, {"rate_spike": 2})]
+    assert [(r["task"], r["offset"], r["versions"]) for r in listed] == [("detect-3", 42, {"rate_spike": VERSION_HERE})]
     assert listed[0]["chunks"] > 1
     assert CliRunner().invoke(app, ["state", "verify"]).exit_code == 0
     out = tmp_path / "state.npz"
@@ -74,18 +77,37 @@ def test_what_decide_knows_is_listed_checked_and_taken_out(log: MemoryLog, tmp_p
 
 
 def write(
-    producer: Producer, task: str, offset: int, versions: dict[str, int], document: bytes, arrays: Arrays
+    producer: Producer,
+    task: str,
+    offset: int,
+    versions: dict[str, int],
+    document: bytes,
+    arrays: Arrays,
+    schema: str = "",
 ) -> None:
-    """A snapshot in the log."""
+    """A snapshot in the log; by default of this version."""
+    schema = schema or (memory.KIND.schema if task == "decide" else VERSION.decode())
     place = TopicPartition(STATE.topic, 0 if task == "decide" else STATE.partition)
     draft = Draft()
     snapshots.write_chunks(producer, place, task, document, arrays, draft)
     manifest = Manifest(
-        task=task, id=draft.id, offset=offset, log_id="x", layout="12:ab", schema="1", versions=versions,
+        task=task, id=draft.id, offset=offset, log_id="x", layout="12:ab", schema=schema, versions=versions,
         digests=tuple(draft.digests), first=min(draft.offsets), raw_bytes=draft.raw_bytes,
         stored_bytes=draft.stored_bytes, written=1e9,
     )  # fmt: skip
     snapshots.write_manifest(producer, place, manifest)
+
+
+def test_what_an_upgrade_would_not_use_is_told_before_it(log: MemoryLog) -> None:
+    """If this fails, a deployment reads a day of events again, and nobody knew before."""
+    write(log.producer(), "detect-3", 43, {"rate_spike": VERSION_HERE + 1}, b"book", {"a": np.zeros(1)})
+    write(log.producer(), "decide", 44, {"decide": 1}, b"book", {"a": np.zeros(1)}, schema="1-old")
+    done = CliRunner().invoke(app, ["state", "verify"])
+    assert done.exit_code == 1
+    decide, detect = done.stdout.splitlines()
+    assert decide.startswith("decide: whole, and of another version of the state (1-old, not 1-")
+    assert decide.endswith("findings is read from its beginning")
+    assert f"other detectors (rate_spike {VERSION_HERE + 1}, not {VERSION_HERE}): these begin empty" in detect
 
 
 def test_a_damaged_chunk_is_named(log: MemoryLog) -> None:

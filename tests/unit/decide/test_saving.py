@@ -8,6 +8,7 @@ from functools import partial
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from gatewatch import verdicts
 from gatewatch.catalog import Catalog
@@ -21,7 +22,7 @@ from gatewatch.metrics import Metrics
 from gatewatch.records import Action, Decision, Finding, FindingBatch, Mode, Scope, VerdictKind
 from gatewatch.registry import Entry
 from gatewatch.settings import Settings, VerdictSettings
-from gatewatch.state import snapshots
+from gatewatch.state import saving, snapshots
 from gatewatch.state.hashing import HashSeed
 from gatewatch.state.saving import Kind, Saver
 
@@ -224,7 +225,11 @@ def test_a_snapshot_that_does_not_fit_is_refused_and_the_log_is_read_from_its_st
         site.log.append(STATE, beyond, snapshots.manifest_key(TASK), ())
     site.find(30, 60)
     worker = site.worker(seed=seed, kind=kind)
-    site.run(worker)
+    with capture_logs() as logs:
+        site.run(worker)
+    (refused,) = (line for line in logs if line["event"] == "no snapshot is used")
+    assert (refused["task"], refused["reads_from"], refused["records_to_read"]) == ("decide", 0, 60)
+    assert "gatewatch state verify" in refused["next_time"]
     assert (site.restored("snapshot"), site.restored("beginning")) == (0.0, 1.0)
     assert site.said() == undisturbed
     worker.close()
@@ -290,6 +295,53 @@ def test_what_is_on_its_way_when_the_partition_goes_does_not_count(
         if thread.name.startswith("snapshot-"):
             thread.join(60.0)
     assert list(snapshots.manifests(log, STATE.topic)) == []
+
+
+def test_a_copy_that_takes_many_turns_is_of_the_record_at_which_it_began(
+    site: Site, undisturbed: list[list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails, a large decide stands still to be copied; or its snapshot is of no record at all."""
+    worker = site.worker("a")
+    site.find(0, 20)
+    site.run(worker)
+    monkeypatch.setattr(saving, "STEP_S", 0.0)  # one object a turn
+    site.clock.advance(100.0)
+    worker.step(0.0)
+    monkeypatch.setattr(saving, "STEP_S", 10.0)
+    site.find(20, 40)
+    worker.step(0.0)  # goes on while the copy is not whole
+    site.save(worker)
+    [(_, manifest)] = snapshots.manifests(site.log, STATE.topic)
+    assert manifest.offset == 20
+    assert (site.metrics.registry.get_sample_value("gatewatch_snapshot_pause_seconds_count") or 0.0) >= 2.0
+    worker.close(flush=False)
+    site.find(40, 60)
+    site.run(site.worker("b"))
+    assert site.restored("snapshot") == 1.0
+    assert site.said() == undisturbed
+
+
+@pytest.mark.parametrize("end", ["lost", "closed"])
+def test_a_copy_that_is_not_whole_when_the_worker_goes_is_dropped(
+    site: Site, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """If this fails, half a copy becomes a snapshot, or a clean stop has none."""
+    worker = site.worker("a")
+    site.find(0, 20)
+    site.run(worker)
+    monkeypatch.setattr(saving, "STEP_S", 0.0)
+    site.clock.advance(100.0)
+    worker.step(0.0)
+    if end == "lost":
+        site.log.expel("gatewatch.decide", "a")
+        worker.step(0.0)
+        worker.close(flush=False)
+        assert list(snapshots.manifests(site.log, STATE.topic)) == []
+    else:
+        site.find(20, 30)
+        worker.step(0.0)
+        worker.close()
+        assert [m.offset for _, m in snapshots.manifests(site.log, STATE.topic)] == [30]
 
 
 class Slow(MemoryLog):
