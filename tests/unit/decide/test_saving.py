@@ -86,6 +86,10 @@ class Site:
     def save(self, worker: DecideWorker) -> None:
         """Let time come for a snapshot, and let it be written."""
         self.clock.advance(100.0)
+        self.write(worker)
+
+    def write(self, worker: DecideWorker) -> None:
+        """Let the snapshot that is on its way, or due, be written."""
         for _ in range(3):
             worker.step(0.0)
             for thread in threading.enumerate():
@@ -310,7 +314,7 @@ def test_a_copy_that_takes_many_turns_is_of_the_record_at_which_it_began(
     monkeypatch.setattr(saving, "STEP_S", 10.0)
     site.find(20, 40)
     worker.step(0.0)  # goes on while the copy is not whole
-    site.save(worker)
+    site.write(worker)
     [(_, manifest)] = snapshots.manifests(site.log, STATE.topic)
     assert manifest.offset == 20
     assert (site.metrics.registry.get_sample_value("gatewatch_snapshot_pause_seconds_count") or 0.0) >= 2.0
