@@ -93,8 +93,8 @@ class Config(DetectorConfig):
     networks: bool = True
     accounts: bool = True
     distributed: bool = True
-    sources_total: int = Field(98_304, ge=96)
-    pairs_total: int = Field(4_000_000, ge=96)
+    sources_total: int = Field(64_512, ge=96)
+    pairs_total: int = Field(3_000_000, ge=96)
 
 
 class CredentialStuffing(Detector):
@@ -137,8 +137,8 @@ class CredentialStuffing(Detector):
     that only fail teach nothing. Nats are those of "a benign source does this": W bounds -ln p (Wald 1945).
 
     Cost: 0.06 us a row where 2 % of rows authenticate; 0.3 us for a row that does, all three scopes together; 3 us in
-    a flood in which every row is a failure by new keys. Memory: 400 bytes a key (three keys an event at most: address,
-    network, account), 8 bytes a pair; all of it fixed at the start.
+    a flood in which every row is a failure by new keys. Memory: 384 bytes a key (three keys an event at most: address,
+    network, account), 4 bytes a pair; all of it fixed at the start.
 
     Sources: Jung, Paxson, Berger and Balakrishnan 2004 (Threshold Random Walk); Lorden 1971 (CUSUM's false alarms);
     Javed and Paxson 2013 (failures of people are beta-binomial); Zeek, Elastic and Sentinel rules for the scale of the

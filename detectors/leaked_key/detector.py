@@ -65,7 +65,7 @@ class Config(DetectorConfig):
     burst_ratio: float = Field(10.0, gt=1)
     min_nats: float = Field(7.0, gt=0)
     refresh_s: float = Field(300.0, ge=60)
-    keys_total: int = Field(49_152, ge=8)
+    keys_total: int = Field(32_256, ge=8)
 
 
 class LeakedKey(Detector):
@@ -106,7 +106,7 @@ class LeakedKey(Detector):
     benign move is learned over all keys. The threshold is ln(keys in use a day / false alarms allowed a day), within
     ``min_nats`` and 16. An agent that three keys began to use at home within a day is a release, and not new.
 
-    Cost: about 0.15 us a use. Memory: 529 bytes a key, fixed at the start.
+    Cost: about 0.15 us a use. Memory: 520 bytes a key, fixed at the start.
 
     Sources: Freeman, Jain, Duermuth, Biggio and Giacinto 2016 (likelihood ratio with back-off network, operator,
     country); Wiefling, Joergensen, Thunem and Lo Iacono 2022 (what attacks teach is left out); Elastic's concurrent

@@ -73,7 +73,7 @@ class Config(DetectorConfig):
     warm_days: float = Field(1.0, ge=0)
     warm_hours: int = Field(200, ge=50)
     warm_callers: int = Field(12, ge=4, le=48)
-    pairs_total: int = Field(49_152, ge=8)
+    pairs_total: int = Field(32_256, ge=8)
 
 
 class ModelExtraction(Detector):
@@ -119,7 +119,7 @@ class ModelExtraction(Detector):
         warm_days, warm_hours, warm_callers: what must be known first.
         pairs_total: rows for callers on models, over all partitions.
 
-    Cost: about 0.1 us a row. Memory: 353 bytes a pair, 49 a caller, 1.4 kB for each of 64 models; fixed at the start.
+    Cost: about 0.1 us a row. Memory: 344 bytes a pair, 40 a caller, 1.4 kB for each of 64 models; fixed at the start.
 
     Sources: Juuti et al. 2019 (PRADA: distances between queries give extraction away); Li et al. 2022 (Blacklight: near
     duplicates by fingerprints); Fisher 1925; Vovk 2005 (conformal p); the 2-of-6 rule of algorithms E.

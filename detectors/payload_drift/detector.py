@@ -84,8 +84,8 @@ class Config(DetectorConfig):
     decay_hours: float = Field(24.0, gt=0)
     reference_hours: float = Field(168.0, ge=24)
     least_index: float = Field(0.1, gt=0)
-    keys_total: int = Field(49_152, ge=8)
-    endpoints_total: int = Field(3072, ge=8)
+    keys_total: int = Field(32_256, ge=8)
+    endpoints_total: int = Field(1056, ge=8)
 
 
 class PayloadDrift(Detector):
@@ -128,7 +128,7 @@ class PayloadDrift(Detector):
     A structure from three established principals is a release and becomes a template; from one it is a probe. A caller
     who authenticated is looked at as a principal, all others by address.
 
-    Cost: about 0.1 us a row without a body, 0.5 us with one. Memory: 330 bytes a caller and 6 KB an endpoint, fixed.
+    Cost: about 0.1 us a row without a body, 0.5 us with one. Memory: 320 bytes a caller and 6 KB an endpoint, fixed.
 
     Sources: Kruegel and Vigna 2003 (length, characters and structure of parameters); Vovk and Wang 2021 (e-values);
     Lorden 1971 (CUSUM). Weights of fields and distances were measured on mixed client payloads.

@@ -191,6 +191,9 @@ def ask_row(head: Head, rows: npt.NDArray[np.void], key: np.uint64) -> None:
         for skip in range(0, rows.itemsize, LINE_BYTES):
             prefetch(rows, at, skip)
         prefetch(rows, at, rows.itemsize - 1)  # rows need not begin with a line
+    else:  # it will want one of its set: their notes are on two lines
+        prefetch(head.notes, set_of(head, key), 0)
+        prefetch(head.notes, set_of(head, key), LINE_BYTES)
 
 
 @kernel
@@ -260,6 +263,11 @@ def _victim(head: Head, base: int, now: float, success: bool) -> int:
 @kernel
 def _third_heaviest_held(head: Head, base: int, now: float) -> float:
     """Held rows heavier than this are within the two that suspicion may hold."""
+    held = 0
+    for row in range(base, base + WAYS):
+        held += is_held(head, row)
+    if held <= HELD_WAYS:
+        return -1.0
     first = second = third = -1.0
     for row in range(base, base + WAYS):
         if is_held(head, row):

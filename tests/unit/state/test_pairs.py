@@ -14,7 +14,7 @@ def _hashes(n: int, seed: int) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
 
 
 def test_what_was_added_is_held_in_its_generation_only() -> None:
-    """A pair that is lost would be a first contact again, and a customer's own key would look like one that is tried."""
+    """A pair that is lost would be a first contact again: a customer would look like somebody who tries."""
     pairs = no_pairs(1000)
     for pair in _hashes(1000, 1):
         add_pair(pairs, 0, pair)
@@ -24,7 +24,7 @@ def test_what_was_added_is_held_in_its_generation_only() -> None:
 
 
 def test_a_full_set_is_seldom_wrong() -> None:
-    """Pairs that are wrongly held to be known hide first contacts: a sixth of a percent is what detectors reckon with."""
+    """Pairs that are wrongly held to be known hide first contacts; one in 300 is what detectors reckon with."""
     room = 20_000
     pairs = no_pairs(room)
     for pair in _hashes(room, 1):
