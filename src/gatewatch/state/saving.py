@@ -218,7 +218,7 @@ class Saver(Generic[M]):
                 continue
             last.due_at = now + self._every_s
             if owned[tp].next_offset != last.offset:
-                self._begin(tp, owned[tp])
+                self._begin(tp, owned[tp], STEP_S)
                 return
 
     def close(self, owned: Mapping[TopicPartition, Saved[M]], *, flush: bool) -> None:
@@ -230,7 +230,7 @@ class Saver(Generic[M]):
             self._wait(owned, until)
             for tp, mine in owned.items():
                 if mine.next_offset != self._last[tp].offset:
-                    self._begin(tp, mine, copy_s=float("inf"))
+                    self._begin(tp, mine, float("inf"))
                 self._wait(owned, until)
         if self._producer is not None:
             with suppress(GatewatchError):
@@ -258,7 +258,7 @@ class Saver(Generic[M]):
         if not job.running:
             self._finish(job)
 
-    def _begin(self, tp: TopicPartition, mine: Saved[M], copy_s: float = STEP_S) -> None:
+    def _begin(self, tp: TopicPartition, mine: Saved[M], copy_s: float) -> None:
         """Begin to copy a task."""
         if self._job is not None:  # at a close: the one before did not end in time
             return

@@ -318,6 +318,7 @@ def test_a_copy_that_takes_many_turns_is_of_the_record_at_which_it_began(
     [(_, manifest)] = snapshots.manifests(site.log, STATE.topic)
     assert manifest.offset == 20
     assert (site.metrics.registry.get_sample_value("gatewatch_snapshot_pause_seconds_count") or 0.0) >= 2.0
+    site.run(worker)
     worker.close(flush=False)
     site.find(40, 60)
     site.run(site.worker("b"))
