@@ -5,8 +5,8 @@ from __future__ import annotations
 import shlex
 import threading
 import time
-from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -14,16 +14,7 @@ from uuid import uuid4
 import pytest
 import yaml
 from kafka import KafkaProducer
-from kafka.admin import (
-    ACL,
-    ACLOperation,
-    ACLPermissionType,
-    ACLResourcePatternType,
-    KafkaAdminClient,
-    ResourcePattern,
-    ResourceType,
-    UserScramCredentialUpsertion,
-)
+from kafka.admin import KafkaAdminClient, UserScramCredentialUpsertion
 from kafka.errors import KafkaError, TopicAuthorizationFailedError
 from tests.contract.format_cases import NATIVE
 from tests.integration.planting import tattle
@@ -33,7 +24,7 @@ from gatewatch import roles
 from gatewatch.cli.topics import app
 from gatewatch.clock import SystemClock
 from gatewatch.enforce.worker import EnforceWorker
-from gatewatch.errors import LogError
+from gatewatch.errors import GatewatchError, LogError
 from gatewatch.log.acl import READS, WRITES
 from gatewatch.log.base import TopicSpec
 from gatewatch.log.kafka import KafkaLog
@@ -66,7 +57,8 @@ class Site:
         with closing(KafkaAdminClient(bootstrap_servers=broker.bootstrap)) as admin:
             users = [UserScramCredentialUpsertion(self.user(name), "SCRAM-SHA-512", PASSWORD) for name in self._names()]
             admin.alter_user_scram_credentials(users)
-            admin.create_acls([acl for line in self._printed() for acl in _acls(line)])
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(self.run, self._printed()))
         plain = Settings.model_validate({**self._document("admin"), "kafka": {
             "bootstrap": [broker.bootstrap], "prefix": self.prefix, "partitions": 2}})  # fmt: skip
         with closing(KafkaLog(plain.kafka)) as log:
@@ -109,6 +101,25 @@ class Site:
             return True
         return False
 
+    def run(self, line: str, *, as_: str = "--add") -> None:
+        """A command that was printed, but for where the broker is: by the way that needs no login."""
+        tool, *words = shlex.split(line.replace(self._broker.secure, self._broker.bootstrap).replace("--add", as_))
+        said = self._broker.tool(tool, *words)
+        assert "rror" not in said, said
+
+    @contextmanager
+    def without(self, role: str, operation: str, topic: str) -> Iterator[None]:
+        """As if one right of a role had been left out."""
+        user, name = f"User:{self.user(role)}", self.topic(topic) if topic else f"{self.prefix}.{role}"
+        kind, pattern = ("--topic", "literal") if topic else ("--group", "prefixed")
+        line = shlex.join([
+            "kafka-acls.sh", "--bootstrap-server", self._broker.secure, "--add", "--allow-principal", user,
+            "--operation", operation, kind, name, "--resource-pattern-type", pattern,
+        ])  # fmt: skip
+        self.run(f"{line} --force", as_="--remove")
+        yield
+        self.run(line)
+
     def _names(self) -> list[str]:
         return [*READS, "stranger"]
 
@@ -133,26 +144,6 @@ class Site:
             "enforce": {"bouncers": {"edge": {"key_file": str(self._folder / "password")}}},
             "state": {"every": "1s"},
         }  # fmt: skip
-
-
-def _acls(line: str) -> list[ACL]:
-    """A command of ``kafka-acls.sh``, as the rights that it asks the broker for."""
-    parser = ArgumentParser()
-    for flag in ("--bootstrap-server", "--allow-principal", "--topic", "--group"):
-        parser.add_argument(flag)
-    parser.add_argument("--resource-pattern-type", default="literal")
-    parser.add_argument("--operation", action="append")
-    parser.add_argument("--add", action="store_true", required=True)
-    tool, *words = shlex.split(line)
-    said = parser.parse_args(words)
-    assert tool == "kafka-acls.sh"
-    kind, name = (ResourceType.TOPIC, said.topic) if said.topic else (ResourceType.GROUP, said.group)
-    pattern = ResourcePattern(kind, name, ACLResourcePatternType[said.resource_pattern_type.upper()])
-    operations = {"Read": "READ", "Write": "WRITE", "Describe": "DESCRIBE", "DescribeConfigs": "DESCRIBE_CONFIGS"}
-    return [
-        ACL(said.allow_principal, "*", ACLOperation[operations[name]], ACLPermissionType.ALLOW, pattern)
-        for name in said.operation
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +192,15 @@ def _worker(site: Site, role: Role, stack: ExitStack) -> Worker:
     return build(role, settings, log, member=role.value, clock=SystemClock(), metrics=Metrics())
 
 
+def _run_for(site: Site, role: Role, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    with ExitStack() as stack:
+        worker = _worker(site, role, stack)
+        stack.callback(worker.close, flush=False)
+        while time.monotonic() < deadline:
+            worker.step(0.1)
+
+
 def _follow(worker: Worker, stop: threading.Event) -> None:
     while not stop.is_set():
         worker.step(0.1)
@@ -232,3 +232,23 @@ def test_a_stranger_reads_nothing_and_a_role_only_what_it_needs(site: Site) -> N
     ):
         with closing(KafkaLog(site.settings(user).kafka)) as log, pytest.raises((LogError, KafkaError)):
             list(log.read(site.topic(topic)))
+
+
+@pytest.mark.parametrize(
+    ("role", "operation", "topic"),
+    [
+        (Role.INGEST, "Write", "routed"),
+        (Role.DETECT, "Read", ""),  # its group
+        (Role.DECIDE, "Read", "findings"),
+        (Role.ENFORCE, "Read", "state"),
+    ],
+)
+def test_one_right_less_and_the_role_says_so(
+    site: Site, role: Role, operation: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails, more is printed than is needed; or a role that lacks a right stands still and says nothing."""
+    monkeypatch.setattr(roles, "load_all", lambda: {"tattle": tattle()})
+    with site.without(role.value, operation, topic), pytest.raises(GatewatchError) as refused:
+        _run_for(site, role, PATIENCE_S)
+    assert "uthoriz" in str(refused.value)
+    assert (site.topic(topic) if topic else f"{site.prefix}.{role}") in str(refused.value)

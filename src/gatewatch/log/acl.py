@@ -31,11 +31,11 @@ WRITES: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One permission: ``operations`` on a topic, or on the groups that begin with a name."""
+    """The same permission on some topics, or on the groups that begin with a name."""
 
     principal: str
     kind: str  # topic or group
-    name: str
+    names: tuple[str, ...]
     operations: tuple[str, ...]
 
     def command(self, bootstrap: str) -> str:
@@ -43,7 +43,8 @@ class Grant:
         words = ["kafka-acls.sh", "--bootstrap-server", bootstrap, "--add", "--allow-principal", self.principal]
         for operation in self.operations:
             words += ["--operation", operation]
-        words += [f"--{self.kind}", self.name]
+        for name in self.names:
+            words += [f"--{self.kind}", name]
         if self.kind == "group":
             words += ["--resource-pattern-type", "prefixed"]
         return shlex.join(words)
@@ -56,11 +57,12 @@ def grants(settings: Settings, principals: Mapping[str, str]) -> Iterator[Grant]
         if principal is None:
             continue
         reads, writes = set(_topics(settings, READS[role])), set(_topics(settings, WRITES[role]))
-        for topic in sorted(reads | writes):
-            may = (("Read",) if topic in reads else ()) + (("Write",) if topic in writes else ())
-            yield Grant(principal, "topic", topic, (*may, "Describe", "DescribeConfigs"))
+        alike = ((reads - writes, ("Read",)), (writes - reads, ("Write",)), (reads & writes, ("Read", "Write")))
+        for topics, may in alike:  # each command is a start of Java
+            if topics:
+                yield Grant(principal, "topic", tuple(sorted(topics)), (*may, "Describe", "DescribeConfigs"))
         if reads:
-            yield Grant(principal, "group", f"{settings.kafka.prefix}.{role}", ("Read",))
+            yield Grant(principal, "group", (f"{settings.kafka.prefix}.{role}",), ("Read",))
 
 
 def _topics(settings: Settings, names: tuple[str, ...]) -> Iterator[str]:

@@ -15,7 +15,7 @@ import tempfile
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +27,7 @@ KAFKA_VERSION = "4.1.1"
 USER, PASSWORD = "gatewatch-test", "correct horse"
 STORE_PASSWORD = "gatewatch-test-store"  # noqa: S105 - of a key that is made for one run of a broker on loopback
 START_S = 60.0  # a start takes 3-6 s; after kill -9 the old broker's session must run out first
+TOOLS = {"kafka-acls.sh": "org.apache.kafka.tools.AclCommand"}  # the script does no more than run its class
 _FIX = (
     "Tests need a Kafka broker: set GATEWATCH_TEST_KAFKA=host:port, or install Java 17 and Maven "
     "(apt-get install openjdk-17-jre-headless maven), or start Docker"
@@ -85,6 +86,8 @@ class _Runner(Protocol):
 
     def output(self) -> str: ...
 
+    def tool(self, name: str, words: Sequence[str]) -> str: ...
+
 
 class Broker:
     """One broker with its own data, on free ports of 127.0.0.1.
@@ -140,6 +143,14 @@ class Broker:
     def restart(self) -> None:
         """Start again on the same data, after :meth:`stop` or :meth:`kill`."""
         self.start()
+
+    def tool(self, name: str, *words: str) -> str:
+        """Run one of Kafka's own command-line tools (:data:`TOOLS`) to its end; returns what it wrote. About a second.
+
+        Raises:
+            LogError: it failed.
+        """
+        return self._runner.tool(name, words)
 
     def close(self) -> None:
         """End it, whatever it does."""
@@ -213,6 +224,9 @@ class _JavaRunner:
     def output(self) -> str:
         return self._out().read_text(encoding="utf-8", errors="replace")
 
+    def tool(self, name: str, words: Sequence[str]) -> str:
+        return _run(*self._command(), TOOLS[name], *words)
+
     def _out(self) -> Path:
         return self._root / "broker.out"
 
@@ -256,6 +270,9 @@ class _DockerRunner:
 
     def output(self) -> str:
         return _run("docker", "logs", self._container) if self._container is not None else ""
+
+    def tool(self, name: str, words: Sequence[str]) -> str:
+        return _run("docker", "exec", str(self._container), f"/opt/kafka/bin/{name}", *words)
 
 
 def _runner(root: Path, ports: tuple[int, ...]) -> _Runner:

@@ -125,10 +125,10 @@ def test_every_topic_has_a_writer_and_gateways_may_write_sources_only() -> None:
     settings = Settings(sources=(Source(topic="access", format="native"),))
     roles = ("gateway", "ingest", "detect", "decide", "notify", "enforce")
     given = list(grants(settings, {role: f"User:{role}" for role in roles}))
-    written = {g.name for g in given if "Write" in g.operations}
+    written = {name for g in given if "Write" in g.operations for name in g.names}
     assert written == {"access"} | {spec.name for spec in specs(settings)}
-    assert [g.name for g in given if g.principal == "User:gateway"] == ["access"]
-    assert {g.principal for g in given if g.name == "gatewatch.decisions" and "Write" in g.operations} == {
+    assert [g.names for g in given if g.principal == "User:gateway"] == [("access",)]
+    assert {g.principal for g in given if "gatewatch.decisions" in g.names and "Write" in g.operations} == {
         "User:decide"
     }
     assert "--resource-pattern-type prefixed" in next(g for g in given if g.kind == "group").command("b:1")
