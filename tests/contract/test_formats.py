@@ -7,6 +7,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -17,10 +18,12 @@ from hypothesis import strategies as st
 from tests.contract.format_cases import BODY_TEXT, JSON_CASES, NATIVE, PLANTED, Case, Json, Path, encoded
 from tests.contract.format_cases_more import MORE_CASES
 
+from gatewatch.clock import ManualClock
 from gatewatch.errors import BadReason, ConfigError
 from gatewatch.events import formats
 from gatewatch.events.event import AccessEvent
 from gatewatch.events.formats.base import ELEMENT_BYTES, ELEMENTS, VALUE_BYTES, Decoded
+from gatewatch.ingest.bounds import FUTURE_S, PAST_S, TimeBounds
 from gatewatch.ingest.columns import Cleaner, Columns
 from gatewatch.settings import Source
 from gatewatch.state.hashing import HashSeed
@@ -35,7 +38,11 @@ def _known(event: AccessEvent) -> Json:
 
 
 def _one(case: Case, entry: Any) -> AccessEvent:
-    decoded = case.make().decode([encoded(entry)])
+    return _one_of(case, encoded(entry))
+
+
+def _one_of(case: Case, raw: bytes) -> AccessEvent:
+    decoded = case.make().decode([raw])
     assert decoded.bad == []
     (event,) = decoded.events
     return event
@@ -185,6 +192,59 @@ def test_a_time_that_is_none_is_a_dead_letter(case: Case) -> None:
         assert [b.reason for b in decoded.bad] in ([BadReason.TIME], [BadReason.MISSING]), value
     for entry in (case.without(case.time), case.with_value(case.time, None)):
         assert case.make().decode([encoded(entry)]).bad[0].reason in {BadReason.TIME, BadReason.MISSING}
+
+
+@EVERY
+@pytest.mark.parametrize("ts", [86_400.0, 4_070_908_800.0], ids=["1970", "2099"])
+def test_a_time_that_cannot_be_is_read_and_moved_by_ingest(case: Case, ts: float) -> None:
+    """If this fails, a gateway whose clock is wrong is invisible, or one event of it moves everybody's time."""
+    event = _one(case, case.with_value(case.time, _spelled(case, ts)))
+    assert abs(event.ts - ts) < 10.0  # some formats add how long it took
+    now = case.expected["ts"]
+    live = np.full(50, now)
+    live[7] = event.ts
+    inside, moved = TimeBounds(ManualClock(now)).move(live)
+    assert np.flatnonzero(moved).tolist() == [7]
+    assert now - PAST_S <= inside[7] <= now + FUTURE_S
+
+
+def _spelled(case: Case, ts: float) -> Any:
+    """A time as the entry's own is written."""
+    own: Any = case.entry
+    for step in case.time:
+        own = own[step]
+    if isinstance(own, str) and not own.isdigit():
+        return datetime.fromtimestamp(ts, UTC).isoformat()
+    unit = 10.0 ** round(math.log10(float(own) / case.expected["ts"]))
+    return str(round(ts * unit)) if isinstance(own, str) else type(own)(ts * unit)
+
+
+@EVERY
+def test_of_a_key_that_comes_twice_the_last_counts(case: Case) -> None:
+    """If this fails, who can put a second "status" into an entry hides it, or makes it two things for two readers."""
+    first = encoded(case.with_value(case.time, _spelled(case, 1_600_000_000.0)))
+    assert _one(case, case.entry) == _one_of(case, first[:-1] + b"," + case.raw[1:])
+
+
+@EVERY
+def test_names_of_fields_are_never_more_than_names(case: Case) -> None:
+    """If this fails, a key that a client chose is taken for a field of the gateway's, or ends the worker."""
+    names = [
+        "' OR 1=1 --",
+        "\x1b[2J",
+        "a\r\nlevel=error",
+        "<script>",
+        "${jndi:x}",
+        "__proto__",
+        "__class__",
+        "",
+        "." * 200,
+        "$.ts",
+        "*",
+        "\ud800",
+    ]
+    entry = {**{name: {"x": PLANTED} for name in names}, **case.entry}
+    assert _one(case, entry) == _one(case, case.entry)
 
 
 @EVERY
