@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import Any
 
 import pytest
+from kafka.errors import RebalanceInProgressError
 from kafka.structs import MemberState
 
 from gatewatch.errors import LogError
@@ -77,3 +78,28 @@ def test_a_join_that_cannot_be_made_ends_the_worker(reader: Reader, monkeypatch:
     with pytest.raises(LogError, match="could not join group"):
         until(lambda: False, reader)
     assert isinstance(next(iter(reader.news[-1].lost)), TopicPartition)
+
+
+def test_a_commit_that_met_a_rebalance_is_made_before_leaving(
+    reader: Reader, rig: KafkaRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is stopped while others join would leave a second of work to be done again."""
+    consumer, (tp,) = reader.consumer, reader.owned
+    assert isinstance(consumer, KafkaConsumer)
+    commit, asked = consumer._client.commit, list[int]()
+
+    def refused_at_first(*args: Any, **options: Any) -> None:
+        asked.append(1)
+        if len(asked) < 3:
+            raise RebalanceInProgressError
+        commit(*args, **options)
+
+    monkeypatch.setattr(consumer._client, "commit", refused_at_first)
+    consumer.mark(tp, 2)
+    consumer.commit()
+    assert consumer.committed([tp]) == {}
+    reader.close()
+
+    with closing(rig.join(tp.topic)) as successor:
+        until(lambda: bool(successor.records), successor)
+        assert successor.offsets == [2]

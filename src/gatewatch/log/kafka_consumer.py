@@ -29,7 +29,7 @@ from gatewatch.log.base import Chunk, Polled, TopicPartition
 from gatewatch.log.guarded import guard, take_found
 from gatewatch.log.kafka_config import PATIENCE_S, client_config, consumer_config
 from gatewatch.log.kafka_connect import connect
-from gatewatch.log.membership import Membership, is_of
+from gatewatch.log.membership import Membership, commit_rest, is_of
 from gatewatch.settings import KafkaSettings
 
 _FENCED = (CommitFailedError, FencedInstanceIdError, IllegalGenerationError, UnknownMemberIdError)
@@ -157,8 +157,15 @@ class KafkaConsumer:
 
     def close(self) -> None:
         """Go away. The group keeps our partitions for the session timeout, so that a restart moves nothing."""
-        self._members.closed = True
-        self._client.close(autocommit=False, timeout_ms=1000)
+        try:
+            commit_rest(self._members, self._group, self._clock, self._poll_and_commit)
+        finally:
+            self._members.closed = True
+            self._client.close(autocommit=False, timeout_ms=1000)
+
+    def _poll_and_commit(self) -> None:
+        self._poll_client(NEWS_S, 1)
+        self.commit()
 
     def _subscribe(self) -> None:
         self._client.subscribe(self._topics, listener=self._listener)

@@ -28,7 +28,7 @@ from gatewatch.log.kafka_config import (
     RECONNECT_MAX_S,
     quiet_client_logs,
 )
-from gatewatch.log.membership import Membership, is_of
+from gatewatch.log.membership import Membership, commit_rest, is_of
 from gatewatch.settings import KafkaSettings
 
 _FENCED = (
@@ -134,10 +134,11 @@ class LibrdkafkaConsumer:
 
     def commit(self) -> None:
         """Commit every mark made since the last commit; while the group rebalances they are kept for the next one."""
-        if self._rebalancing:
-            return
         marks = self._members.take_marks()
         if not marks:
+            return
+        if self._rebalancing:
+            self._members.put_back(marks)
             return
         error = self._commit(marks)
         if error is None:
@@ -210,8 +211,15 @@ class LibrdkafkaConsumer:
 
     def close(self) -> None:
         """Go away. The group keeps our partitions for the session timeout, so that a restart moves nothing."""
-        self._members.closed = True
-        self._client.close()
+        try:
+            commit_rest(self._members, self._group, self._clock, self._poll_and_commit)
+        finally:
+            self._members.closed = True
+            self._client.close()
+
+    def _poll_and_commit(self) -> None:
+        self._messages(NEWS_S, 1)
+        self.commit()
 
     def _messages(self, timeout_s: float, max_records: int) -> list[Message]:
         """What is there at once, else what comes first: the client's own consume waits until it is full."""

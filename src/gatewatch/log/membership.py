@@ -6,10 +6,30 @@ told. No client is called from here, so it may be used inside a rebalance callba
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 
+import structlog
+
+from gatewatch.clock import Clock
 from gatewatch.errors import LogError
 from gatewatch.log.base import Polled, TopicPartition
+
+LAST_COMMIT_S = 5.0  # half of what a worker has to end: a rebalance among workers that are alive takes a second
+_log = structlog.get_logger("gatewatch.log")
+
+
+def commit_rest(members: Membership, group: str, clock: Clock, step: Callable[[], object]) -> None:
+    """Before a member leaves: commit what a rebalance kept back, or its successor does a second of work again.
+
+    A rebalance ends by polls only: ``step`` polls once and commits. What polls bring counts as never read.
+    """
+    deadline = clock.monotonic() + LAST_COMMIT_S
+    with suppress(LogError):  # fenced, or the broker is away: the last commit stands
+        while members.kept_back and clock.monotonic() < deadline:
+            step()
+    if members.kept_back:
+        _log.warning("left without the last commit: its successor does some work again", group=group)
 
 
 def is_of(note: str | None, topic_id: str) -> bool:
@@ -27,12 +47,14 @@ class Membership:
         owned: partitions that are ours.
         next_offset: for those that were sought or read, the offset after the last record polled.
         closed: nothing that happens now counts.
+        kept_back: there are marks that could not be committed when that was asked.
     """
 
     def __init__(self) -> None:
         self.owned: set[TopicPartition] = set()
         self.next_offset: dict[TopicPartition, int] = {}
         self.closed = False
+        self.kept_back = False
         self._marks: dict[TopicPartition, int] = {}
         self._renewed: set[TopicPartition] = set()
         self._news = Polled()
@@ -44,12 +66,13 @@ class Membership:
 
     def take_marks(self) -> dict[TopicPartition, int]:
         """All marks, to be committed."""
-        marks, self._marks = self._marks, {}
+        marks, self._marks, self.kept_back = self._marks, {}, False
         return marks
 
     def put_back(self, marks: dict[TopicPartition, int]) -> None:
         """They could not be committed: keep those that are not outdated."""
         self._marks = {tp: offset for tp, offset in marks.items() if tp in self.owned} | self._marks
+        self.kept_back = bool(self._marks)
 
     def revoking(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """A rebalance begins; returns the marks to commit. They are kept until it is known what is gone."""
@@ -123,3 +146,4 @@ class Membership:
         for tp in tps:
             self._marks.pop(tp, None)
             self.next_offset.pop(tp, None)
+        self.kept_back = self.kept_back and bool(self._marks)

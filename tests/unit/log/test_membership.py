@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
+from gatewatch.clock import ManualClock
 from gatewatch.errors import LogError
 from gatewatch.log.base import TopicPartition
-from gatewatch.log.membership import Membership, is_of
+from gatewatch.log.membership import LAST_COMMIT_S, Membership, commit_rest, is_of
 
 A, B, C = (TopicPartition("t", p) for p in range(3))
 
@@ -107,3 +109,27 @@ def test_either_client_knows_the_commits_of_the_other() -> None:
     assert is_of("life-1\0", "life-1")
     assert is_of("", "life-1")
     assert not is_of("life-1", "life-2")
+
+
+def test_what_was_kept_back_is_committed_before_leaving_and_nothing_else() -> None:
+    """Marks that nobody asked to commit are not done; those that a rebalance kept back would be done again."""
+    members, clock, steps = _owner(A), ManualClock(0.0), list[int]()
+    members.mark(A, 5)
+    commit_rest(members, "g", clock, lambda: steps.append(1))
+    assert steps == []
+
+    members.put_back(members.take_marks())
+    commit_rest(members, "g", clock, lambda: steps.append(len(members.take_marks())))
+    assert steps == [1]
+
+
+def test_leaving_does_not_wait_for_ever() -> None:
+    """A broker that is away would keep a worker from ending, until it is killed."""
+    members, clock = _owner(A), ManualClock(0.0)
+    members.mark(A, 5)
+    members.put_back(members.take_marks())
+    with capture_logs() as logs:
+        commit_rest(members, "g", clock, lambda: clock.advance(1.0))
+
+    assert clock.monotonic() == LAST_COMMIT_S
+    assert [entry["group"] for entry in logs] == ["g"]
