@@ -40,6 +40,10 @@ chaos: $(DEV)  ## Faults on a real broker, round after round: kills, zombies, st
 	$(PY) -m pytest -q -m chaos
 	$(PY) -m gatewatch.testing.chaos $(CHAOS)
 
+SOAK ?= --minutes 60
+soak: $(DEV)  ## An hour of load with faults: memory, files, threads and lag stay flat: make soak SOAK="--minutes 10"
+	$(PY) -m gatewatch.testing.chaos.soak $(SOAK)
+
 evaluate: $(DEV)  ## All evaluations on real and simulated data, into docs/evaluation.md (15 minutes)
 	$(PY) evaluation/everything.py
 
@@ -86,4 +90,4 @@ $(DEV): $(RUN)
 	$(PY) -m pip install --quiet --editable . --group test --group check --group notebook
 	touch $@
 
-.PHONY: help demo test quick check bench evaluate fuzz docs setup clean
+.PHONY: help demo test quick check bench chaos soak evaluate fuzz docs sbom audit setup clean

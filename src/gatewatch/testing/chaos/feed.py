@@ -84,14 +84,19 @@ def partition_of(value: bytes) -> int:
 class Feeder:
     """Writes the traffic at its own pace, on a thread.
 
+    Args:
+        remember: keep what was written, to compare with it.
+
     Attributes:
         lives: what was written, for each life of the source topic.
     """
 
-    def __init__(self, site: Site, scenario: str, *, seed: int, seconds: float, rate: float) -> None:
+    def __init__(
+        self, site: Site, scenario: str, *, seed: int, seconds: float, rate: float, remember: bool = True
+    ) -> None:
         self._site, self._clock = site, SystemClock()
         self._scenario, self._seed, self._seconds, self._rate = scenario, seed, seconds, rate
-        self.lives = [Life(site.source_id)]
+        self.lives, self._remember = [Life(site.source_id)], remember
         self.error: GatewatchError | None = None
         self._producer: Producer = site.log.producer()
         self._end, self._go = threading.Event(), threading.Event()
@@ -149,7 +154,8 @@ class Feeder:
                         return
                 partition = partition_of(value)
                 self._producer.send(self._site.source, value, partition=partition)
-                self.lives[-1].values[partition].append(value)
+                if self._remember:
+                    self.lives[-1].values[partition].append(value)
                 if self._end.is_set():
                     return
         except GatewatchError as error:

@@ -166,6 +166,12 @@ class Fleet:
         """Names of the workers of some roles."""
         return sorted(name for name, member in self._members.items() if member.role in roles)
 
+    def pids(self, index: int) -> dict[str, int]:
+        """Process ids of the workers of one number that run, by name."""
+        with self._lock:
+            running = {m.name: m.process for m in self._members.values() if m.index == index}
+            return {name: process.pid for name, process in running.items() if process is not None}
+
     def signal(self, names: Iterable[str], signum: signal.Signals) -> None:
         """Signal workers that run."""
         with self._lock:
