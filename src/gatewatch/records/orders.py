@@ -1,0 +1,39 @@
+"""`decisions`: what gateways are told, and what guards refused."""
+
+from __future__ import annotations
+
+from gatewatch.records.model import Model
+from gatewatch.records.words import Action, Mode, Scope
+
+
+class Decision(Model):
+    """One order to the gateways. Always has an end.
+
+    The compaction key of the topic is ``id``; a removed decision is written again with ``removed`` set.
+    """
+
+    id: str
+    action: Action
+    scope: Scope
+    value: str  # the key; for ip and network an address or CIDR
+    reason: str
+    detector: str | None = None  # None: a person's
+    alert_id: str | None = None
+    start: float
+    until: float
+    mode: Mode  # shadow: recorded, never enforced
+    offence: int = 1  # how often in a row; the TTL climbs with it
+    findings_offset: int = -1  # what caused it; -1: a person
+    removed: float | None = None
+    removed_by: str | None = None
+    actor: str | None = None  # the person, where it was one
+
+
+class Refusal(Model):
+    """A decision that a guard did not let pass: recorded with the guard's name."""
+
+    scope: Scope
+    value: str
+    guard: str
+    reason: str
+    alert_id: str
