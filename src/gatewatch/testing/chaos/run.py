@@ -16,7 +16,7 @@ from gatewatch.state.layout import check_layout
 from gatewatch.testing.chaos.check import Difference, compare
 from gatewatch.testing.chaos.faults import FAULTS, Scene
 from gatewatch.testing.chaos.feed import Feeder
-from gatewatch.testing.chaos.site import Fleet, Site, Watch
+from gatewatch.testing.chaos.site import SESSION_S, Fleet, Site, Watch
 from gatewatch.testing.kafka import Broker
 
 START_LIMIT_S = 280.0  # kernels may have to be compiled first: two minutes and more on two busy cores
@@ -74,6 +74,7 @@ def run(
     crew: Sequence[tuple[Role, int]] = CREW,
     scenario: str = "quiet",
     rate: float = 40.0,
+    session_s: float = SESSION_S,
     say: Say = lambda _line: None,
 ) -> Result:
     """Play faults until ``seconds`` of load are over or there are no more.
@@ -82,7 +83,7 @@ def run(
         LogError: the site did not come back from a fault, or a worker did not end in good order.
     """
     result, clock = Result(seed), SystemClock()
-    site = Site(bootstrap, folder, detectors=detectors)
+    site = Site(bootstrap, folder, detectors=detectors, session_s=session_s)
     with closing(site.log), Fleet(site) as fleet:
         watch = Watch(site, events_a_second=rate + 30.0)
         for role, n in crew:

@@ -43,6 +43,7 @@ class Site:
         folder: for the settings file and what workers write.
         detectors: those that run, and their modes.
         partitions: of `routed`.
+        session_s: after which a worker that is away loses its partitions to the others.
         extra: more of the settings document.
     """
 
@@ -53,6 +54,7 @@ class Site:
         *,
         detectors: Mapping[str, str],
         partitions: int = 4,
+        session_s: float = SESSION_S,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         self.prefix = f"c{uuid4().hex[:8]}"
@@ -63,7 +65,7 @@ class Site:
                 "bootstrap": [bootstrap],
                 "prefix": self.prefix,
                 "partitions": partitions,
-                "session_timeout": SESSION_S,
+                "session_timeout": session_s,
             },
             "sources": [{"topic": self.source, "format": "native"}],
             "metrics": {"listen": "127.0.0.1:0"},
