@@ -7,9 +7,11 @@ that a restart may mend (broker gone, fenced), 2 after one that it cannot (confi
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -30,13 +32,16 @@ from gatewatch.notify.build import receivers, surfaces
 from gatewatch.notify.worker import NotifyWorker
 from gatewatch.observe.http import Server, serve
 from gatewatch.observe.logs import configure
-from gatewatch.registry import check_settings, load_all
+from gatewatch.registry import Entry, check_settings, load_all
 from gatewatch.sdk import Lane
 from gatewatch.settings import NotifySettings, Settings
 from gatewatch.signals import Stop
+from gatewatch.state.hashing import HashSeed
 from gatewatch.state.layout import check_layout
-from gatewatch.state.saving import Saver
+from gatewatch.state.saving import Kind, Memory, Saver
 from gatewatch.watch.needs import needed
+
+M = TypeVar("M", bound=Memory)
 
 POLL_S = 0.1  # kafka.md trap 1: shorter polls can hang a join
 HUNG_S = 60.0  # a loop that has not turned for this long is not alive: the poll limit of the group (max_poll_interval)
@@ -103,53 +108,86 @@ def build(
         return EnforceWorker(log, settings, member=member, clock=clock)
     entries = load_all()
     check_settings(entries, settings.detectors)
+    here = _Here(log, settings, entries, seed, member, clock, metrics)
     if role is Role.INGEST:
-        needs = needed(entries, settings.detectors)
-        return IngestWorker(
-            log, settings, seed, member=member, clock=clock, metrics=metrics, warm_s=warm_s, needs=needs
-        )
+        return here.ingest(warm_s)
     if role is Role.NOTIFY:
-        notify = settings.notify or NotifySettings()
-        return NotifyWorker(
-            log,
-            settings,
-            entries,
-            receivers(notify, clock),
-            member=member,
-            clock=clock,
-            metrics=metrics,
-            surfaces=surfaces(notify, clock),
+        return here.notify()
+    if role is Role.DECIDE:
+        return here.decide()
+    return here.detect("fast" if role is Role.DETECT else "slow", warm=warm_s is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """What roles that know the detectors are made of."""
+
+    log: Log
+    settings: Settings
+    entries: Mapping[str, Entry]
+    seed: HashSeed
+    member: str
+    clock: Clock
+    metrics: Metrics
+
+    def ingest(self, warm_s: float | None) -> IngestWorker:
+        return IngestWorker(
+            self.log,
+            self.settings,
+            self.seed,
+            member=self.member,
+            clock=self.clock,
+            metrics=self.metrics,
+            warm_s=warm_s,
+            needs=needed(self.entries, self.settings.detectors),
         )
-    if role in {Role.DETECT, Role.DETECT_SLOW}:
-        lane: Lane = "fast" if role is Role.DETECT else "slow"
-        saver = Saver(detect_kind(settings, lane), log, settings, seed, clock=clock, metrics=metrics)
+
+    def detect(self, lane: Lane, *, warm: bool) -> DetectWorker:
         return DetectWorker(
-            log,
-            settings,
-            entries,
-            seed,
-            member=member,
-            clock=clock,
-            metrics=metrics,
+            self.log,
+            self.settings,
+            self.entries,
+            self.seed,
+            member=self.member,
+            clock=self.clock,
+            metrics=self.metrics,
             lane=lane,
-            warm=warm_s is not None,
-            saver=saver,
+            warm=warm,
+            saver=self._saver(detect_kind(self.settings, lane)),
             watch=True,
         )
-    catalog = Catalog.load(settings.catalog)
-    return DecideWorker(
-        log,
-        settings,
-        entries,
-        catalog,
-        member=member,
-        clock=clock,
-        metrics=metrics,
-        follow_catalog=True,
-        watch=True,
-        controls=None if settings.enforce is None else Controls.of(settings.kafka, seed.id),
-        saver=Saver(DECIDE, log, settings, seed, clock=clock, metrics=metrics),
-    )
+
+    def decide(self) -> DecideWorker:
+        settings = self.settings
+        return DecideWorker(
+            self.log,
+            settings,
+            self.entries,
+            Catalog.load(settings.catalog),
+            member=self.member,
+            clock=self.clock,
+            metrics=self.metrics,
+            follow_catalog=True,
+            watch=True,
+            controls=None if settings.enforce is None else Controls.of(settings.kafka, self.seed.id),
+            saver=self._saver(DECIDE),
+        )
+
+    def notify(self) -> NotifyWorker:
+        notify = self.settings.notify or NotifySettings()
+        return NotifyWorker(
+            self.log,
+            self.settings,
+            self.entries,
+            receivers(notify, self.clock),
+            member=self.member,
+            clock=self.clock,
+            metrics=self.metrics,
+            surfaces=surfaces(notify, self.clock),
+        )
+
+    def _saver(self, kind: Kind[M]) -> Saver[M]:
+        return Saver(kind, self.log, self.settings, self.seed, clock=self.clock, metrics=self.metrics)
 
 
 def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True, warm_s: float | None = None) -> int:

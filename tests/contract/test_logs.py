@@ -497,15 +497,21 @@ def test_group_lag_is_end_minus_committed(rig: Rig) -> None:
     reader.close()
 
 
+def _make_again(rig: Rig, topic: str) -> None:
+    """Delete a topic, and make another one under its name."""
+    rig.delete(topic)
+    deadline = time.monotonic() + WAIT_S
+    with closing(rig.log.admin()) as admin:
+        while not admin.create([TopicSpec(topic, 1)]):  # Kafka deletes in the background
+            assert time.monotonic() < deadline
+
+
 def test_a_topic_made_again_has_another_id(rig: Rig) -> None:
     """Offsets of a deleted topic would be taken for those of its successor."""
     topic = rig.topic()
     with closing(rig.log.admin()) as admin:
         before = admin.describe([topic])[topic].id
-        rig.delete(topic)
-        deadline = time.monotonic() + WAIT_S
-        while not admin.create([TopicSpec(topic, 1)]):  # Kafka deletes in the background
-            assert time.monotonic() < deadline
+        _make_again(rig, topic)
         assert admin.describe([topic])[topic].id != before
 
 
@@ -519,11 +525,7 @@ def test_a_commit_of_a_topic_that_was_made_again_does_not_count(rig: Rig) -> Non
     late.consumer.mark(tp, 5)
     late.consumer.commit()
     assert late.consumer.committed([tp]) == {tp: 5}
-    with closing(rig.log.admin()) as admin:
-        rig.delete(topic)
-        deadline = time.monotonic() + WAIT_S
-        while not admin.create([TopicSpec(topic, 1)]):  # Kafka deletes in the background
-            assert time.monotonic() < deadline
+    _make_again(rig, topic)
     late.consumer.mark(tp, 5)
     with suppress(LogError):  # it may have noticed: then there is nothing to tell apart
         late.consumer.commit()

@@ -4,34 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
 from tests.contract.format_cases import BODY_TEXT, JSON_CASES, MAP, PLANTED, Case, Json, encoded
 from tests.contract.format_cases_more import MORE_CASES
 
-import gatewatch
 from gatewatch.records import Mode
 from gatewatch.registry import Defaults, Entry
-from gatewatch.sdk import (
-    Batch,
-    Context,
-    Contribution,
-    Detector,
-    DetectorConfig,
-    Explanation,
-    Hits,
-    Opinion,
-    RawFinding,
-    Reason,
-    Scope,
-    Severity,
-    TableStats,
-)
+from gatewatch.sdk import Batch, Hits, Reason, Scope, Severity
 from gatewatch.settings import BlockSettings, Source
 from gatewatch.state.jit import mark_compiled
+from gatewatch.testing.small import SmallDetector, entry_of
 
 CASES: tuple[Case, ...] = (*JSON_CASES, *MORE_CASES)
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJwbGFudGVkIn0.c2lnbmF0dXJlLW9mLWEtcGxhbnQ"
@@ -122,20 +105,14 @@ def _restored(swapped: Any, entry: Any, secret: str) -> Any:
     return swapped
 
 
-class Tattle(Detector):
+class Tattle(SmallDetector):
     """Accuses somebody in every row, of each scope in turn, so that all a row holds is told on."""
 
     name: ClassVar[str] = "tattle"
-    version: ClassVar[int] = 1
-    Config: ClassVar[type[DetectorConfig]] = DetectorConfig
     scopes: ClassVar[tuple[Scope, ...]] = (
         Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT, Scope.IP, Scope.NETWORK, Scope.ENDPOINT,
     )  # fmt: skip
     reasons: ClassVar[tuple[Reason, ...]] = (Reason(0, "any", "Was there", "rows", Severity.HIGH, learned=False),)
-
-    def __init__(self, config: DetectorConfig, context: Context) -> None:
-        super().__init__(config, context)
-        self.seen = 0
 
     def process(self, batch: Batch) -> Hits:
         """A finding for each row."""
@@ -150,29 +127,8 @@ class Tattle(Detector):
                 hits.count[0] += 1
         return hits
 
-    def explain(self, finding: RawFinding) -> Explanation:
-        """Names the key once more."""
-        return Explanation((Contribution("row", finding.nats, f"{finding.key} was there"),), "nobody", "not here")
-
-    def opinion(self, scope: Scope, key: int) -> Opinion:
-        """Nothing is going on."""
-        return Opinion.QUIET
-
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """How many rows."""
-        return {"seen": np.array([self.seen])}
-
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """As they were."""
-        self.seen = int(arrays["seen"][0])
-
-    def tables(self) -> dict[str, TableStats]:
-        """None."""
-        return {}
-
 
 def tattle(detector: type[Tattle] = Tattle) -> Entry:
-    """As a folder would give it; it has no kernels, which only a folder's name can tell."""
+    """In mode block; it has no kernels, which only a folder's name can tell."""
     mark_compiled(detector)
-    defaults = Defaults(mode=Mode.BLOCK, block=BlockSettings(min_severity=Severity.LOW))
-    return Entry(detector.name, detector, defaults, "1. look", files(gatewatch))
+    return entry_of(detector, Defaults(mode=Mode.BLOCK, block=BlockSettings(min_severity=Severity.LOW)))

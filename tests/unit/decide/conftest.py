@@ -2,60 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pytest
 
 from gatewatch.catalog import Catalog
 from gatewatch.decide.decider import Decider
-from gatewatch.records import Contribution, Explanation, Finding, FindingBatch, Mode, Opinion, Scope, Severity
+from gatewatch.records import Contribution, Explanation, Finding, FindingBatch, Mode, Scope, Severity
 from gatewatch.registry import Defaults, Entry
-from gatewatch.sdk import Batch, Detector, DetectorConfig, Hits, RawFinding, Reason, TableStats
+from gatewatch.sdk import Reason
 from gatewatch.settings import Settings
+from gatewatch.testing.small import SmallDetector
 
 NAME = "door_knocker"
 T0 = 1_700_000_000.0
 
 
-class DoorKnocker(Detector):
+class DoorKnocker(SmallDetector):
     """Never runs: decide reads its reasons only."""
 
     name = NAME
     version = 3
-    Config = DetectorConfig
     scopes = (Scope.IP, Scope.NETWORK, Scope.PRINCIPAL)
     reasons = (
         Reason(0, "cracking", "Password cracking", "failed logins", Severity.MEDIUM, learned=False),
         Reason(1, "burst", "Request burst", "requests a minute", Severity.LOW, learned=True),
         Reason(2, "takeover", "Account takeover", "successes", Severity.CRITICAL, learned=False),
     )
-
-    def process(self, batch: Batch) -> Hits:
-        """Nothing."""
-        return Hits.empty(batch.n).fitting(0)
-
-    def explain(self, finding: RawFinding) -> Explanation:
-        """Nothing that is worth reading."""
-        return Explanation((Contribution(finding.reason.name, finding.nats, ""),), "", "")
-
-    def opinion(self, scope: Scope, key: int) -> Opinion:
-        """Always the same."""
-        return Opinion.QUIET if key and scope in self.scopes else Opinion.BLIND
-
-    def snapshot(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Nothing."""
-        return {}
-
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Nothing."""
-
-    def tables(self) -> dict[str, TableStats]:
-        """None."""
-        return {}
 
 
 @pytest.fixture(scope="session")

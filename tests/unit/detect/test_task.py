@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.resources import files
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import pytest
 
-import gatewatch
 from gatewatch.detect.running import MAX_RAISES
 from gatewatch.detect.task import DetectTask
 from gatewatch.errors import StateError
@@ -19,39 +15,26 @@ from gatewatch.events.batch import Batch, encode, schema_id
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, FindingBatch, SourceRange
-from gatewatch.registry import Defaults, Entry
 from gatewatch.sdk import (
-    Context,
-    Contribution,
     Detector,
-    DetectorConfig,
-    Explanation,
     Hits,
-    Opinion,
-    RawFinding,
     Reason,
     Scope,
     Severity,
-    TableStats,
 )
 from gatewatch.settings import DetectorSettings, KafkaSettings, Settings
 from gatewatch.testing.batches import SEED, batch_of
+from gatewatch.testing.small import SmallDetector, entry_of
 
 SETTINGS = Settings(kafka=KafkaSettings(partitions=1))
 
 
-class Nth(Detector):
+class Nth(SmallDetector):
     """A finding on every third row of all, whoever it is: the least that shows order and identity."""
 
     name = "nth"
-    version = 1
-    Config = DetectorConfig
     scopes: ClassVar = (Scope.PRINCIPAL,)
     reasons: ClassVar = (Reason(0, "third", "Third row", "rows", Severity.LOW, learned=False),)
-
-    def __init__(self, config: DetectorConfig, context: Context) -> None:
-        super().__init__(config, context)
-        self.seen = 0
 
     def process(self, batch: Batch) -> Hits:
         hits = Hits.empty(batch.n)
@@ -63,21 +46,6 @@ class Nth(Detector):
                 hits.count[0] += 1
         return hits
 
-    def explain(self, finding: RawFinding) -> Explanation:
-        return Explanation((Contribution("third", finding.nats, "it was the third"),), "every row", "as the second")
-
-    def opinion(self, scope: Scope, key: int) -> Opinion:
-        return Opinion.QUIET
-
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        return {"seen": np.array([self.seen])}
-
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        self.seen = int(arrays["seen"][0])
-
-    def tables(self) -> dict[str, TableStats]:
-        return {}
-
 
 class Broken(Nth):
     """Raises at every batch."""
@@ -88,12 +56,8 @@ class Broken(Nth):
         raise RuntimeError("a fault in somebody's detector")
 
 
-def _entry(detector: type[Detector]) -> Entry:
-    return Entry(detector.name, detector, Defaults(), "1. look", files(gatewatch))
-
-
 def _task(*detectors: type[Detector], settings: Settings = SETTINGS) -> DetectTask:
-    return DetectTask.build(0, settings, {d.name: _entry(d) for d in detectors}, SEED, Metrics())
+    return DetectTask.build(0, settings, {d.name: entry_of(d) for d in detectors}, SEED, Metrics())
 
 
 def _record(first: int, n: int, *, kind: bytes = b"batch", start: int | None = None) -> tuple[bytes, Headers]:

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.resources import files
-from typing import Any
-
 import msgspec
-import numpy.typing as npt
 
-import gatewatch
 from gatewatch.catalog import Catalog
 from gatewatch.clock import ManualClock
 from gatewatch.decide.worker import DecideWorker
@@ -18,47 +12,26 @@ from gatewatch.flow import Flow
 from gatewatch.log.base import TopicPartition
 from gatewatch.log.memory import MemoryLog
 from gatewatch.metrics import Metrics
-from gatewatch.records import Alert, Explanation, FindingBatch, Opinion, Scope, Status
-from gatewatch.registry import Defaults, Entry
-from gatewatch.sdk import Batch, Detector, DetectorConfig, Hits, RawFinding, TableStats
+from gatewatch.records import Alert, FindingBatch, Scope, Status
+from gatewatch.sdk import Batch, Hits
 from gatewatch.settings import Settings, Source
 from gatewatch.testing.routed import SEED, routed_log
+from gatewatch.testing.small import SmallDetector, entry_of
 
 T0 = 1_790_000_000.0
 SETTINGS = Settings.model_validate({"kafka": {"partitions": 1}, "sources": [{"topic": "access", "format": "native"}]})
 
 
-class Broken(Detector):
+class Broken(SmallDetector):
     """Raises at every batch."""
 
     name = "broken"
-    version = 1
-    Config = DetectorConfig
     scopes = (Scope.PRINCIPAL,)
     reasons = ()
 
     def process(self, batch: Batch) -> Hits:
         """A fault."""
         raise RuntimeError(f"a fault in somebody's detector at {batch.n} rows")
-
-    def explain(self, finding: RawFinding) -> Explanation:
-        """Nothing."""
-        return Explanation((), finding.reason.name, "")
-
-    def opinion(self, scope: Scope, key: int) -> Opinion:
-        """Nothing."""
-        return Opinion.BLIND if scope and key else Opinion.QUIET
-
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Nothing."""
-        return {}
-
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Nothing."""
-
-    def tables(self) -> dict[str, TableStats]:
-        """None."""
-        return {}
 
 
 def events(n: int, at: float = T0) -> list[bytes]:
@@ -87,8 +60,9 @@ def test_a_detector_that_is_quarantined_is_an_alert() -> None:
     """If this fails, a team's detector is off in a partition for weeks, and its silence is taken for peace."""
     log = routed_log(SETTINGS, events(400), size=100)
     clock, metrics = ManualClock(T0), Metrics()
-    entry = Entry("broken", Broken, Defaults(), "1. look", files(gatewatch))
-    worker = DetectWorker(log, SETTINGS, {"broken": entry}, SEED, member="d", clock=clock, metrics=metrics, watch=True)
+    worker = DetectWorker(
+        log, SETTINGS, {"broken": entry_of(Broken)}, SEED, member="d", clock=clock, metrics=metrics, watch=True
+    )
     for _ in range(40):
         worker.step(0.0)
         clock.advance(1.0)
