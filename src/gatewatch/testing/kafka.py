@@ -27,7 +27,8 @@ KAFKA_VERSION = "4.1.1"
 USER, PASSWORD = "gatewatch-test", "correct horse"
 STORE_PASSWORD = "gatewatch-test-store"  # noqa: S105 - of a key that is made for one run of a broker on loopback
 START_S = 60.0  # a start takes 3-6 s; after kill -9 the old broker's session must run out first
-TOOLS = {"kafka-acls.sh": "org.apache.kafka.tools.AclCommand"}  # the script does no more than run its class
+# The scripts do no more than run their classes
+TOOLS = {"kafka-acls.sh": "org.apache.kafka.tools.AclCommand", "kafka-configs.sh": "kafka.admin.ConfigCommand"}
 _FIX = (
     "Tests need a Kafka broker: set GATEWATCH_TEST_KAFKA=host:port, or install Java 17 and Maven "
     "(apt-get install openjdk-17-jre-headless maven), or start Docker"
