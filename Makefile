@@ -48,7 +48,7 @@ evaluate: $(DEV)  ## All evaluations on real and simulated data, into docs/evalu
 
 # FUZZ="--inputs 10000 --seed 7" for less, or other, of it
 FUZZ ?= --inputs 1000000
-fuzz: $(DEV)  ## A million hostile inputs for everything that reads what others wrote (40 minutes)
+fuzz: $(DEV)  ## A million hostile inputs for everything that reads what others wrote (ten minutes)
 	$(PY) -m tests.fuzz $(FUZZ)
 
 docs: $(RUN)  ## Write again what is made from the code (docs/metrics.md, docs/alerts.md, blind spots in deploy/gateways)

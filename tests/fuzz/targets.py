@@ -61,6 +61,7 @@ from gatewatch.records import (
 )
 from gatewatch.registry import Entry, load_all
 from gatewatch.settings import ReceiveSettings, Settings, Source
+from gatewatch.testing.kafka_batches import GZIP, HEADER_BYTES, LZ4, ZSTD, GuardedReader, batch, sealed
 from gatewatch.testing.routed import SEED, routed_log
 
 CASES: tuple[Case, ...] = (*JSON_CASES, *MORE_CASES)
@@ -262,6 +263,29 @@ class Findings(Target):
         return n
 
 
+class Batches(Target):
+    """Batches of Kafka as a broker hands them over: compressed and not, damaged before they were sealed."""
+
+    name = "batches of Kafka"
+
+    def round(self, random: Random) -> int:
+        """Damaged batches, each between two good ones."""
+        hostile = Hostile(random)
+        for n in range(20):
+            values = [hostile.value(random.choice(CASES).entry).data for _ in range(4)]
+            bad = batch(2, values, random.choice((0, 0, GZIP, LZ4, ZSTD)))
+            bad = bad[:HEADER_BYTES] + hostile.damaged(bad[HEADER_BYTES:])
+            reader = GuardedReader(TP, values_only=n % 2 == 0)
+            began = time.thread_time()
+            read = reader.read(batch(0, [b"a", b"b"]) + sealed(bad) + batch(6, [b"c"]))
+            assert time.thread_time() - began < ROUND_S, "it took too long"
+            offsets = [offset for offset, _value in read]
+            assert n % 2 or offsets == sorted(set(offsets)), "offsets go back"
+            assert (read[:2], read[-1]) == ([(0, b"a"), (1, b"b")], (6, b"c")), "a bad batch cost its neighbours"
+            assert all(MARK not in told.why for told in reader.found.values())
+        return 20
+
+
 class Received(Target):
     """Bodies and headers of the receiver."""
 
@@ -325,7 +349,7 @@ def makers() -> dict[str, Callable[[], Target]]:
     for case in CASES:
         if case.name != "native with a map":  # the same after ingest as native
             found[f"flow {case.name}"] = partial(Whole, case)
-    return found | {target.name: target for target in (Routed, RolledUp, Findings, Received)}
+    return found | {target.name: target for target in (Batches, Routed, RolledUp, Findings, Received)}
 
 
 @cache

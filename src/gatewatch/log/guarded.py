@@ -127,7 +127,7 @@ def _values(batch: Any) -> Iterator[Any]:
         IndexError: the same.
     """
     buffer, at = batch._buffer, batch._pos  # noqa: SLF001 - as above
-    base = batch.base_offset
+    base, least, most, length = batch.base_offset, 0, batch.last_offset_delta, len(buffer)
     for _ in range(batch.records_count):
         size, start = decode_varint(buffer, at)
         end = start + size
@@ -135,8 +135,9 @@ def _values(batch: Any) -> Iterator[Any]:
         delta, at = decode_varint(buffer, at)
         key_size, at = decode_varint(buffer, at)
         value_size, at = decode_varint(buffer, at + max(key_size, 0))
-        if not at + max(value_size, 0) < end <= len(buffer):
+        if not (at + max(value_size, 0) < end <= length and least <= delta <= most):
             raise ValueError("a record that does not fit its batch")
+        least = delta + 1
         value = bytes(buffer[at : at + value_size]) if value_size >= 0 else None
         yield DefaultRecord(size, base + delta, -1, 0, None, value, [])
         at = end
