@@ -52,6 +52,22 @@ blacklists_ipv4: crowdsec-blacklists
 blacklists_ipv6: crowdsec6-blacklists
 prometheus: {{enabled: false, listen_addr: 127.0.0.1, listen_port: 60603}}
 """
+# In mode nftables it speaks to the kernel itself: test_firewall.py gives it one of its own.
+NFTABLES = """mode: nftables
+pid_dir: {folder}/
+update_frequency: 1s
+daemonize: false
+log_mode: stdout
+log_level: info
+api_url: http://127.0.0.1:{port}/
+api_key: secret
+disable_ipv6: true
+deny_action: DROP
+nftables:
+  ipv4: {{enabled: true, set-only: false, table: crowdsec, chain: crowdsec-chain}}
+  ipv6: {{enabled: false}}
+prometheus: {{enabled: false, listen_addr: 127.0.0.1, listen_port: 60604}}
+"""
 
 
 class Site:
@@ -68,7 +84,8 @@ class Site:
         script.chmod(0o755)
         ipset.chmod(0o755)
         (folder / "custom.yaml").write_text(CONFIG.format(script=script, port=self.port, folder=folder))
-        (folder / "firewall.yaml").write_text(FIREWALL.format(port=self.port, folder=folder))
+        for mode, text in (("ipset", FIREWALL), ("nftables", NFTABLES)):
+            (folder / f"{mode}.yaml").write_text(text.format(port=self.port, folder=folder))
         self.log = MemoryLog()
         with closing(self.log.admin()) as admin:
             admin.create([TopicSpec(TOPIC, 1)])
@@ -97,8 +114,9 @@ class Site:
 
     @contextmanager
     def bouncer(self, kind: str = "custom") -> Iterator[None]:
-        """A program of Debian: ``custom`` or ``firewall``."""
-        path = program(f"crowdsec-{kind}-bouncer", f"crowdsec-{kind}-bouncer")
+        """A program of Debian: the ``custom`` bouncer, or the firewall's in mode ``ipset`` or ``nftables``."""
+        name = f"crowdsec-{'custom' if kind == 'custom' else 'firewall'}-bouncer"
+        path = program(name, name)
         command = [str(path), "-c", f"{self._folder}/{kind}.yaml"]
         env = {**os.environ, "PATH": f"{self._folder}:{os.environ['PATH']}"}
         with (self._folder / "out").open("ab") as out:
@@ -174,13 +192,13 @@ def test_a_bouncer_of_debian_follows_our_decisions_through_restarts_of_either_si
 def test_the_firewall_bouncer_of_debian_puts_our_blocks_into_its_set_and_takes_them_out(site: Site) -> None:
     """If this fails, a firewall that follows us keeps attackers out of nothing, or customers out for good."""
     add, remove = "-exist add crowdsec-blacklists", "-exist del crowdsec-blacklists"
-    with site.enforcer(), site.bouncer("firewall"):
+    with site.enforcer(), site.bouncer("ipset"):
         site.order("203.0.113.9", 600.0)
         site.order("198.51.100.0/24", 600.0, scope=Scope.NETWORK)
         for value in ("203.0.113.9", "198.51.100.0/24"):
             site.wait_for(f"{add} {value} timeout 59")  # the kernel ends it, even if nobody is there to say so
         site.order("203.0.113.9", 600.0, removed=True)
         site.wait_for(f"{remove} 203.0.113.9")
-    with site.enforcer(), site.bouncer("firewall"):  # it begins with an empty set: it is told what holds, and no more
+    with site.enforcer(), site.bouncer("ipset"):  # it begins with an empty set: it is told what holds, and no more
         site.wait_for(f"{add} 198.51.100.0/24", 2)
     assert sum(note.startswith(f"{add} 203.0.113.9") for note in site.notes()) == 1
