@@ -33,7 +33,7 @@ from gatewatch.sdk import (
 
 from . import constants as k
 from .explain import explain
-from .kernel import scan
+from .kernel import accept_accused, scan
 from .layout import AGENT_ROW, FOUND, POP, ROW, Columns, Memory, Params
 
 _PARTS = ("place", "agent", "model", "concurrent", "burst", "level", "days", "moves")
@@ -162,6 +162,16 @@ class LeakedKey(Detector):
         """See :mod:`.explain`."""
         return explain(finding)
 
+    def release(self, scope: Scope, key: int, until: float) -> None:
+        """The key is known by the place it is accused of, from now on.
+
+        Only by that one, whatever ``until`` says: who expects one move of a key has not let the next thief in.
+        """
+        side = self._sides[scope]
+        at = side.keys.row_of(key)
+        if at >= 0 and side.keys.rows[at]["t"] < until:
+            accept_accused(side.keys.rows[at], side.memory.pop[0])
+
     def opinion(self, scope: Scope, key: int) -> Opinion:
         """Blind where rows came, but no use of such a key from anywhere; warming until the key is known."""
         side = self._sides.get(scope)
@@ -204,6 +214,8 @@ class LeakedKey(Detector):
         detector = cls(Config(keys_total=8), Context(HashSeed(0, 0), partitions=1, alarms_per_day=1.0))
         nothing = Columns(*(read_only(np.zeros(0, dtype)) for dtype in _DTYPES))
         detector._scan(detector._sides[Scope.CREDENTIAL], nothing)
+        side = detector._sides[Scope.CREDENTIAL]
+        accept_accused(side.keys.rows[0], side.memory.pop[0])
 
 
 class _Side:

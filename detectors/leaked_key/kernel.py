@@ -272,6 +272,13 @@ def _judge(row: Any, pop: Any, use: Use, p: Params) -> int:
 
 
 @kernel
+def accept_accused(row: Any, pop: Any) -> None:
+    """A person expects the place that the key is accused of. Other places stay what they are: each is told of."""
+    if row.accused == 1:
+        _accept(row, pop, counts=False)
+
+
+@kernel
 def _accept(row: Any, pop: Any, counts: bool) -> None:
     """The key is known by the place from now on; if it counts, all keys learn what benign moves are like."""
     level, t = int(row.level), row.place_since

@@ -11,7 +11,7 @@ from .constants import KINDS, MARKS, PLACES
 
 SLOTS = 8  # values of each kind kept: a service has one or two networks; who has more is known by its rate of new ones
 
-# One key. 496 bytes, and 33 of the key table.
+# One key. 496 bytes, and 24 of the key table.
 ROW = np.dtype(
     [
         ("t", "f8"),  # event time of the newest row

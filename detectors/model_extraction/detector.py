@@ -119,7 +119,7 @@ class ModelExtraction(Detector):
         warm_days, warm_hours, warm_callers: what must be known first.
         pairs_total: rows for callers on models, over all partitions.
 
-    Cost: about 0.1 us a row. Memory: 344 bytes a pair, 40 a caller, 1.4 kB for each of 64 models; fixed at the start.
+    Cost: about 0.1 us a row. Memory: 344 bytes a pair, 48 a caller, 1.4 kB for each of 64 models; fixed at the start.
 
     Sources: Juuti et al. 2019 (PRADA: distances between queries give extraction away); Li et al. 2022 (Blacklight: near
     duplicates by fingerprints); Fisher 1925; Vovk 2005 (conformal p); the 2-of-6 rule of algorithms E.
@@ -174,6 +174,13 @@ class ModelExtraction(Detector):
     def explain(self, finding: RawFinding) -> Explanation:
         """See :mod:`.explain`."""
         return explain(finding)
+
+    def release(self, scope: Scope, key: int, until: float) -> None:
+        """Hours that were told of are the caller's own past until then, on every model; those of no other caller."""
+        del scope
+        at = self._callers.row_of(key)
+        if at >= 0:
+            self._callers.rows[at]["released_until"] = until
 
     def opinion(self, scope: Scope, key: int) -> Opinion:
         """Blind where rows came, but none with a caller, a model and a sign of behaviour."""

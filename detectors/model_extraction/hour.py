@@ -56,19 +56,26 @@ def count_hour(pair: Any, shape: np.uint64, size: float, got: float) -> None:
 
 @kernel
 def close_hour(
-    pair: Any, target: np.uint64, who: np.uint64, newcomer: bool, memory: Memory, values: npt.NDArray[np.float64]
-) -> None:
-    """The open hour is over: peers and the caller's past learn from it, unless it was told of."""
+    pair: Any, target: np.uint64, who: np.uint64, newcomer: bool, released: bool, memory: Memory,
+    values: npt.NDArray[np.float64],
+) -> None:  # fmt: skip
+    """The open hour is over: peers and the caller's past learn from it, unless it was told of.
+
+    What a person expects (``released``) the caller's past learns all the same; it makes nobody else's hours usual.
+    """
     profile(pair, values)
     common = memory.common[0]
     t = pair.began
     common.day = 1.0 + common.day * math.exp(-max(0.0, t - common.day_t) / DAY_S)
     common.day_t = max(common.day_t, t)
-    if pair.told_hour == pair.hour:
+    told = pair.told_hour == pair.hour
+    if told and not released:
         rise(pair, values, t)
         return
     pair.frozen_at = np.inf
     learn_own(pair, values)
+    if told:
+        return
     learn(memory.pool[0], values, pair.calls, who, newcomer, t)
     at, new = find_or_admit(memory.models, target, t, success=True, authenticated_only=False)
     if at < 0:

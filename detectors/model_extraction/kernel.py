@@ -73,7 +73,8 @@ def scan(columns: Columns, memory: Memory, p: Params, found: Found) -> int:
             told = pair.told_hour == pair.hour
             hold(callers, at, told and is_held(callers, at))
             hold(pairs, here, told and is_held(pairs, here))
-            close_hour(pair, target, who, _is_newcomer(caller.first, pair.began, common.began, p), memory, values)
+            newcomer = _is_newcomer(caller.first, pair.began, common.began, p)
+            close_hour(pair, target, who, newcomer, pair.began < caller.released_until, memory, values)
             open_hour(pair, hour, t)
         size = _size(body[i], size_in[i], tokens_in[i])
         count_hour(pair, shape[i], size, _got(tokens_out[i], size_out[i]))
@@ -107,7 +108,7 @@ def _ask_pairs(pairs: Head, rows: Any, principal: Any, model: Any, endpoint: Any
 def _meet(caller: Any, pair: Any, new: bool, fresh: bool, hour: float, t: float) -> None:
     """Begin the rows that are new."""
     if new:
-        caller.first, caller.told_at = t, -np.inf
+        caller.first, caller.told_at, caller.released_until = t, -np.inf, -np.inf
     if fresh:
         clear(pair, hour, t)
 

@@ -14,7 +14,7 @@ CALLS, OUT, REPEATS, SPREAD, ASKED = range(5)
 METRICS = 5
 BINS = 64  # of each histogram; volumes in half octaves, shares in steps of 1/60, shapes one by one
 
-# One caller on one model. 320 bytes, and 33 of the key table.
+# One caller on one model. 320 bytes, and 24 of the key table.
 PAIR = np.dtype(
     [
         ("hour", "f8"),  # which one is open: epoch hours
@@ -39,7 +39,7 @@ PAIR = np.dtype(
 )
 
 # One caller
-CALLER = np.dtype([("first", "f8"), ("told_at", "f8")], align=True)
+CALLER = np.dtype([("first", "f8"), ("told_at", "f8"), ("released_until", "f8")], align=True)
 
 # What callers of a model do in an hour, the pool of all models being one of them
 PEERS = np.dtype(

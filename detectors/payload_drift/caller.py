@@ -32,7 +32,7 @@ def fingerprint(key: np.uint64) -> np.uint32:
 def clear(row: Any, t: float) -> None:
     """A new caller's row, which may have been another's."""
     row.t = row.first = row.since = t
-    row.told_at = -np.inf
+    row.told_at = row.released_until = -np.inf
     row.known = U64(0)
     row.n = row.novel = row.mean = row.var = 0.0
     row.shape[:] = U32(0)

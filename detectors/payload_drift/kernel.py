@@ -204,7 +204,7 @@ def _visit(
         profile.teach(e, body, score.template, far, scratch, n_facts, row.n == 0.0, share)
     elif not p.anonymous and row.n >= p.caller_rows and body.shape != U64(0):
         profile.vote(e, body, score.template, score.far, scratch, n_facts)
-    if not surprises or is_open or body.t - row.since >= FROZEN_S:
+    if not surprises or is_open or body.t - row.since >= FROZEN_S or body.t < row.released_until:
         caller.teach(row, body, score.own)
     return n
 

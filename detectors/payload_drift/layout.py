@@ -17,13 +17,14 @@ BINS = 16
 VOTERS = 3
 FACTS = 64  # fields of one body, as many as an event carries
 
-# One caller: a principal or an address. 296 bytes, and 33 of the key table.
+# One caller: a principal or an address. 304 bytes, and 24 of the key table.
 ROW = np.dtype(
     [
         ("t", "f8"),  # event time of the newest row
         ("first", "f8"),  # of the first
         ("since", "f8"),  # when the excursion began
         ("told_at", "f8"),
+        ("released_until", "f8"),  # so long a person expects what it sends
         ("structure", "f8"),  # nats of evidence: what structures added since then,
         ("characters", "f8"),  # kinds of characters,
         ("size", "f8"),  # sizes,

@@ -170,6 +170,24 @@ def test_what_was_told_of_teaches_nothing_until_a_day_has_passed() -> None:
     assert 20 * HOUR_S < rows[-1] <= 24 * HOUR_S < at[-1]
 
 
+def test_a_place_that_a_person_expects_is_known_and_only_that_one() -> None:
+    """A service that moved would be accused all day; or its release would let a thief in from anywhere."""
+    d, other = detector(), Place("192.0.2.80", 65541, "JP", "wget/1")
+    assert found(d, known(), uses(ABROAD, 40, T, HOUR_S))
+    d.release(Scope.CREDENTIAL, hash_text("k1", SEED), T + 7 * DAY_S)
+    assert found(d, uses(ABROAD, 400, T + HOUR_S, 10 * HOUR_S)) == []
+    beside = uses(OFFICE, 40, T + 12 * HOUR_S, HOUR_S)
+    assert found(d, beside, uses(other, 300, T + 12 * HOUR_S + 30, HOUR_S))
+
+
+def test_what_a_person_expected_until_yesterday_accepts_nothing() -> None:
+    """A verdict that was read late, after its end, would make a thief's place the owner's."""
+    d = detector()
+    assert found(d, known(), uses(ABROAD, 40, T, HOUR_S))
+    d.release(Scope.CREDENTIAL, hash_text("k1", SEED), T - DAY_S)
+    assert found(d, uses(ABROAD, 400, T + HOUR_S, 10 * HOUR_S))
+
+
 def test_a_thief_who_leaves_is_forgotten_and_new_again() -> None:
     """A thief who comes back after a week would be at home."""
     d = detector()

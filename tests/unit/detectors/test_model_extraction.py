@@ -133,6 +133,23 @@ def test_what_was_told_of_does_not_teach() -> None:
         assert told(d, more), f"silent in hour {hour}"
 
 
+def test_what_a_person_expects_becomes_the_callers_own_past() -> None:
+    """A partner's nightly evaluation that was called expected would alert every hour of every night, for weeks."""
+    d = build(ENTRY)
+    d.process(batch_of(usual()))
+    callers, heard = ("partner", "other"), dict[int, set[str]]()
+    for hour in range(30, 70):
+        events = [e for who in callers for e in sweep(who, 200, start=T + hour * HOUR_S, features=["logprobs"])]
+        heard[hour] = {f.key for f in told(d, sorted(events, key=lambda event: float(event["ts"])))}
+        if hour == 30:
+            d.release(Scope.PRINCIPAL, hash_text("partner", SEED), T + 70 * HOUR_S)
+    quiet = min(hour for hour in heard if "partner" not in heard[hour])
+    assert quiet > 30
+    assert quiet < 60, "a day of active hours is a past"
+    assert heard[quiet] == {"other"}, "of whom nobody said anything"
+    assert not any("partner" in heard[hour] for hour in range(quiet, 70))
+
+
 def test_the_limit_needs_no_baseline() -> None:
     """Who sets a limit would wait a day for it; or it would be moved by what is usual."""
     d = build(ENTRY, {"queries_per_hour": 100})

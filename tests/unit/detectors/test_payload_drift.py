@@ -183,6 +183,21 @@ def test_what_surprises_does_not_teach() -> None:
         assert [f.key for f in found(d, attack)][:1] == ["app-2"], hour
 
 
+def test_what_a_person_expects_teaches_the_caller_that_sends_it() -> None:
+    """If this fails, a customer's new client that was called expected is told of again every hour for a day."""
+    d = taught()
+    new = body("import", [":obj", "rows:arr", "rows[].cells:arr", "rows[].cells[]:str", "dialect:obj"], size=40_000.0)
+
+    def hour(n: int) -> set[str]:
+        return {f.key for f in found(d, [event(AFTER + 3600.0 * n + 20 * i + j, f"app-{j + 1}", new)
+                                         for i in range(40) for j in range(2)])}  # fmt: skip
+
+    assert hour(0) == {"app-1", "app-2"}
+    d.release(Scope.PRINCIPAL, hash_text("app-1", SEED), AFTER + DAY_S)
+    said = [hour(n) for n in range(1, 8)]
+    assert said[-1] == {"app-2"}, said
+
+
 def test_bodies_that_were_refused_teach_nothing() -> None:
     """If this fails, probes that the API refused make themselves known structures."""
     d = detector()
