@@ -157,13 +157,13 @@ class Copying:
                     self._copy(one)
                     if stopwatch() >= until:
                         return False
-        self._done()
+        self._be_done()
         return True
 
     def drop(self) -> None:
         """It is not wanted any more. For the thread that had its parts: what is large goes piece by piece."""
         self._ahead.clear()
-        self._done()
+        self._be_done()
         while self._rows:
             self._rows.popitem()
         gc.unfreeze()
@@ -186,6 +186,11 @@ class Copying:
                     new = refs.objects.get(cls, [])[len(done) :]
                     done += [self._identities[cls].write(self._rows[id(one)], refs) for one in new]
         return parts | {_name(cls): done for cls, done in rows.items()}
+
+    def _be_done(self) -> None:
+        """Say so, once: another copy may have begun by the time that this one is dropped."""
+        done, self._done = self._done, lambda: None
+        done()
 
     def _hold(self, part: Part, value: Any) -> None:
         plan = part.plan
