@@ -51,6 +51,12 @@ FUZZ ?= --inputs 1000000
 fuzz: $(DEV)  ## A million hostile inputs for everything that reads what others wrote (ten minutes)
 	$(PY) -m tests.fuzz $(FUZZ)
 
+# Not in `make test`: the proxy takes minutes to install.
+litellm: $(RUN)  ## A real LiteLLM proxy, from its log to a refused key (755 MB into build/litellm)
+	$(PYTHON) -m venv build/litellm
+	build/litellm/bin/python -m pip install --quiet 'litellm[proxy]==1.108.7'
+	$(PY) deploy/gateways/litellm/try_it.py $(CURDIR)/build/litellm/bin/litellm
+
 docs: $(RUN)  ## Write again what is made from the code (docs/metrics.md, docs/alerts.md, blind spots in deploy/gateways)
 	$(PY) -m gatewatch.metrics > docs/metrics.md
 	$(PY) -m gatewatch.testing.alerts_page docs
@@ -89,4 +95,4 @@ $(DEV): $(RUN)
 	$(PY) -m pip install --quiet --editable . --group test --group check --group notebook
 	touch $@
 
-.PHONY: help demo test quick check bench chaos soak evaluate fuzz docs sbom audit setup clean
+.PHONY: help demo test quick check bench chaos soak evaluate fuzz litellm docs sbom audit setup clean
