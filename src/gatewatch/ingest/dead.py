@@ -37,7 +37,7 @@ def dead_letter(bad: BadElement, tp: TopicPartition, offset: int, format_name: s
 def unreadable(chunk: Chunk) -> list[BadElement]:
     """What was passed over in the log itself. It was not decoded, so it cannot be sent again: ``raw`` is the batch."""
     return [
-        BadElement(chunk.offsets.index(offset), 0, BadReason.BATCH, str(batch), batch.raw)
+        BadElement(chunk.offsets.index(offset), 0, BadReason.BATCH, str(batch), batch.raw, batch.last - batch.first + 1)
         for offset, batch in chunk.unreadable.items()
     ]
 

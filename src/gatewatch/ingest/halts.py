@@ -98,7 +98,7 @@ class Halts:
             partition.stage = _Stage.JUDGED
             partition.ok = partition.dead = 0.0
         partition.ok += len(decoded.events)
-        partition.dead += len(decoded.bad)
+        partition.dead += decoded.dead
         partition.run = _after_last_good(decoded) + (0 if decoded.events else partition.run)
 
     def turn(self, now: float) -> None:
@@ -140,6 +140,6 @@ class Halts:
 def _after_last_good(decoded: Decoded) -> int:
     """Bad elements after the last one that could be read."""
     if not decoded.events:
-        return len(decoded.bad)
+        return decoded.dead
     last = (decoded.value_index[-1], decoded.element_index[-1])
-    return sum((bad.value_index, bad.element_index) > last for bad in decoded.bad)
+    return sum(bad.count for bad in decoded.bad if (bad.value_index, bad.element_index) > last)

@@ -64,7 +64,7 @@ class Sight:
         """What a chunk held."""
         if self._halts is not None:
             self._halts.decoded(tp, decoded)
-        self._sources.decoded(tp, decoded.events, len(decoded.bad), self._clock.monotonic())
+        self._sources.decoded(tp, decoded.events, decoded.dead, self._clock.monotonic())
 
     def lost(self, tp: TopicPartition, offsets: int) -> None:
         """Retention took offsets before they were read."""

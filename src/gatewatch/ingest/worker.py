@@ -236,7 +236,7 @@ class IngestWorker:
         self._sight.decoded(chunk.tp, decoded)
         n = len(decoded.events)
         self.events_read += n
-        self._metrics.events(chunk.tp.topic, n, len(decoded.bad))
+        self._metrics.events(chunk.tp.topic, n, decoded.dead)
         return decoded.events, [
             np.full(n, src, np.int64),
             offsets[np.asarray(decoded.value_index, np.int64)],

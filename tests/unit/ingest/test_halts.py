@@ -13,14 +13,16 @@ from gatewatch.catalog import Catalog
 from gatewatch.clock import ManualClock
 from gatewatch.decide.worker import DecideWorker
 from gatewatch.events.batch import decode
-from gatewatch.ingest.halts import LONGEST_RETRY_S, TRIAL_VALUES
+from gatewatch.events.formats.base import Decoded
+from gatewatch.ingest.dead import unreadable
+from gatewatch.ingest.halts import LONGEST_RETRY_S, TRIAL_VALUES, Halts
 from gatewatch.ingest.worker import IngestWorker
-from gatewatch.log.base import TopicPartition, TopicSpec
+from gatewatch.log.base import Chunk, TopicPartition, TopicSpec, Unreadable
 from gatewatch.log.memory import MemoryLog
 from gatewatch.log.topics import specs
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_KIND, H_RANGES, H_SCHEMA, Alert, FindingBatch, Mode, SourceRange, Status
-from gatewatch.settings import Settings
+from gatewatch.settings import IngestSettings, Settings
 from gatewatch.state.hashing import HashSeed
 
 T0 = 1_790_000_000.0
@@ -154,6 +156,20 @@ def test_half_a_source_that_cannot_be_read_pauses_it_and_a_tenth_does_not() -> N
     assert (some.paused(A), most.paused(A)) == (0.0, 1.0)
     assert some.findings() == ["dead_letters"]
     assert most.dead() <= 1000
+
+
+def test_a_batch_that_was_passed_over_counts_for_all_that_is_in_it() -> None:
+    """If this fails, a gateway whose batches are all too large is drained a thousand values at a time."""
+    site = Site()
+    consumer = site.log.consumer(["access"], group="g", member="m")
+    halts = Halts(IngestSettings(), consumer)
+    consumer.poll(0.0)
+    for first, paused in ((0, set()), (600, {A})):
+        passed_over = Unreadable("zip bomb", first, first + 599, b"")
+        chunk = Chunk(A, [first + 599], [None], unreadable={first + 599: passed_over})
+        halts.decoded(A, Decoded(bad=unreadable(chunk)))
+        halts.turn(0.0)
+        assert halts.paused == paused
 
 
 def test_the_limits_can_be_moved_and_switched_off() -> None:

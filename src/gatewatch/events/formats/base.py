@@ -42,6 +42,7 @@ class BadElement:
     reason: BadReason
     detail: str
     raw: bytes
+    count: int = 1  # elements that it stands for: the values of a Kafka batch that were passed over
 
 
 @dataclass(slots=True)
@@ -52,6 +53,11 @@ class Decoded:
     value_index: list[int] = field(default_factory=list)
     element_index: list[int] = field(default_factory=list)
     bad: list[BadElement] = field(default_factory=list)
+
+    @property
+    def dead(self) -> int:
+        """How many elements could not be read."""
+        return sum(bad.count for bad in self.bad)
 
     def add(self, event: AccessEvent, value_index: int, element_index: int) -> None:
         """One more event."""
