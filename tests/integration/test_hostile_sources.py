@@ -168,6 +168,7 @@ def test_librdkafka_says_where_it_stops(site: Site) -> None:
         site.until(lambda: False, "an error")
 
 
+@pytest.mark.parametrize("client", ["kafka-python"])
 def test_compressed_sources_are_read(site: Site) -> None:
     """If this fails, a gateway that compresses, as most do, ends ingest."""
     for compression in ("gzip", "snappy", "lz4", "zstd"):
