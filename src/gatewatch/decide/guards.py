@@ -47,6 +47,7 @@ class Breaker:
 
     limit: int = field(metadata=UNSAVED)
     starts: deque[float] = field(default_factory=deque)
+    shares: deque[float] = field(default_factory=deque)  # of live traffic, of the same blocks; 0 where not known
     open_until: float = float("-inf")
 
     def holds(self, at: float) -> bool:
@@ -61,16 +62,23 @@ class Breaker:
         """A person has looked: blocks are let through again, from an empty minute."""
         self.open_until = float("-inf")
         self.starts.clear()
+        self.shares.clear()
 
     def count(self, at: float) -> int:
         """Blocks within a minute of ``at``, before or after: tasks do not tell their findings in order of time."""
         return sum(1 for start in self.starts if abs(start - at) < MINUTE_S)
 
-    def add(self, at: float) -> None:
-        """One more block has been ordered."""
+    def share(self, at: float) -> float:
+        """What the keys blocked within :data:`HOLD_S` of ``at`` carried of live traffic when they were blocked."""
+        return sum(share for start, share in zip(self.starts, self.shares, strict=True) if abs(start - at) < HOLD_S)
+
+    def add(self, at: float, share: float | None = None) -> None:
+        """One more block has been ordered, on a key with that share of live traffic."""
         self.starts.append(at)
+        self.shares.append(share or 0.0)
         if len(self.starts) > _KEPT_MINUTES * self.limit:
             self.starts.popleft()
+            self.shares.popleft()
 
 
 @dataclass(slots=True)
@@ -183,6 +191,17 @@ def share_of_traffic(candidate: Candidate, known: Known) -> str | None:
     return f"it carries {candidate.share:.1%} of live traffic, the limit is {limit:.1%}"
 
 
+def shares_together(candidate: Candidate, known: Known) -> str | None:
+    """With those blocked a moment ago too much of the live traffic would be stopped, though none carries much alone."""
+    limit = max(known.guards.shares_together, known.guards.share_of_traffic)  # what one may carry, all may
+    if candidate.share is None:
+        return None
+    together = known.breaker.share(candidate.at) + candidate.share
+    if together <= limit:
+        return None
+    return f"with those blocked within ten minutes it carries {together:.1%} of live traffic, the limit is {limit:.1%}"
+
+
 GUARDS: tuple[tuple[str, Guard], ...] = (
     ("cleared", cleared),
     ("standing", standing),
@@ -194,9 +213,12 @@ GUARDS: tuple[tuple[str, Guard], ...] = (
     ("shared_address", shared_address),
     ("blocks_per_minute", blocks_per_minute),
     ("share_of_traffic", share_of_traffic),
+    ("shares_together", shares_together),
 )
+# What runs already surprises nobody: these are about new ones
+OF_NEW = frozenset({"blocks_per_minute", "shares_together"})
 # These say that a person has to act now, where the others say that nobody has to
-PAGING = frozenset({"shared_address", "blocks_per_minute", "share_of_traffic"})
+PAGING = frozenset({"shared_address", "blocks_per_minute", "share_of_traffic", "shares_together"})
 
 
 def check(candidate: Candidate, known: Known, guards: Sequence[tuple[str, Guard]] = GUARDS) -> tuple[str, str] | None:

@@ -19,7 +19,7 @@ from gatewatch.settings import BlockSettings, Settings
 from gatewatch.watch.reasons import NAME
 
 # A running order that goes on takes nobody by surprise: the breaker counts new ones.
-_RENEWAL_GUARDS = tuple(g for g in guards.GUARDS if g[0] != "blocks_per_minute")
+_RENEWAL_GUARDS = tuple(g for g in guards.GUARDS if g[0] not in guards.OF_NEW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Policy:
         if mode is Mode.BLOCK:
             self.offences.note(key, offence, until)
             if running is None:
-                self.known.breaker.add(candidate.at)
+                self.known.breaker.add(candidate.at, candidate.share)
         return Decision(
             id=candidate.id,
             action=block.action,

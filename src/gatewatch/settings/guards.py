@@ -60,6 +60,7 @@ class Guards(Section):
 
     blocks_per_minute: int = Field(30, ge=1)
     share_of_traffic: float = Field(0.02, gt=0, le=1)
+    shares_together: float = Field(0.1, gt=0, le=1)  # five of the largest keys that one may block alone
     healthy_principals: int = Field(5, ge=1)  # an address with so many is an office or a carrier
     allow: tuple[AllowEntry, ...] = ()
     protected_networks: tuple[Network, ...] = PROTECTED_NETWORKS

@@ -131,6 +131,28 @@ def test_a_key_with_much_of_the_traffic_is_left_to_a_person() -> None:
     assert refused_by(Candidate("d", Scope.IP, "203.0.113.9", NOW, share=0.02), state) is None
 
 
+@given(st.lists(st.tuples(st.floats(0, 3000), st.floats(0, 0.02)), max_size=80), st.floats(0.02, 0.3))
+def test_ten_minutes_of_blocks_never_stop_more_of_the_traffic_than_is_allowed(
+    orders: list[tuple[float, float]], limit: float
+) -> None:
+    """If this fails, a detector gone wrong stops a third of all customers, each of whom carries little."""
+    state = known(shares_together=limit, blocks_per_minute=1000)
+    passed: list[tuple[float, float]] = []
+    for at, share in orders:  # in any order: partitions are not in step
+        if refused_by(Candidate("d", Scope.IP, "203.0.113.9", at, share=share), state) is None:
+            state.breaker.add(at, share)
+            passed.append((at, share))
+    most = max((sum(s for b, s in passed if 0 <= b - a < HOLD_S) for a, _ in passed), default=0.0)
+    assert most <= limit + 1e-9
+    assert len(passed) == len(orders) or sum(share for _, share in orders) > limit
+
+
+def test_who_may_block_much_at_once_may_block_as_much_in_all() -> None:
+    """If this fails, a site that allows blocks of large keys finds them refused by a limit that it never set."""
+    state = known(share_of_traffic=0.5)
+    assert refused_by(Candidate("d", Scope.IP, "203.0.113.9", NOW, share=0.4), state) is None
+
+
 @given(st.lists(st.floats(0, 600), max_size=80), st.integers(1, 5))
 def test_no_minute_ever_holds_more_blocks_than_the_breaker_lets_through(starts: list[float], limit: int) -> None:
     """If this fails, a detector gone wrong blocks a thousand customers before anybody looks."""
@@ -146,7 +168,7 @@ def test_no_minute_ever_holds_more_blocks_than_the_breaker_lets_through(starts: 
 def test_the_first_guard_in_the_documented_order_is_the_one_that_is_named() -> None:
     """If this fails, an alert names a lesser reason and its reader fixes the wrong thing."""
     names = ["cleared", "standing", "allow_list", "protected_network", "protected_principal", "malformed", "too_broad",
-             "shared_address", "blocks_per_minute", "share_of_traffic"]  # fmt: skip
+             "shared_address", "blocks_per_minute", "share_of_traffic", "shares_together"]  # fmt: skip
     assert [name for name, _guard in guards.GUARDS] == names
     state = known(allow=[allow(ip="10.0.0.1")], blocks_per_minute=1)
     state.breaker.add(NOW)
