@@ -2,6 +2,8 @@
 
 ``litellm`` is the command of ``pip install 'litellm[proxy]'``, best in a virtual environment of its own (755 MB). Kafka
 comes from gatewatch.testing. Everything stays on this machine. The limit is 60 requests a minute, so that it is short.
+It ends with an error unless the key above its limit is told of and refused, and the other one is neither.
+`make litellm` does all of it.
 """
 
 from __future__ import annotations
@@ -127,8 +129,13 @@ def main() -> None:
 
 
 def tell(url: str, topic: str, config: Path) -> None:
-    """One customer above the limit, one below it."""
-    print("below the limit:", ask(url, "sk-chat-0123456789"), "- unknown key:", ask(url, "sk-wrong"))
+    """One customer above the limit, one below it.
+
+    Raises:
+        SystemExit: it is not as it should be.
+    """
+    below = ask(url, "sk-chat-0123456789")
+    print("below the limit:", below, "- unknown key:", ask(url, "sk-wrong"))
     began, calls = time.monotonic(), 0
     status = 200
     while status == 200:
@@ -136,12 +143,16 @@ def tell(url: str, topic: str, config: Path) -> None:
         if time.monotonic() - began > PATIENCE_S:
             raise SystemExit("acme-batch was never refused")
     print(f"acme-batch: refused with {status} at call {calls}, {time.monotonic() - began:.1f} s after the first")
-    print("acme-chat meanwhile:", ask(url, "sk-chat-0123456789"))
+    meanwhile = ask(url, "sk-chat-0123456789")
+    print("acme-chat meanwhile:", meanwhile)
     with closing(open_log(load(config).kafka)) as log:
         alerts = [json.loads(v) for chunk in log.read(topic) for v in chunk.values if v]
-    for alert in alerts[:1]:
+    keys = {alert["key"] for alert in alerts}
+    for alert in [alert for alert in alerts if alert["key"] == "acme-batch"][:1]:
         print(f"alert: {alert['detector']} on {alert['scope']} {alert['key']}: {alert['title']}")
         print(f"since the event that told: {time.time() - alert['last_ts']:.1f} s")
+    if (below, status, meanwhile) != (200, 403, 200) or "acme-batch" not in keys or "acme-chat" in keys:
+        raise SystemExit(f"that is not as it should be; alerts are on {keys}")
 
 
 if __name__ == "__main__":
