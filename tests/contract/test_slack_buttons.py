@@ -16,12 +16,13 @@ from pydantic import SecretStr
 from gatewatch.clock import ManualClock, stopwatch
 from gatewatch.log.base import TopicSpec
 from gatewatch.log.memory import MemoryLog
-from gatewatch.notify.buttons import BODY_MAX, Denied, HttpSurface, SocketSurface, Surface, pressed
+from gatewatch.notify.buttons import Denied, HttpSurface, SocketSurface, Surface, pressed
 from gatewatch.notify.group import Groups
 from gatewatch.notify.judge import BUTTONS, Judge
 from gatewatch.notify.notice import Notice
 from gatewatch.notify.receivers import slack_blocks
 from gatewatch.notify.record import Action
+from gatewatch.notify.signed import BODY_MAX
 from gatewatch.records import Verdict
 from gatewatch.settings import Settings, parse
 from gatewatch.testing.alerts import NOW, alert

@@ -6,12 +6,20 @@ from gatewatch.clock import Clock
 from gatewatch.errors import ConfigError
 from gatewatch.notify.base import Receiver
 from gatewatch.notify.buttons import HttpSurface, SocketSurface, Surface
+from gatewatch.notify.hook import VerdictHook
 from gatewatch.notify.receivers.alertmanager import Alertmanager
 from gatewatch.notify.receivers.email import Email
 from gatewatch.notify.receivers.pagerduty import PagerDuty
 from gatewatch.notify.receivers.slack import Slack
 from gatewatch.notify.receivers.webhook import Webhook
-from gatewatch.settings import EmailSettings, NotifySettings, ReceiverSettings, SlackSettings, read_secret
+from gatewatch.settings import (
+    EmailSettings,
+    NotifySettings,
+    ReceiverSettings,
+    SlackSettings,
+    VerdictSettings,
+    read_secret,
+)
 
 
 def receivers(settings: NotifySettings, clock: Clock) -> list[Receiver]:
@@ -33,13 +41,14 @@ def receivers(settings: NotifySettings, clock: Clock) -> list[Receiver]:
     return made
 
 
-def surfaces(settings: NotifySettings, clock: Clock) -> list[Surface]:
-    """Where buttons arrive.
+def surfaces(settings: NotifySettings, verdicts: VerdictSettings, clock: Clock) -> list[Surface]:
+    """Where buttons and signed verdicts arrive.
 
     Raises:
-        ConfigError: a secret is not where the settings say.
+        ConfigError: a secret is not where the settings say, or nobody has one.
     """
-    return [_surface(path, slack, clock) for path, slack in settings.slacks.items() if slack.buttons is not None]
+    made = [_surface(path, slack, clock) for path, slack in settings.slacks.items() if slack.buttons is not None]
+    return made if verdicts.listen is None else [*made, _hook(verdicts, verdicts.listen, clock)]
 
 
 def _make(name: str, kind: str, path: str, one: ReceiverSettings, clock: Clock) -> Receiver:
@@ -89,11 +98,26 @@ def _surface(path: str, slack: SlackSettings, clock: Clock) -> Surface:
     assert buttons is not None
     if buttons.mode == "http":
         secret = read_secret(f"{path}.buttons.signing_secret", buttons.signing_secret_env, buttons.signing_secret_file)
-        host, port = buttons.listen.rsplit(":", 1)
-        return HttpSurface(secret, (host.strip("[]"), int(port)), buttons.team, clock)
+        return HttpSurface(secret, _address(buttons.listen), buttons.team, clock)
     app_token = read_secret(f"{path}.buttons.app_token", buttons.app_token_env, buttons.app_token_file)
     token = read_secret(f"{path}.token", slack.token_env, slack.token_file)
     return SocketSurface(app_token, token, _slash(slack.url), buttons.team)
+
+
+def _hook(verdicts: VerdictSettings, listen: str, clock: Clock) -> Surface:
+    secrets = {
+        actor.name: read_secret(f"verdicts.actors[{i}].secret", actor.secret_env, actor.secret_file)
+        for i, actor in enumerate(verdicts.actors)
+        if actor.signs
+    }
+    if not secrets:
+        raise ConfigError("verdicts.listen", "nobody can sign: give people on verdicts.actors a secret_env")
+    return VerdictHook(secrets, _address(listen), clock)
+
+
+def _address(listen: str) -> tuple[str, int]:
+    host, port = listen.rsplit(":", 1)
+    return host.strip("[]"), int(port)
 
 
 def _slash(url: str) -> str:

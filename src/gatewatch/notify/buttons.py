@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import OrderedDict
 from typing import Protocol
 from urllib.parse import parse_qs
 
@@ -23,17 +22,16 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gatewatch.clock import Clock
 from gatewatch.errors import GatewatchError, VerdictError
 from gatewatch.notify.judge import Judge
+from gatewatch.notify.signed import Seen, whole_body
 from gatewatch.observe.http import Server
 
-BODY_MAX = 64 * 1024  # Slack sends the whole message along: some 15 kB
-REPLAYS_MAX = 10_000  # presses remembered within the five minutes in which Slack's signature holds
 _log = structlog.get_logger("gatewatch.notify")
 
 
@@ -158,7 +156,7 @@ class HttpSurface:
     def __init__(self, secret: SecretStr, address: tuple[str, int], team: str | None, clock: Clock) -> None:
         self._verifier = SignatureVerifier(secret.get_secret_value(), _Now(clock))
         self._address, self._team = address, team
-        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._seen = Seen()
         self._judge: Judge | None = None
         self._server: Server | None = None
 
@@ -181,18 +179,15 @@ class HttpSurface:
             server.close()
 
     async def _on_request(self, request: Request) -> Response:
-        body = await _body(request)
+        body = await whole_body(request)
         judge = self._judge
         if body is None or judge is None:
             return JSONResponse({"error": "too large"}, 413)
         signature = request.headers.get("x-slack-signature", "")
         if not self._genuine(body, request.headers.get("x-slack-request-timestamp", ""), signature):
             return JSONResponse({"error": "not signed by Slack"}, 401)
-        if signature in self._seen:
+        if self._seen.again(signature):
             return JSONResponse({"error": "seen before"}, 409)
-        self._seen[signature] = None
-        while len(self._seen) > REPLAYS_MAX:
-            self._seen.popitem(last=False)
         try:
             payload = json.loads(parse_qs(body.decode())["payload"][0])
         except (KeyError, ValueError):
@@ -219,17 +214,3 @@ class _Now(SlackClock):
     def now(self) -> float:
         """Epoch seconds."""
         return self._clock.now()
-
-
-async def _body(request: Request) -> bytes | None:
-    """The raw body, or ``None`` where it is too large to be Slack's."""
-    parts, size = [], 0
-    try:
-        async for part in request.stream():
-            size += len(part)
-            if size > BODY_MAX:
-                return None
-            parts.append(part)
-    except ClientDisconnect:
-        return None
-    return b"".join(parts)

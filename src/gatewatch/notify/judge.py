@@ -1,6 +1,6 @@
-"""A button was pressed: who it was is checked, and what they said is written to `verdicts`, before it is confirmed.
+"""Somebody said something: who it was is checked, and what they said is written to `verdicts`, before it is confirmed.
 
-Each press is recorded in `actions`, also one that was refused.
+By a button of Slack, or by a program that signs in their name. Each is recorded in `actions`, also what was refused.
 """
 
 from __future__ import annotations
@@ -37,6 +37,18 @@ class Button:
         return self.kind in SECOND
 
 
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """What a program says in somebody's name."""
+
+    about: str  # id of the alert or the incident
+    actor: str  # a name on verdicts.actors
+    kind: VerdictKind
+    reason: str
+    until: float | None = None  # epoch seconds; for expected and snooze
+
+
+UNKNOWN = "this alert is not known any more; use `gatewatch verdicts add`"
 PRESS_MAX_S = 3600.0  # Slack sends a press again for some minutes; what is older was said about something else
 
 BUTTONS = (
@@ -76,16 +88,39 @@ class Judge:
             VerdictError: the person may not, or it is about something that is not known any more.
             SendError: it could not be written.
         """
-        about = self._groups.find(key)
         what = f"slack: {visible(button_id, 32)} by {visible(slack_user, 32)}"
+        verdict = self._take(key, what, lambda about: self._judged(button_id, key, about, slack_user, pressed_at))
+        return f"{_BY_ID[button_id].label}: recorded for {verdict.actor}"
+
+    def posted(self, post: Posted, at: float) -> Verdict:
+        """Write what a program says in the name of ``post.actor``, who signed it at ``at``.
+
+        Raises:
+            VerdictError: the person may not, or it is about something that is not known any more.
+            SendError: it could not be written.
+        """
+
+        def judged(about: Alert | Incident | None) -> Verdict:
+            if about is None:
+                raise VerdictError(UNKNOWN)
+            return verdict_on(
+                about, post.kind, actor=post.actor, reason=post.reason, now=at, settings=self._settings.verdicts,
+                until=post.until, via="webhook", said=self._groups.said(post.about),
+            )  # fmt: skip
+
+        return self._take(post.about, f"webhook: {post.kind.value} by {visible(post.actor, 32)}", judged)
+
+    def _take(self, key: str, what: str, judged: Callable[[Alert | Incident | None], Verdict]) -> Verdict:
+        """Write the verdict, and record that it was taken or refused."""
+        about = self._groups.find(key)
         try:
-            verdict, answer = self._judged(button_id, key, about, slack_user, pressed_at)
+            verdict = judged(about)
         except VerdictError as error:
             self._note(about, key, "refused", f"{what}: {error}")
             raise
         send(self._log, self._settings, [verdict])
         self._note(about, key, "taken", f"{what}: {verdict.kind.value} by {verdict.actor}")
-        return answer
+        return verdict
 
     def _note(self, about: Alert | Incident | None, key: str, result: str, detail: str) -> None:
         about_id, revision = (visible(key, 64), -1) if about is None else (about.id, about.revision)
@@ -104,8 +139,8 @@ class Judge:
 
     def _judged(
         self, button_id: str, key: str, about: Alert | Incident | None, slack_user: str, pressed_at: float
-    ) -> tuple[Verdict, str]:
-        """The verdict of a press, and what to answer."""
+    ) -> Verdict:
+        """The verdict of a press."""
         button = _BY_ID.get(button_id)
         actor = self._settings.verdicts.on_slack(slack_user)
         if actor is None:
@@ -113,10 +148,10 @@ class Judge:
                 f"Slack user {slack_user} may not judge alerts: name them under verdicts.actors (slack:)"
             )
         if button is None or about is None:
-            raise VerdictError("this alert is not known any more; use `gatewatch verdicts add`")
+            raise VerdictError(UNKNOWN)
         if not abs(self._clock.now() - pressed_at) <= PRESS_MAX_S:  # also where it is not a number
             raise VerdictError("this press is more than an hour old")
-        verdict = verdict_on(
+        return verdict_on(
             about,
             button.kind,
             actor=actor.name,
@@ -127,4 +162,3 @@ class Judge:
             via="slack",
             said=self._groups.said(key),
         )
-        return verdict, f"{button.label}: recorded for {actor.name}"

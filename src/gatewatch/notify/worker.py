@@ -21,6 +21,7 @@ from gatewatch.notify.base import Receiver
 from gatewatch.notify.buttons import Surface
 from gatewatch.notify.chain import Link, link_of
 from gatewatch.notify.dedup import Sent
+from gatewatch.notify.hook import VerdictHook
 from gatewatch.notify.judge import Judge
 from gatewatch.notify.lane import Desk
 from gatewatch.notify.record import Action, Recorder, read
@@ -50,7 +51,7 @@ class NotifyWorker:
         member: stable id in the group.
         clock: injected time.
         metrics: what to count on.
-        surfaces: where people press buttons; they are open while this member is the active one.
+        surfaces: where people press buttons, or post verdicts; they are open while this member is the active one.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class NotifyWorker:
         self._paused = False
         self._commit_at = clock.monotonic() + COMMIT_S
         metrics.receivers(receiver.name for receiver in to)
-        if surfaces and not any(actor.slack for actor in settings.verdicts.actors):
+        if any(not isinstance(s, VerdictHook) for s in surfaces) and not any(a.slack for a in settings.verdicts.actors):
             _log.warning("buttons are shown and nobody may press them: give people their slack id in verdicts.actors")
         self._producer = log.producer()
         self._consumer = log.consumer(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from gatewatch.settings.base import Duration, Section
+from gatewatch.settings.base import Duration, Listen, Section
 
 
 class Actor(Section):
@@ -15,12 +16,19 @@ class Actor(Section):
 
     name: str = Field(min_length=1, max_length=64)
     slack: str | None = None  # user id (U042ABCDE): who presses a button
+    secret_env: str | None = None  # of the signature below verdicts that their own tools post to verdicts.listen
+    secret_file: Path | None = None
     approve: bool = True  # may be the second person for orders that wait for one
 
     @model_validator(mode="before")
     @classmethod
     def _plain(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def signs(self) -> bool:
+        """Whether there is a secret."""
+        return self.secret_env is not None or self.secret_file is not None
 
 
 class VerdictSettings(Section):
@@ -30,6 +38,7 @@ class VerdictSettings(Section):
     max_snooze: Duration = 7 * 86400.0  # longer is no snooze: say expected, or mend the detector
     max_expected: Duration = 90 * 86400.0  # a quarter: then somebody looks again
     max_silence: Duration = 30 * 86400.0
+    listen: Listen | None = None  # where notify takes signed verdicts of other programs, behind a proxy with TLS
 
     @field_validator("actors")
     @classmethod

@@ -335,6 +335,26 @@ older than five minutes, and drop what has an `Idempotency-Key` that you know.
 ```json
 {ocsf}
 ```
+
+## Verdicts from other programs
+
+A ticket system or another chat posts what a person said to `/verdicts` of the notify role, signed as our own webhooks
+are, with that person's secret: so nobody speaks as somebody else, and a second person is one.
+
+```yaml
+verdicts:
+  listen: 127.0.0.1:9110
+  actors: [{name: ana, secret_env: ANA_SECRET}]
+```
+
+```sh
+body='{"about": "8c21d0f4aa90be17", "actor": "ana", "kind": "snooze", "reason": "OPS-311", "until": 1795495200}'
+t=$(date +%s); v=$(printf '%s.%s' "$t" "$body" | openssl dgst -sha256 -hmac "$ANA_SECRET" -r | cut -d' ' -f1)
+curl -H "X-Gatewatch-Signature: t=$t,v1=$v" --data "$body" http://127.0.0.1:9110/verdicts
+```
+
+The kinds, the checks and the record are those of buttons and of `gatewatch verdicts add`. 200 when Kafka has it; 401 where the
+signature is wrong or older than five minutes, 409 where it was there before, 403 with the reason where the person may not.
 """
 
 

@@ -14,8 +14,9 @@ from gatewatch.log.memory import MemoryLog
 from gatewatch.metrics import Metrics
 from gatewatch.notify.build import receivers, surfaces
 from gatewatch.notify.buttons import HttpSurface, SocketSurface
+from gatewatch.notify.hook import VerdictHook
 from gatewatch.notify.worker import NotifyWorker
-from gatewatch.settings import NotifySettings, Settings, When, parse
+from gatewatch.settings import NotifySettings, Settings, VerdictSettings, When, parse
 from gatewatch.testing.alerts import NOW
 
 SLACK = {"channel": "C77", "token_env": "SLACK_TOKEN"}
@@ -81,11 +82,25 @@ def test_buttons_by_socket_or_http() -> None:
     clock = ManualClock(NOW)
     by_socket = section(slack={**SLACK, "buttons": {"app_token_env": "APP_TOKEN"}})
     by_http = section(slack={**SLACK, "buttons": {"mode": "http", "signing_secret_env": "SIGNING"}})
-    assert [type(s) for s in surfaces(by_socket, clock)] == [SocketSurface]
-    assert [type(s) for s in surfaces(by_http, clock)] == [HttpSurface]
-    assert surfaces(section(slack=SLACK), clock) == []
+    assert [type(s) for s in surfaces(by_socket, VerdictSettings(), clock)] == [SocketSurface]
+    assert [type(s) for s in surfaces(by_http, VerdictSettings(), clock)] == [HttpSurface]
+    assert surfaces(section(slack=SLACK), VerdictSettings(), clock) == []
     with pytest.raises(ConfigError, match="signing_secret"):
-        surfaces(section(slack={**SLACK, "buttons": {"mode": "http"}}), clock)
+        surfaces(section(slack={**SLACK, "buttons": {"mode": "http"}}), VerdictSettings(), clock)
+
+
+def test_verdicts_by_webhook_need_somebody_who_can_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a door is open that nobody can use, or a wrong name of a secret is found out in an attack."""
+    monkeypatch.setenv("ANA", "secret")
+    clock, nobody = ManualClock(NOW), {"listen": "127.0.0.1:0", "actors": ["bo"]}
+    ana = {**nobody, "actors": ["bo", {"name": "ana", "secret_env": "ANA"}]}
+    (hook,) = surfaces(NotifySettings(), parse(ana, VerdictSettings), clock)
+    assert isinstance(hook, VerdictHook)
+    with pytest.raises(ConfigError, match="nobody can sign"):
+        surfaces(NotifySettings(), parse(nobody, VerdictSettings), clock)
+    monkeypatch.delenv("ANA")
+    with pytest.raises(ConfigError, match=r"actors\[1\].secret_env"):
+        surfaces(NotifySettings(), parse(ana, VerdictSettings), clock)
 
 
 def test_the_surface_is_open_while_the_worker_is_the_active_one() -> None:
@@ -95,7 +110,7 @@ def test_the_surface_is_open_while_the_worker_is_the_active_one() -> None:
     buttons = {"mode": "http", "signing_secret_env": "SIGNING", "listen": "127.0.0.1:0"}
     settings = parse({"notify": {"slack": {**SLACK, "buttons": buttons}}}, Settings)
     assert settings.notify is not None
-    (surface,) = surfaces(settings.notify, clock)
+    (surface,) = surfaces(settings.notify, settings.verdicts, clock)
     assert isinstance(surface, HttpSurface)
     to = receivers(settings.notify, clock)
     worker = NotifyWorker(log, settings, {}, to, member="m", clock=clock, metrics=Metrics(), surfaces=[surface])
