@@ -353,8 +353,9 @@ t=$(date +%s); v=$(printf '%s.%s' "$t" "$body" | openssl dgst -sha256 -hmac "$AN
 curl -H "X-Gatewatch-Signature: t=$t,v1=$v" --data "$body" http://127.0.0.1:9110/verdicts
 ```
 
-The kinds, the checks and the record are those of buttons and of `gatewatch verdicts add`. 200 when Kafka has it; 401 where the
-signature is wrong or older than five minutes, 409 where it was there before, 403 with the reason where the person may not.
+The kinds, the checks and the record are those of buttons and of `gatewatch verdicts add`. 200 when Kafka has it; 401
+where the signature is wrong or older than five minutes, 409 where it was there before, 403 with the reason where the
+person may not.
 """
 
 
