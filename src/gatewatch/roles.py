@@ -183,7 +183,7 @@ class _Here:
             member=self.member,
             clock=self.clock,
             metrics=self.metrics,
-            surfaces=surfaces(notify, self.clock),
+            surfaces=surfaces(notify, self.settings.verdicts, self.clock),
         )
 
     def _saver(self, kind: Kind[M]) -> Saver[M]:
