@@ -38,7 +38,8 @@ from gatewatch.settings import NotifySettings, Settings
 from gatewatch.signals import Stop
 from gatewatch.state.hashing import HashSeed
 from gatewatch.state.layout import check_layout
-from gatewatch.state.saving import Kind, Memory, Saver
+from gatewatch.state.savable import Kind, Memory
+from gatewatch.state.saving import Saver
 from gatewatch.watch.needs import needed
 
 M = TypeVar("M", bound=Memory)

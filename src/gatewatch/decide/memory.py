@@ -23,7 +23,7 @@ from gatewatch.decide.state import SHAPE, VERSION
 from gatewatch.errors import StateError
 from gatewatch.log.base import TopicPartition
 from gatewatch.state.packing import Arrays
-from gatewatch.state.saving import Kind
+from gatewatch.state.savable import Kind
 from gatewatch.state.shapes import Copying, Parts, decode, encode
 
 TASK = "decide"

@@ -15,7 +15,7 @@ from gatewatch.log.base import TopicPartition
 from gatewatch.records import Control
 from gatewatch.sdk import Lane
 from gatewatch.settings import Settings
-from gatewatch.state.saving import Kind
+from gatewatch.state.savable import Kind
 
 
 class Book(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,10 +9,10 @@ goes on.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
 import structlog
 
@@ -23,84 +23,13 @@ from gatewatch.metrics import Metrics
 from gatewatch.settings import Settings
 from gatewatch.state import snapshots
 from gatewatch.state.hashing import HashSeed
-from gatewatch.state.packing import Arrays
+from gatewatch.state.savable import Kind, M, Saved, Task
 from gatewatch.state.snapshots import Draft, Manifest, Older
 
 STEP_S = 0.015  # of copying in one turn of the loop: nobody feels that; the second of the largest decide is 70 turns
 CLOSE_S = 6.0  # for the last snapshots of all tasks, at a clean stop: a role has 10 s, and commits first
 PAUSE_SHARE = 0.01  # of a loop's time at most: a task whose copying takes long is saved less often
 _log = structlog.get_logger("gatewatch.state")
-
-
-class Memory(Protocol):
-    """Copies of all that a task knows. The loop makes it; what it has to tell is asked for on a thread."""
-
-    def go_on(self, seconds: float) -> bool:
-        """Copy for about so long what is not copied yet; whether everything is."""
-        ...
-
-    def drop(self) -> None:
-        """It is not wanted any more, and perhaps not whole."""
-        ...
-
-    @property
-    def versions(self) -> dict[str, int]:
-        """Of each part of it, for people."""
-        ...
-
-    @property
-    def arrays(self) -> Arrays:
-        """The bulk."""
-        ...
-
-    def document(self) -> bytes:
-        """The rest."""
-        ...
-
-
-M = TypeVar("M", bound=Memory)
-
-
-class Task(Protocol[M]):
-    """What can be saved."""
-
-    def memory(self) -> M | None:
-        """Copies of all that it knows; ``None`` where that is not possible now, but soon."""
-        ...
-
-    def become(self, memory: M, offset: int, beginning: int) -> int:
-        """Take such copies over; the offset to read from. A StateError leaves the task as it was."""
-        ...
-
-
-class Saved(Protocol[M]):
-    """What a partition that is ours must tell."""
-
-    @property
-    def task(self) -> Task[M]:
-        """The task."""
-        ...
-
-    @property
-    def next_offset(self) -> int:
-        """Of the next record to apply."""
-        ...
-
-    def safe(self) -> int:
-        """Every record before this offset is done and said."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Kind(Generic[M]):
-    """What tasks of one kind are called, and how their memory is read.
-
-    A task's records are in the partition of the state topic that has the number of the one it reads.
-    """
-
-    name: Callable[[TopicPartition], str]  # of the task that reads it, in keys: "detect-3"
-    read: Callable[[bytes, Arrays], M]  # from what a snapshot holds; may raise a StateError
-    schema: str  # what is written under another one is refused
 
 
 @dataclass(slots=True)

@@ -24,7 +24,8 @@ from gatewatch.registry import Entry
 from gatewatch.settings import Settings, VerdictSettings
 from gatewatch.state import saving, snapshots
 from gatewatch.state.hashing import HashSeed
-from gatewatch.state.saving import Kind, Saver
+from gatewatch.state.savable import Kind
+from gatewatch.state.saving import Saver
 
 Make = Callable[..., Finding]
 T0 = 1_700_000_000.0
