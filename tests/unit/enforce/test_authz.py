@@ -93,8 +93,10 @@ def test_a_blocked_key_is_stopped_from_any_address() -> None:
 @pytest.mark.parametrize(("fail_open", "status"), [(True, 200), (False, 403)])
 def test_until_the_ledger_is_whole_the_policy_decides(fail_open: bool, status: int) -> None:
     """If this fails, a restart of the enforcer is an outage, or a hole, against the operator's choice."""
-    client = _client(ledger(), ready=False, fail_open=fail_open)
+    client = _client(ledger(decision("203.0.113.9")), ready=False, fail_open=fail_open)
     assert client.get("/authz/forward").status_code == status
+    read_half = client.get("/authz/forward", headers={"x-real-ip": "203.0.113.9"})
+    assert read_half.status_code == status, "the removal of that order may not have been read yet"
 
 
 def test_a_token_keeps_strangers_from_asking() -> None:
