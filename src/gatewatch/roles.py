@@ -202,7 +202,8 @@ def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True, wa
         try:
             log = open_log(settings.kafka)
             opened.callback(log.close)
-            worker = build(role, settings, log, member=member, clock=clock, metrics=metrics, warm_s=warm_s)
+            with stop.at_once():  # kernels may be compiled for minutes, and nothing is read before
+                worker = build(role, settings, log, member=member, clock=clock, metrics=metrics, warm_s=warm_s)
             state = _State(role, worker, clock, metrics)
             if isinstance(worker, EnforceWorker):
                 opened.callback(Server(worker.app(), *worker.address, "enforce.listen", worker.tls).close)
@@ -211,6 +212,9 @@ def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True, wa
         except GatewatchError as error:
             _log.error("cannot start", role=role, error=str(error))
             return 2 if isinstance(error, (ConfigError, StateError)) else 1
+        except KeyboardInterrupt:
+            _log.info("stopped before it had begun", role=role)
+            return 0
         _log.info("started", role=role, member=member)
         return _loop(worker, stop, state)
 

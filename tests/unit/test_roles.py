@@ -1,16 +1,20 @@
-"""How a role's loop ends."""
+"""How a role's loop ends, and how one ends that has not begun."""
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 
+from gatewatch import roles
 from gatewatch.clock import ManualClock
 from gatewatch.errors import SendError, StateError
 from gatewatch.metrics import Metrics
 from gatewatch.roles import Role, _loop, _State
+from gatewatch.settings import Settings
 from gatewatch.signals import Stop
 
 
@@ -52,3 +56,40 @@ def test_what_fails_ends_the_worker_without_a_flush_and_says_why(
     assert worker.closed == [False]
     told = capsys.readouterr()
     assert str(error).split("] ")[-1] in told.out + told.err
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """The handlers of signals are put back."""
+    kept = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for signum, handler in kept.items():
+        signal.signal(signum, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_that_is_still_starting_ends_at_once(signum: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels may be compiled for minutes: a stop that waited for them would end in kill -9."""
+    reached: list[str] = []
+
+    def build(*_: object, **__: object) -> None:
+        reached.append("build")
+        signal.raise_signal(signum)
+        reached.append("the loop")
+
+    monkeypatch.setattr(roles, "build", build)
+    assert roles.run(Role.DETECT, Settings(), http=False) == 0
+    assert reached == ["build"]
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_worker_that_runs_is_told_and_not_interrupted() -> None:
+    """If this fails, SIGTERM in the middle of a turn loses the last second's work."""
+    stop = Stop().on_signals()
+    with pytest.raises(KeyboardInterrupt), stop.at_once():
+        signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)
+    assert stop.asked
+    with pytest.raises(KeyboardInterrupt), stop.at_once():
+        pytest.fail("was told to stop before")

@@ -101,7 +101,9 @@ class Consumer(Protocol):
         ...
 
     def commit(self) -> None:
-        """Commit every mark made since the last commit, and wait. While the group rebalances, marks wait for the next.
+        """Commit every mark made since the last commit, and wait.
+
+        While the group rebalances marks wait for the next; they may where the broker is away, for half a minute.
 
         A commit says which life of its topic it is of: a worker that has not noticed yet that a topic was deleted and
         made again commits an old offset for the new one.

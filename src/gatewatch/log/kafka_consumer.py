@@ -27,7 +27,7 @@ from gatewatch.clock import SystemClock
 from gatewatch.errors import FencedError, LogError, TopicMissingError
 from gatewatch.log.base import Chunk, Polled, TopicPartition
 from gatewatch.log.guarded import guard, take_found
-from gatewatch.log.kafka_config import PATIENCE_S, client_config, consumer_config
+from gatewatch.log.kafka_config import COMMIT_S, PATIENCE_S, client_config, consumer_config
 from gatewatch.log.kafka_connect import connect
 from gatewatch.log.membership import Membership, commit_rest, is_of
 from gatewatch.settings import KafkaSettings
@@ -89,12 +89,17 @@ class KafkaConsumer:
         self._members.mark(tp, next_offset)
 
     def commit(self) -> None:
-        """Commit every mark made since the last commit; while the group rebalances they are kept for the next one."""
+        """Commit every mark made since the last commit.
+
+        While the group rebalances, or the broker is away for no longer than ``PATIENCE_S``, they are kept for the next
+        one: a worker that ended instead would be back after the broker.
+        """
         marks = self._members.take_marks()
         if not marks:
             return
+        began = self._clock.monotonic()
         try:
-            self._client.commit(_offsets(marks, self._topic_ids), timeout_ms=int(PATIENCE_S * 1000))
+            self._client.commit(_offsets(marks, self._topic_ids), timeout_ms=int(COMMIT_S * 1000))
         except RebalanceInProgressError:
             self._members.put_back(marks)
         except _FENCED as error:
@@ -102,8 +107,10 @@ class KafkaConsumer:
                 f"member {self._member!r} of group {self._group!r} may not commit any more: {_text(error)}"
             ) from error
         except KafkaError as error:
-            self._members.put_back(marks)
-            raise LogError(f"group {self._group!r}: offsets could not be committed: {_text(error)}") from error
+            if self._members.not_committed(marks, began) >= PATIENCE_S or not error.retriable:
+                raise LogError(f"group {self._group!r}: offsets could not be committed: {_text(error)}") from error
+        else:
+            self._members.committed()
 
     def committed(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Committed offsets of this group."""

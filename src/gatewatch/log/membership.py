@@ -58,6 +58,7 @@ class Membership:
         self._marks: dict[TopicPartition, int] = {}
         self._renewed: set[TopicPartition] = set()
         self._news = Polled()
+        self._failing_since: float | None = None
 
     def mark(self, tp: TopicPartition, next_offset: int) -> None:
         """Remember what is done; of a partition that is not ours it says nothing."""
@@ -73,6 +74,17 @@ class Membership:
         """They could not be committed: keep those that are not outdated."""
         self._marks = {tp: offset for tp, offset in marks.items() if tp in self.owned} | self._marks
         self.kept_back = bool(self._marks)
+
+    def not_committed(self, marks: dict[TopicPartition, int], now: float) -> float:
+        """The broker is away: :meth:`put_back`, and returns for how many seconds no commit has been made."""
+        self.put_back(marks)
+        if self._failing_since is None:
+            self._failing_since = now
+        return now - self._failing_since
+
+    def committed(self) -> None:
+        """A commit was made."""
+        self._failing_since = None
 
     def revoking(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """A rebalance begins; returns the marks to commit. They are kept until it is known what is gone."""

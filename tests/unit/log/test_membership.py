@@ -133,3 +133,15 @@ def test_leaving_does_not_wait_for_ever() -> None:
 
     assert clock.monotonic() == LAST_COMMIT_S
     assert [entry["group"] for entry in logs] == ["g"]
+
+
+def test_how_long_a_broker_has_been_away_is_counted_from_the_first_commit_that_failed() -> None:
+    """A worker would end with the first broker that restarts; or never, and nobody would see that nothing is safe."""
+    members = _owner(A)
+    members.mark(A, 5)
+    assert members.not_committed(members.take_marks(), 100.0) == 0.0
+    assert members.kept_back
+    assert members.not_committed(members.take_marks(), 130.0) == 30.0
+    assert members.take_marks() == {A: 5}
+    members.committed()
+    assert members.not_committed({}, 200.0) == 0.0
