@@ -56,9 +56,12 @@ def test_a_good_answer_is_delivered(name: str, server: StandIn) -> None:
 
 # Slack answers 4xx only with 429: what it refuses is HTTP 200 with ok:false (test_slack_errors)
 REFUSED = [
-    (name, status, Result.NEVER) for name in RECEIVERS if name != "slack" for status in (400, 401, 403, 404, 413)
+    (name, status, Result.NEVER)
+    for name in RECEIVERS
+    if name != "slack"
+    for status in (301, 302, 307, 400, 401, 403, 404, 405, 409, 410, 413, 415, 422)
 ]
-BUSY = [(name, status, Result.AGAIN) for name in RECEIVERS for status in (429, 500, 502, 503, 504)]
+BUSY = [(name, status, Result.AGAIN) for name in RECEIVERS for status in (408, 425, 429, 500, 501, 502, 503, 504, 529)]
 
 
 @pytest.mark.parametrize(("name", "status", "result"), REFUSED + BUSY)

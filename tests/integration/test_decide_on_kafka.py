@@ -76,13 +76,14 @@ def test_a_killed_decide_goes_on_from_its_snapshot_in_the_same_bytes(kafka: str,
     subprocess.run([GATEWATCH, "topics", "create", "--config", str(config)], check=True, capture_output=True)
     settings = gatewatch_settings.load(config)
     log = KafkaLog(settings.kafka)
-    findings, alerts = TopicPartition(settings.kafka.topic("findings"), 0), settings.kafka.topic("alerts")
+    findings = TopicPartition(settings.kafka.topic("findings"), 0)
+    alerts, state = settings.kafka.topic("alerts"), settings.kafka.topic("state")
     with _worker(config) as first:
         _write(log, findings, 0, 30)
-        _until(lambda: _saved(log, settings) >= 30, "a snapshot of all that there is")
+        _until(log, state, lambda: _saved(log, settings) >= 30, "a snapshot of all that there is")
         before = len(_values(log, alerts))
         _write(log, findings, 30, 45)
-        _until(lambda: len(_values(log, alerts)) > before, "an alert after the snapshot")
+        _until(log, alerts, lambda: len(_values(log, alerts)) > before, "an alert after the snapshot")
         os.kill(first.pid, signal.SIGKILL)
         first.wait(30)
     gone, there = _saved(log, settings), _values(log, findings.topic)
@@ -91,7 +92,7 @@ def test_a_killed_decide_goes_on_from_its_snapshot_in_the_same_bytes(kafka: str,
         admin.delete_records(findings, gone)
     _write(log, findings, 45, 60)
     with _worker(config):
-        _until(lambda: _saved(log, settings) >= len(there) + 15, "all that there is decided on, and saved")
+        _until(log, state, lambda: _saved(log, settings) >= len(there) + 15, "all that there is decided on, and saved")
     expected = _alone(settings, there[:gone] + _values(log, findings.topic))  # with the signs of life of decide itself
     for name, told in zip(SAID, expected, strict=True):
         assert list(dict.fromkeys(_values(log, settings.kafka.topic(name)))) == told
@@ -127,9 +128,13 @@ def _saved(log: Log, settings: Settings) -> int:
     return max(found, default=0)
 
 
-def _until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something that another process does; polls, because there is no event to await across processes."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S:.0f} s: {what}"
-        time.sleep(0.3)
+def _until(log: Log, topic: str, condition: Callable[[], bool], what: str) -> None:
+    """Wait for what another process writes: asked again whenever something has come to the topic."""
+    with closing(log.consumer([topic], group=f"t{uuid4().hex[:8]}", member="t")) as consumer:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {PATIENCE_S:.0f} s: {what}"
+            polled = consumer.poll(10.0)
+            for tp, end in consumer.end_offsets(polled.assigned).items() if polled.assigned else ():
+                consumer.seek(tp, end)
+            consumer.resume(polled.assigned)

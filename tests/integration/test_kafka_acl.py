@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -162,13 +162,13 @@ def test_every_role_works_with_the_rights_that_are_printed_for_it(
 ) -> None:
     """If this fails, who follows the documentation has roles that cannot start, and grants them everything."""
     monkeypatch.setattr(roles, "load_all", lambda: {"tattle": tattle()})
-    stop = threading.Event()
+    stop, turned = threading.Event(), threading.Event()
     with ExitStack() as stack:
         workers = {role: _worker(site, role, stack) for role in WORKERS}
         enforce = workers[Role.ENFORCE]
         assert isinstance(enforce, EnforceWorker)
         for worker in workers.values():
-            thread = threading.Thread(target=_follow, args=(worker, stop))
+            thread = threading.Thread(target=_follow, args=(worker, stop, turned))
             thread.start()
             stack.callback(thread.join, PATIENCE_S)
         stack.callback(stop.set)
@@ -179,7 +179,11 @@ def test_every_role_works_with_the_rights_that_are_printed_for_it(
             gateway.send(site.source, NATIVE.raw.replace(b'"ts":1795491546.439', now)).get(30.0)
             return bool(webhook.seen) and len(enforce.ledger) > 0
 
-        _until(arrived)
+        deadline = time.monotonic() + PATIENCE_S
+        while not arrived():
+            assert time.monotonic() < deadline
+            turned.clear()
+            turned.wait(PATIENCE_S)
 
 
 def _worker(site: Site, role: Role, stack: ExitStack) -> Worker:
@@ -198,17 +202,12 @@ def _run_for(site: Site, role: Role, seconds: float) -> None:
             worker.step(0.1)
 
 
-def _follow(worker: Worker, stop: threading.Event) -> None:
+def _follow(worker: Worker, stop: threading.Event, turned: threading.Event) -> None:
+    """Turn after turn; each is told."""
     while not stop.is_set():
         worker.step(0.1)
+        turned.set()
     worker.close()
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 @pytest.mark.parametrize("role", [*READS, "stranger"])
