@@ -95,6 +95,27 @@ def test_a_botnet_is_one_incident(told: Told, make_finding: Make) -> None:
     assert all(i.status is Status.RESOLVED and i.resolution == f"part of incident {incident.id}" for i in merged)
 
 
+@pytest.mark.parametrize(
+    ("common", "joined_by"),
+    [
+        ({"ja4": "t13d1516h2"}, "ja4 t13d1516h2"),
+        ({"shape_hash": "9f2c"}, "shape hash 9f2c"),
+        ({"user_agent": "curl/8", "asn": "64500"}, "user agent and asn curl/8 in 64500"),
+        ({"network": "198.51.0.0/24"}, "network 198.51.0.0/24"),
+    ],
+    ids=["client", "payload", "provider", "network"],
+)
+def test_whatever_a_botnet_has_in_common_joins_it(
+    common: dict[str, str], joined_by: str, told: Told, make_finding: Make
+) -> None:
+    """If this fails, a campaign that changes its user agent for each machine is an incident for each machine."""
+    for i in range(40):
+        told.say(i * 5.0, make_finding(i * 5.0, n=i, key=f"198.51.{i % 40}.1", context=common))
+    (incident,) = [i for i in told.incidents.values() if i.merged_into is None]
+    assert incident.members_total == 40
+    assert joined_by in incident.joined_by
+
+
 def test_what_is_usual_makes_no_wave(told: Told, make_finding: Make) -> None:
     """If this fails, the background noise of scanners grows into one incident that never ends."""
     for i in range(400):  # one an eighth of an hour, for two days
