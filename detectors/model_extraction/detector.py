@@ -135,7 +135,7 @@ class ModelExtraction(Detector):
         Need(Scope.PRINCIPAL, ("model", "endpoint"), "log the model, or the route"),
         Need(
             Scope.PRINCIPAL,
-            ("shape_hash", "shape_body_size", "bytes_in", "tokens_in", "features"),
+            ("shape", "bytes_in", "tokens_in", "features"),
             "log the size of the request, let ingest take the shape of the body, or log the options asked for",
         ),
     )

@@ -10,10 +10,12 @@ from pathlib import Path
 from gatewatch.cli.check import blind
 from gatewatch.events import formats
 from gatewatch.events.event import AccessEvent
+from gatewatch.events.formats.cloudevents import INFERENCE_FIELDS
 from gatewatch.registry import load_all
 from gatewatch.settings import load
 
 MARK = "<!-- blind -->"
+_LESS = {"kserve": INFERENCE_FIELDS}  # recipes whose gateway fills less than the format can
 _ROOT = Path(__file__).resolve().parents[3] / "deploy" / "gateways"
 # Fields that no gateway is asked for: ingest fills them, or a detector's answer does not hang on them.
 _NOT_ASKED = {"asn", "country", "ja4", "blocked_by_us", "model_version"}
@@ -27,7 +29,7 @@ def folders() -> list[Path]:
 def blind_part(folder: Path) -> str:
     """Which fields the first source of a recipe lacks, and which detectors are blind then."""
     source = load(folder / "gatewatch.yaml").sources[0]
-    fields = formats.get(source.format, source=source).fields
+    fields = _LESS.get(folder.name) or formats.get(source.format, source=source).fields
     lacks = [name for name in AccessEvent.__struct_fields__ if name not in fields and name not in _NOT_ASKED]
     lines = ["## What it cannot see", "", f"Lacks: {', '.join(f'`{name}`' for name in lacks) or 'nothing'}."]
     found = blind(fields, load_all())

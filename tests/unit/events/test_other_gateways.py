@@ -10,6 +10,7 @@ import pytest
 from gatewatch.errors import BadReason
 from gatewatch.events import formats
 from gatewatch.events.event import AccessEvent
+from gatewatch.events.formats.cloudevents import INFERENCE_FIELDS
 from gatewatch.settings import Source
 
 
@@ -116,6 +117,8 @@ def test_kserve_counts_a_call_once_and_trusts_no_id_of_the_client() -> None:
     kind = "org.kubeflow.serving.inference."
     (event,) = _events("cloudevents", {**half, "type": f"{kind}request"}, {**half, "type": f"{kind}response"})
     assert (event.request_id, event.model, event.project, event.ip) == (None, "iris", "prod", "203.0.113.9")
+    filled = {name for name in AccessEvent.__struct_fields__ if getattr(event, name) is not None}
+    assert filled <= INFERENCE_FIELDS, "its recipe says which detectors are blind"
     assert event.shape is not None
     assert event.shape.fields == [":obj", "instances:arr", "instances[]:arr", "instances[][]:num"]
 

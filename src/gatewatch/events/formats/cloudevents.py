@@ -21,6 +21,10 @@ from gatewatch.events.secrets import hash_secret, looks_secret
 
 _KSERVE = "org.kubeflow.serving.inference."
 _RESPONSE = _KSERVE + "response"
+# All that an event of KServe's logger can fill; what our own events within CloudEvents fill is their sender's choice
+INFERENCE_FIELDS = frozenset(
+    {"ts", "endpoint", "principal", "credential", "project", "ip", "user_agent", "model", "model_version", "shape"}
+)
 
 
 class CloudEvents(JsonFormat):
