@@ -205,6 +205,20 @@ def repeated_rows_are_survived(entry: Entry) -> None:
     _check_numbers(findings(build(entry), whole.take(np.repeat(np.arange(whole.n), 2))))
 
 
+def our_refusals_teach_nothing(entry: Entry) -> None:
+    """What is refused because we said so accuses nobody and teaches nothing, or a block would prolong itself."""
+    calm, wild = traffic.calm(), traffic.attack(first_offset=2000)
+    arrow = wild.arrow
+    for name, value in (("status", 403), ("blocked_by_us", 1)):
+        column = pa.array(np.full(wild.n, value), ROUTED.field(name).type)
+        arrow = arrow.set_column(arrow.schema.get_field_index(name), ROUTED.field(name), column)
+    blocked, free = build(entry), build(entry)
+    for detector in (blocked, free):
+        detector.process(calm)
+    assert not findings(blocked, Batch(arrow)), "accused for what we refused"
+    assert lines_of(blocked, [wild]) == lines_of(free, [wild]), "learned from what we refused"
+
+
 def odd_numbers_are_survived(entry: Entry) -> None:
     """NaN, infinities, negative and huge sizes: no crash, and every finding's numbers are finite."""
     whole = stream(entry)
@@ -345,6 +359,7 @@ KEY_LAWS: tuple[Law, ...] = (
     flood_does_not_hide_customers,
     late_rows_are_no_burst,
     repeated_rows_are_survived,
+    our_refusals_teach_nothing,
     odd_numbers_are_survived,
     absent_fields_mean_blind,
     fresh_detector_has_no_opinion,
