@@ -262,9 +262,10 @@ More than `notify.slack.per_minute` new messages a minute become one:
 account takeovers first; 21 pages, each once; and all 5,000 alerts are on record
 (`tests/integration/test_finding_storm.py`).
 
-Killed (`kill -9`) 50 times in the middle of a send notify lost nothing: 150 alerts, each paged once and closed at PagerDuty, each once
-at Alertmanager, and in Slack at most one message doubled for each kill (`GATEWATCH_TEST_KILLS=50` before
-`pytest tests/integration/test_notify_kills.py`, eight and a half minutes; CI kills six times).
+Killed (`kill -9`) 50 times in the middle of a send, notify lost nothing: 150 alerts, each paged once and closed at
+PagerDuty, each once at Alertmanager, and in Slack at most one message doubled for each kill
+(`GATEWATCH_TEST_KILLS=50` before `pytest tests/integration/test_notify_kills.py`, eight and a half minutes; CI kills
+six times).
 
 <details><summary>The message as it is sent</summary>
 
