@@ -8,6 +8,7 @@ broker is killed twice. Exits with 1 where something rose by more than its bound
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import statistics
@@ -38,9 +39,11 @@ ROLES = (Role.INGEST, Role.DETECT, Role.DECIDE, Role.NOTIFY, Role.ENFORCE)
 SAMPLE_S, FAULT_S = 5.0, 60.0
 START_LIMIT_S, RECOVERY_LIMIT_S = 280.0, 120.0
 KEY_ENV = "GATEWATCH_SOAK_KEY"
-# What may come on top between the second quarter of the run and the last. Tables of detectors fill up to their size
-# with each attacker's new accounts, and Python keeps some of what it freed: that is not a leak of so much an hour.
+# What may come on top between the second quarter of the run and the last: Python keeps some of what it freed.
 BOUNDS = {"RSS, MB": 64.0, "files": 8.0, "threads": 2.0}
+# Tables of detectors are 292 MB in all (benchmarks/RESULTS.md), and memory that nobody has touched is not counted: they
+# fill up with each attacker's new accounts, a copy of them is on its way to `state`, and partitions move.
+DETECT_RSS_MB = 2 * 292.0
 _SHORT_PAUSE_S = 3.0
 _console = Console()
 
@@ -187,7 +190,18 @@ def pause(seconds: float) -> None:
 
 def flat(samples: Samples) -> bool:
     """Whether nothing rose by more than its bound."""
-    return all(late - early <= BOUNDS[measure] for _, measure, early, late, _ in samples.rises() if measure in BOUNDS)
+    return all(late - early <= bound_of(name, measure) for name, measure, early, late, _ in samples.rises())
+
+
+def bound_of(worker: str, measure: str) -> float:
+    """How much more of it a worker may have at the end; endless for lag, which the watch has looked at.
+
+    >>> bound_of("ingest-0", "files"), bound_of("detect-0", "RSS, MB"), bound_of("detect", "lag")
+    (8.0, 584.0, inf)
+    """
+    if measure == "RSS, MB" and worker.startswith(Role.DETECT):
+        return DETECT_RSS_MB
+    return BOUNDS.get(measure, math.inf)
 
 
 def table(samples: Samples) -> Table:
@@ -196,7 +210,7 @@ def table(samples: Samples) -> Table:
     for name in ("worker", "what", "second", "last", "largest", "bound of the rise"):
         made.add_column(name, justify="left" if name in ("worker", "what") else "right")
     for name, measure, early, late, largest in samples.rises():
-        bound = f"{BOUNDS[measure]:g}" if measure in BOUNDS else ""
+        bound = f"{bound_of(name, measure):g}" if measure in BOUNDS else ""
         made.add_row(name, measure, f"{early:,.0f}", f"{late:,.0f}", f"{largest:,.0f}", bound)
     return made
 
