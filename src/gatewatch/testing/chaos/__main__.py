@@ -22,6 +22,7 @@ from rich.table import Table
 
 from gatewatch.clock import SystemClock
 from gatewatch.errors import GatewatchError
+from gatewatch.testing.chaos.ends import Ends
 from gatewatch.testing.chaos.faults import FAULTS
 from gatewatch.testing.chaos.run import Result, run
 from gatewatch.testing.kafka import running_broker
@@ -58,10 +59,10 @@ def _round(folder: Path, seed: int, only: str, seconds: float) -> tuple[Result |
     random.Random(seed).shuffle(names)  # noqa: S311 - to be repeated, not to be secret
     _console.rule(f"seed {seed}")
     try:
-        with running_broker() as broker:
+        with running_broker() as broker, Ends() as ends:
             result = run(
                 folder, broker.bootstrap, iter(names), seed=seed, seconds=seconds, detectors=DETECTORS, broker=broker,
-                say=_console.print,
+                ends=ends, say=_console.print,
             )  # fmt: skip
     except GatewatchError as error:
         _console.print(f"[red]{error}[/red]")

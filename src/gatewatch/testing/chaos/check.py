@@ -87,7 +87,7 @@ class Difference:
 
 def compare(site: Site, lives: Sequence[Life], seed: HashSeed) -> list[Difference]:
     """All comparisons, in the order of the flow. Every worker has stopped in good order before."""
-    read = _Topics(site.log, site.settings)
+    read = Topics(site.log, site.settings)
     entries = load_all()
     metrics = Metrics()
     routed = read("routed")
@@ -110,13 +110,14 @@ def compare(site: Site, lives: Sequence[Life], seed: HashSeed) -> list[Differenc
     ]
 
 
-class _Topics:
+class Topics:
     """Reads our topics whole."""
 
     def __init__(self, log: Log, settings: Settings) -> None:
         self._log, self._settings = log, settings
 
     def __call__(self, name: str) -> list[Record]:
+        """All records of one of our topics, by partition and offset."""
         chunks = self._log.read(self._settings.kafka.topic(name))
         return sorted((r for chunk in chunks for r in _records(chunk)), key=lambda r: (r.partition, r.offset))
 
@@ -264,7 +265,7 @@ def _ingested(settings: Settings, life: Life, seed: HashSeed) -> tuple[Counter[K
     while worker.step(0.0) or not worker.caught_up:
         worker.flush()
     worker.close()
-    read = _Topics(log, settings)
+    read = Topics(log, settings)
     return applied_rows(read("routed"))[0], read("dead-letters")
 
 

@@ -12,6 +12,7 @@ from itertools import count
 from gatewatch.clock import stopwatch
 from gatewatch.errors import LogError
 from gatewatch.roles import Role
+from gatewatch.testing.chaos.ends import Ends
 from gatewatch.testing.chaos.feed import Feeder, Life
 from gatewatch.testing.chaos.site import SESSION_S, Fleet, Site
 from gatewatch.testing.kafka import Broker
@@ -31,6 +32,7 @@ class Scene:
     feeder: Feeder
     broker: Broker | None  # None: it is not ours to kill
     random: random.Random
+    ends: Ends | None = None  # None: there is neither notify nor enforce
 
     def sleep(self, seconds: float) -> None:
         """Let time pass: a fault is a thing that lasts."""
@@ -56,6 +58,15 @@ def kill(*roles: Role) -> Fault:
 def kill_all(scene: Scene) -> None:
     """Kill -9 of every worker at once: a machine that loses its power, but for the broker."""
     scene.fleet.signal(scene.fleet.of(*Role), KILL)
+
+
+def kill_enforce(scene: Scene) -> None:
+    """Kill -9 of the only enforcer: its gateway asks on until it answers again."""
+    if scene.ends is None:
+        raise LogError("there is no enforce here")
+    before = scene.ends.blocked() or frozenset()
+    scene.fleet.signal(scene.fleet.of(Role.ENFORCE), KILL)
+    scene.ends.enforce_killed(before)
 
 
 def replace(role: Role) -> Fault:
@@ -131,13 +142,17 @@ def source_again(scene: Scene) -> None:
     scene.feeder.resume(Life(scene.site.create_source()))
 
 
+NOTIFY_KILLED = "kill -9 of notify"
+ALL_KILLED = "kill -9 of all workers at once"
 DEPLOY = "SIGTERM of one worker of each role"
 FAULTS: dict[str, Fault] = {
     "kill -9 of ingest": kill(Role.INGEST),
     "kill -9 of detect": kill(Role.DETECT),
     "kill -9 of decide": kill(Role.DECIDE),
+    NOTIFY_KILLED: kill(Role.NOTIFY),
+    "kill -9 of enforce": kill_enforce,
     "kill -9 of one of each role at once": kill(Role.INGEST, Role.DETECT, Role.DECIDE),
-    "kill -9 of all workers at once": kill_all,
+    ALL_KILLED: kill_all,
     "ingest replaced under another id": replace(Role.INGEST),
     "detect replaced under another id": replace(Role.DETECT),
     "decide replaced under another id": replace(Role.DECIDE),

@@ -14,7 +14,8 @@ from gatewatch.errors import LogError
 from gatewatch.roles import Role
 from gatewatch.state.layout import check_layout
 from gatewatch.testing.chaos.check import Difference, compare
-from gatewatch.testing.chaos.faults import FAULTS, Scene
+from gatewatch.testing.chaos.ends import Ends
+from gatewatch.testing.chaos.faults import ALL_KILLED, FAULTS, NOTIFY_KILLED, Scene
 from gatewatch.testing.chaos.feed import Feeder
 from gatewatch.testing.chaos.site import SESSION_S, Fleet, Site, Watch
 from gatewatch.testing.kafka import Broker
@@ -22,6 +23,7 @@ from gatewatch.testing.kafka import Broker
 START_LIMIT_S = 280.0  # kernels may have to be compiled first: two minutes and more on two busy cores
 RECOVERY_LIMIT_S = 120.0  # a limit that only something broken reaches; what is usual stands in the table
 CREW = ((Role.INGEST, 2), (Role.DETECT, 2), (Role.DECIDE, 2))
+ENDS_CREW = ((Role.NOTIFY, 1), (Role.ENFORCE, 1))  # one each, so that no other covers for it
 Say = Callable[[str], None]
 
 
@@ -75,18 +77,19 @@ def run(
     scenario: str = "quiet",
     rate: float = 40.0,
     session_s: float = SESSION_S,
+    ends: Ends | None = None,
     say: Say = lambda _line: None,
 ) -> Result:
-    """Play faults until ``seconds`` of load are over or there are no more.
+    """Play faults until ``seconds`` of load are over or there are no more. With ``ends``, notify and enforce are there.
 
     Raises:
         LogError: the site did not come back from a fault, or a worker did not end in good order.
     """
     result, clock = Result(seed), SystemClock()
-    site = Site(bootstrap, folder, detectors=detectors, session_s=session_s)
+    site = Site(bootstrap, folder, detectors=detectors, session_s=session_s, extra=ends.extra if ends else None)
     with closing(site.log), Fleet(site) as fleet:
         watch = Watch(site, events_a_second=rate + 30.0)
-        for role, n in crew:
+        for role, n in (*crew, *(ENDS_CREW if ends else ())):
             for index in range(n):
                 fleet.add(role, index)
         # The load outlasts the run, however slow this machine is; it is ended when the faults are over.
@@ -94,7 +97,7 @@ def run(
         feeder.start()
         say(f"normal after {watch.wait(START_LIMIT_S):.1f} s")
         until = clock.monotonic() + seconds
-        scene = Scene(site, fleet, feeder, broker, random.Random(seed))  # noqa: S311 - to be repeated, not to be secret
+        scene = Scene(site, fleet, feeder, broker, random.Random(seed), ends)  # noqa: S311 - to be repeated, not to be secret
         for name in faults:
             if clock.monotonic() >= until:
                 break
@@ -106,11 +109,15 @@ def run(
             say(f"{name}: normal after {result.suffered[-1].recovery_s:.1f} s")
         feeder.finish()
         _drain(site, scene)
-        result.stop_s = fleet.stop()
+        result.stop_s = fleet.stop(*(role for role in Role if role not in {Role.NOTIFY, Role.ENFORCE}))
+        blocked = [] if ends is None else [ends.settle(site)]
+        result.stop_s = max(result.stop_s, fleet.stop())
         result.undone = site.lags()
         result.restarts, result.events = fleet.restarts, feeder.written
         say(f"stopped in {result.stop_s:.1f} s; {result.events:,} events; comparing")
-        result.differences = compare(site, feeder.lives, check_layout(site.log, site.settings))
+        result.differences = compare(site, feeder.lives, check_layout(site.log, site.settings)) + blocked
+        if ends is not None:
+            result.differences += ends.told(site, sum(s.name in {NOTIFY_KILLED, ALL_KILLED} for s in result.suffered))
     return result
 
 

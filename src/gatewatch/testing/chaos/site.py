@@ -96,6 +96,15 @@ class Site:
         with closing(self.log.admin()) as admin:
             admin.delete(self.source)
 
+    def unread_by_notify(self) -> int:
+        """Revisions that some receiver is not done with.
+
+        Raises:
+            LogError: the broker does not answer.
+        """
+        with closing(self.log.admin()) as admin:
+            return sum(admin.group_lag(f"{self.prefix}.{Role.NOTIFY}").values())
+
     def lags(self) -> dict[Role, int]:
         """Records between what each group has committed and the end.
 
@@ -200,8 +209,8 @@ class Fleet:
         if code != 0:
             raise LogError(f"{name} ended with {code} after SIGTERM; see {self._out.name}")
 
-    def stop(self) -> float:
-        """SIGTERM to all, first stage first; returns the seconds that the slowest role took.
+    def stop(self, *roles: Role) -> float:
+        """SIGTERM to all, or to some roles, first stage first; returns the seconds that the slowest role took.
 
         Raises:
             LogError: one did not end in good order.
@@ -209,7 +218,7 @@ class Fleet:
         self._end.set()
         self._tender.join()
         slowest = 0.0
-        for role in Role:
+        for role in roles or Role:
             ended = [self._members[name].process for name in self.of(role)]
             began = stopwatch()
             for process in ended:
