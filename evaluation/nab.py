@@ -153,7 +153,7 @@ def residual_scores(series: Series) -> Floats:
     return rested(residuals(series.values, series.day), REST_SHARE * series.probation)
 
 
-@kernel
+@kernel(allocates=True)
 def residuals(x: Floats, day: int) -> Floats:
     """Surprise of each value before it teaches: nats of its residual's size among past sizes, and of a new extreme.
 
