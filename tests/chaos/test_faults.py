@@ -14,6 +14,7 @@ from gatewatch.testing.kafka import Broker
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.slow,
+    pytest.mark.chaos,
     pytest.mark.usefixtures("client_leaks"),
     pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
     pytest.mark.timeout(600),
