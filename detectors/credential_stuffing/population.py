@@ -86,6 +86,7 @@ _ROW = np.dtype(
         ("s", "f8", (2, len(RHO))), ("evidence", "f8", (2, len(RHO))), ("since", "f8", (2, len(RHO))),
         ("sum_x", "f8", (2, len(RHO))), ("sum_m", "f8", (2, len(RHO))), ("sum_ok", "f8", (2, len(RHO))),
         ("frozen_since", "f8"), ("told", "f8"), ("fresh", "f8", (2, len(RHO))),
+        ("released_until", "f8"),  # so long a person expects the failures
     ]
 )  # fmt: skip
 
@@ -159,11 +160,17 @@ class DistributedStuffing(PopulationDetector):
         """See :mod:`.explain`."""
         return explain_population(finding)
 
+    def release(self, scope: Scope, key: int, until: float) -> None:
+        """Failures until then teach as any others do; they are told of as long as they are news."""
+        at = self._place(scope, key)
+        if at is not None:
+            self._rows["released_until"][at] = until
+
     def opinion(self, scope: Scope, key: int) -> Opinion:
         """Blind where rollups came, but none with a login."""
         if not self._on or scope not in self.scopes:
             return Opinion.BLIND
-        at = self._at.get((int(Kind.ALL if scope is Scope.ALL else Kind.PROJECT), 0 if scope is Scope.ALL else key))
+        at = self._place(scope, key)
         if at is None:
             return Opinion.BLIND if self._rollups and not self._at else Opinion.WARMING
         row = self._rows[at]
@@ -195,6 +202,10 @@ class DistributedStuffing(PopulationDetector):
     def tables(self) -> dict[str, TableStats]:
         """The one table of populations."""
         return {"populations": TableStats(len(self._rows), KEYS_MAX, 0, 0, int(self._rows.nbytes))}
+
+    def _place(self, scope: Scope, key: int) -> int | None:
+        """Where the row of a key stands; there is one of everything, whatever it is called."""
+        return self._at.get((int(Kind.ALL), 0) if scope is Scope.ALL else (int(Kind.PROJECT), key))
 
     def _add(self, rollup: Rollup) -> None:
         logins = rollup.column("successes") + rollup.column("failures")
@@ -285,9 +296,9 @@ class DistributedStuffing(PopulationDetector):
         self, x: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], spread: npt.NDArray[np.float64],
         broken: npt.NDArray[np.bool_], end: float,
     ) -> None:  # fmt: skip
-        """What surprises does not teach; a key frozen for a day lets its ratio rise by 5 % a day."""
+        """What surprises nobody teaches, or what a person expects; a key frozen for a day rises by 5 % a day."""
         r = self._rows
-        surprised = (r["s"] >= 0.5 * self._threshold()[:, None, None]).any(axis=(1, 2))
+        surprised = (r["s"] >= 0.5 * self._threshold()[:, None, None]).any(axis=(1, 2)) & (end >= r["released_until"])
         r["frozen_since"] = np.where(surprised, np.where(r["frozen_since"] > 0, r["frozen_since"], end), 0.0)
         released = surprised & (end - r["frozen_since"] > FROZEN_S)
         teaches = (~surprised | released) & ~broken

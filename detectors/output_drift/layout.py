@@ -27,6 +27,7 @@ ROW = np.dtype(
         ("fitted_at", "f8"),  # inf where there is no reference yet
         ("told_at", "f8"),
         ("changed_at", "f8"),  # since when all windows differ; inf where they do not
+        ("released_until", "f8"),  # so long a person expects changes
         ("n", "i8"),  # windows kept
         ("stride", "i8"),  # one in so many is kept
         ("skipped", "i8"),

@@ -90,8 +90,8 @@ class OutputDrift(PopulationDetector):
         * what callers do not see: weights that were taken, a model that answers as before.
 
     Nothing is told before ``warm_windows`` (24) windows over ``warm_hours`` (24) hours of the endpoint are known; it
-    warms again after a change that stayed for a day, which then is the new normal. The reference grows for ten days,
-    from windows that were in order, and is frozen between.
+    warms again after a change that stayed for a day, which then is the new normal; one that a person expects is that at
+    once. The reference grows for ten days, from windows that were in order, and is frozen between.
 
     Options:
         window_minutes: least length of a window.
@@ -168,6 +168,12 @@ class OutputDrift(PopulationDetector):
             if hit is not None:
                 yield hit
 
+    def release(self, scope: Scope, key: int, until: float) -> None:
+        """A change of the endpoint until then is the new normal at once, not after a day."""
+        at = self._memory.find(key) if scope is Scope.ENDPOINT else -1
+        if at >= 0:
+            self._memory.rows[at]["released_until"] = until
+
     def explain(self, finding: RawFinding) -> Explanation:
         """See :mod:`.explain`."""
         return explain(finding)
@@ -228,8 +234,12 @@ class OutputDrift(PopulationDetector):
         row["next"] = 2.0 * row["answers"]
         known = bool(np.isfinite(row["fitted_at"]))
         hit = self._judge(row, place, now, whole=whole) if known else None
+        changed = bool(np.isfinite(row["changed_at"]))
+        if changed and now < row["released_until"]:
+            begin(row, now)
+            return None
         if whole:
-            self._close(row, now, changed=hit is not None or bool(np.isfinite(row["changed_at"])))
+            self._close(row, now, changed=changed)
         return hit
 
     def _close(self, row: Any, now: float, *, changed: bool) -> None:

@@ -66,6 +66,7 @@ _ROW = np.dtype(
         ("reference", "f8", (2, WIDTH)), ("now", "f8", (2, WIDTH)), ("callers", "f8", (WIDTH,)),
         ("varied", "f8", (2,)),  # largest chi-square a degree of freedom of a window of the reference
         ("since", "f8", (2,)), ("told_at", "f8", (2,)),
+        ("released_until", "f8"),  # so long a person expects what changes
     ]
 )  # fmt: skip
 
@@ -84,7 +85,8 @@ class PayloadMix(PopulationDetector):
         * what grows within the reference's own variation from hour to hour: a busy, varied endpoint has much of it.
 
     Options:
-        reference_hours: how long the reference is learned; it then stays as it is until a change has lasted a week.
+        reference_hours: how long the reference is learned; it then stays as it is until a change has lasted a week, or
+            a person expects it: then it is learned anew, and nothing is told meanwhile.
         least_index: population stability index below which a change is of no importance, however certain.
         The other options are those of the part on keys; ``alpha`` is the chance of a false alarm a window.
 
@@ -155,9 +157,10 @@ class PayloadMix(PopulationDetector):
         row["callers"] = 0.0
         row["hour"] = hour
         began = row["since"][np.isfinite(row["since"])]
-        if len(began) and now - began.min() >= PROMOTED_S:
-            _clear(row, now, hour)
-        return hits
+        expected = now < row["released_until"]
+        if len(began) and (expected or now - began.min() >= PROMOTED_S):
+            _learn_anew(row, now, hour)
+        return [] if expected else hits
 
     def _learn(self, row: Any, now: float) -> None:
         """A window of the reference, and how much it varies from those before."""
@@ -199,6 +202,12 @@ class PayloadMix(PopulationDetector):
                 "reference": float(reference.sum()), "varied": varied, "least_index": self._least_index,
             },
         )  # fmt: skip
+
+    def release(self, scope: Scope, key: int, until: float) -> None:
+        """What an endpoint is sent until then is taken for usual when the window is over, not after a week."""
+        at = self._table.row_of(key) if scope is Scope.ENDPOINT else -1
+        if at >= 0:
+            self._table.rows[at]["released_until"] = until
 
     def explain(self, finding: RawFinding) -> Explanation:
         """Why: how much moved, against how much the reference varies."""
@@ -267,8 +276,15 @@ def _last_of_each(at: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
 
 
 def _clear(row: Any, now: float, hour: int) -> None:
-    """A new endpoint's row, or one that learns anew."""
+    """A new endpoint's row."""
     for name in _ROW.names or ():
         row[name] = 0
     row["first"], row["hour"] = now, hour
     row["since"], row["told_at"] = np.inf, -np.inf
+
+
+def _learn_anew(row: Any, now: float, hour: int) -> None:
+    """What is sent now is what is usual."""
+    released_until = float(row["released_until"])
+    _clear(row, now, hour)
+    row["released_until"] = released_until

@@ -170,7 +170,7 @@ class _Here:
             metrics=self.metrics,
             follow_catalog=True,
             watch=True,
-            controls=None if settings.enforce is None else Controls.of(settings.kafka, self.seed.id),
+            controls=Controls.of(settings.kafka, self.seed.id, obeyed=settings.enforce is not None),
             saver=self._saver(DECIDE),
         )
 

@@ -359,6 +359,15 @@ class PopulationDetector(ABC):
     def process(self, rollup: Rollup) -> Sequence[PopulationHit]:
         """Score the bucket, then learn from it. It must not be changed."""
 
+    def release(self, scope: Scope, key: int, until: float) -> None:
+        """A person expects what the row with this hash does: until event time ``until`` it may teach like any other.
+
+        For detectors that hold back what is unusual, or freeze what is usual; the default does nothing. As
+        :meth:`Detector.release`: called between two buckets, mostly for rows that are not here (an endpoint's name has
+        several hashes), perhaps twice, and must change nothing about other rows.
+        """
+        del scope, key, until
+
     @abstractmethod
     def explain(self, finding: RawFinding) -> Explanation:
         """As :meth:`Detector.explain`: a pure function of the finding."""

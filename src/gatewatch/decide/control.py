@@ -17,20 +17,28 @@ from gatewatch.settings import KafkaSettings
 
 @dataclass(frozen=True, slots=True)
 class Controls:
-    """Where control records go, and under which layout. ``seed_id`` is that of the installation's hash seed."""
+    """Where control records go, and under which layout.
+
+    Where no gateway obeys (``obeyed`` is false), detect hears of no orders: each would be called ineffective.
+    """
 
     topic: str
     partitions: int
     headers: Headers
     release_headers: Headers
+    obeyed: bool = True
 
     @classmethod
-    def of(cls, kafka: KafkaSettings, seed_id: str) -> Controls:
-        """For an installation."""
+    def of(cls, kafka: KafkaSettings, seed_id: str, *, obeyed: bool = True) -> Controls:
+        """For an installation; ``seed_id`` is that of its hash seed."""
         layout = f"{kafka.partitions}:{seed_id}".encode()
         rest = ((H_LAYOUT, layout), (H_RANGES, msgspec.msgpack.encode([])))
         return cls(
-            kafka.topic("routed"), kafka.partitions, ((H_KIND, b"control"), *rest), ((H_KIND, b"release"), *rest)
+            kafka.topic("routed"),
+            kafka.partitions,
+            ((H_KIND, b"control"), *rest),
+            ((H_KIND, b"release"), *rest),
+            obeyed,
         )
 
     def record(self, said: Decision | Release) -> tuple[bytes, Headers] | None:
@@ -42,7 +50,7 @@ class Controls:
 
     def value(self, decision: Decision) -> bytes | None:
         """What an order, or its removal, says to detect; ``None`` where it stops nobody."""
-        if decision.mode is not Mode.BLOCK:
+        if decision.mode is not Mode.BLOCK or not self.obeyed:
             return None
         return msgspec.msgpack.encode(
             Control(

@@ -76,7 +76,7 @@ class DecideWorker:
         clock: injected time, for commits and metrics only.
         metrics: what to count on.
         follow_catalog: read the catalog again when its file changes; a replay has one catalog.
-        controls: where to tell detect of orders; ``None`` where no gateway obeys them, as in a replay of the past.
+        controls: where to tell detect of orders and of what people expect; ``None`` in a replay of the past.
         watch: say when detection is silent; a replay has nobody to tell.
         saver: keeps snapshots; without one whoever takes over reads from the beginning.
     """

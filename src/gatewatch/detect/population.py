@@ -22,8 +22,9 @@ import structlog
 from gatewatch.clock import stopwatch
 from gatewatch.detect.findings import finding_id
 from gatewatch.detect.memory import Book, Memory, named
+from gatewatch.detect.names import keys_of, name_of
 from gatewatch.detect.reading import check_layout
-from gatewatch.detect.running import Running, restored
+from gatewatch.detect.running import Running, release, restored
 from gatewatch.detect.totals import added_up
 from gatewatch.errors import StateError
 from gatewatch.events.rollup import SPAN_S, Kind, Rollup, Rows, decode, rows_of
@@ -56,6 +57,7 @@ class PopulationTask:
     number: int
     layout: bytes
     topic: str
+    seed: HashSeed
     running: dict[str, Running[PopulationDetector]]
     metrics: Metrics
     _applied: dict[int, tuple[int, int]] = field(default_factory=dict)  # by task: routed offset and part
@@ -81,7 +83,7 @@ class PopulationTask:
             for name, entry in active(entries, settings.detectors).items()
             if entry.population is not None
         }
-        return cls(n, f"{n}:{seed.id}".encode(), settings.kafka.topic("rollups"), running, metrics)
+        return cls(n, f"{n}:{seed.id}".encode(), settings.kafka.topic("rollups"), seed, running, metrics)
 
     @property
     def detectors(self) -> dict[str, PopulationDetector]:
@@ -116,6 +118,10 @@ class PopulationTask:
         if (record.routed_offset, record.part) <= self._applied.get(record.task, (-1, -1)):
             return None
         self._applied[record.task] = (record.routed_offset, record.part)
+        if record.release is not None:
+            keys = keys_of(record.release.scope, record.release.key, self.seed)
+            release(self.running, record.release, keys, self.number, self.metrics)
+            return None
         self._times += record.part == 0
         self._heard[record.task] = self._times
         self._closed[record.task] = max(record.closed, self._closed.get(record.task, record.closed))
@@ -250,9 +256,7 @@ class PopulationTask:
                 hits = running.detector.process(rollup)
                 yield from [_finding(running.detector, hit, rollup, self.topic, offset) for hit in hits]
             except Exception:  # noqa: BLE001 - a team's own detector may raise anything; the others must go on
-                running.raised += 1
-                _log.exception("population detector raised", detector=name, raised=running.raised)
-                self.metrics.detector_raised(name)
+                running.note_raise(name, self.number, self.metrics)
             self.metrics.detector_time(name, stopwatch() - began)
 
 
@@ -289,14 +293,3 @@ def _finding(detector: PopulationDetector, hit: PopulationHit, rollup: Rollup, t
         project=label.get("project"),
         context={**{name: text for name, text in label.items() if name != hit.scope.value}, **hit.context},
     )
-
-
-def name_of(kind: Kind, label: Mapping[str, str]) -> str:
-    """What people call a row: all, a project, an endpoint with its model, a user agent with the network's number."""
-    if kind is Kind.ALL:
-        return "all"
-    if kind is Kind.PROJECT:
-        return label.get("project", "")
-    if kind is Kind.ENDPOINT:
-        return " ".join(label[name] for name in ("endpoint", "model") if name in label)
-    return " ".join((label.get("user_agent", ""), f"AS{label['asn']}" if "asn" in label else "")).strip()

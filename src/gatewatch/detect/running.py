@@ -1,8 +1,8 @@
-"""A detector that runs in a task, on keys or populations: how often it raised, and whether a snapshot fits it."""
+"""Detectors that run in a task, on keys or populations: when one raises, is released, or gets a snapshot."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -11,6 +11,9 @@ import structlog
 
 from gatewatch.detect.memory import Memory
 from gatewatch.errors import StateError
+from gatewatch.metrics import Metrics
+from gatewatch.records import Release
+from gatewatch.sdk import Detector, PopulationDetector
 
 MAX_RAISES = 3  # a detector that raises so often is quarantined for this partition (DESIGN section 4)
 D = TypeVar("D")
@@ -42,6 +45,31 @@ class Running(Generic[D]):
     def quarantined(self) -> bool:
         """Whether it was switched off."""
         return self.raised >= MAX_RAISES
+
+    def note_raise(self, name: str, task: int, metrics: Metrics) -> None:
+        """It raised what is being handled now; too often, and it is quarantined."""
+        self.raised += 1
+        _log.exception("detector raised", detector=name, partition=task, raised=self.raised)
+        metrics.detector_raised(name)
+
+
+def release(
+    detectors: Mapping[str, Running[Detector]] | Mapping[str, Running[PopulationDetector]],
+    said: Release,
+    keys: Iterable[int],
+    task: int,
+    metrics: Metrics,
+) -> None:
+    """A person expects what a key does: whoever judges its scope hears of it, by each hash that it may have."""
+    keys = tuple(keys)
+    for name, running in detectors.items():
+        if running.quarantined or said.scope not in running.detector.scopes:
+            continue
+        try:
+            for key in keys:
+                running.detector.release(said.scope, key, said.until)
+        except Exception:  # noqa: BLE001 - a team's own detector may raise anything; the others must go on
+            running.note_raise(name, task, metrics)
 
 
 def restored(name: str, part: Remembers, memory: Memory, task: int) -> bool:

@@ -22,11 +22,11 @@ from gatewatch.detect.findings import name_hits
 from gatewatch.detect.memory import Book, Memory, named
 from gatewatch.detect.reading import check_layout, read
 from gatewatch.detect.rollups import Rollups
-from gatewatch.detect.running import Running, restored
+from gatewatch.detect.running import Running, release, restored
 from gatewatch.detect.traffic import Traffic
 from gatewatch.errors import StateError
 from gatewatch.events.batch import Batch
-from gatewatch.events.rollup import RollupRecord, records
+from gatewatch.events.rollup import RollupRecord, of_release, records
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
 from gatewatch.records import Effect, Finding, FindingBatch, Release, SourceRange
@@ -249,7 +249,7 @@ class DetectTask:
                 hits = running.detector.process(batch)
                 found += name_hits(running.detector, hits, batch, ranges)
             except Exception:  # noqa: BLE001 - a team's own detector may raise anything; the others must go on
-                self._raised(name, running)
+                running.note_raise(name, self.partition, self.metrics)
             self.metrics.detector_time(name, stopwatch() - began)
         if self.rollups is not None and offset >= self._rollups_know_until:
             self.rollups.add(batch)
@@ -258,21 +258,12 @@ class DetectTask:
             return [finding for _row, finding in found]
         return self.traffic.tell(batch, found)
 
-    def _release(self, offset: int, release: Release) -> None:
-        """A person expects what a key does: whoever judges such keys hears of it."""
-        key = hash_text(release.key, self.blocks.seed)
-        for name, running in self.running.items():
-            if running.quarantined or offset < running.knows_until or release.scope not in running.detector.scopes:
-                continue
-            try:
-                running.detector.release(release.scope, key, release.until)
-            except Exception:  # noqa: BLE001 - as above
-                self._raised(name, running)
-
-    def _raised(self, name: str, running: Running[Detector]) -> None:
-        running.raised += 1
-        _log.exception("detector raised", detector=name, partition=self.partition, raised=running.raised)
-        self.metrics.detector_raised(name)
+    def _release(self, offset: int, said: Release) -> None:
+        """A person expects what a key does. What coarse keys do is judged elsewhere: one of the tasks passes it on."""
+        hearing = {name: running for name, running in self.running.items() if offset >= running.knows_until}
+        release(hearing, said, (hash_text(said.key, self.blocks.seed),), self.partition, self.metrics)
+        if self.rollups is not None and self.partition == 0 and offset >= self._rollups_know_until:
+            self._closed.append(of_release(self.partition, offset, said))
 
     def _close(self, offset: int) -> None:
         """Note what has closed of the rollups."""

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gatewatch.errors import StateError
+from gatewatch.records import Release
 
 VERSION = b"rollups/1"
 SPAN_S = 10.0  # the grid of time: what has to be seen faster than this is seen on keys
@@ -120,6 +121,7 @@ class RollupRecord(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     counts: bytes = b""  # (rows, len(COUNTS)) float64
     filled: bytes = b""  # (filled,) uint32: row * WIDTH + bin
     values: bytes = b""  # (filled,) float32
+    release: Release | None = None  # what a person said, instead of rows: see of_release
 
 
 _DECODER = msgspec.msgpack.Decoder(RollupRecord)
@@ -180,6 +182,11 @@ def records(task: int, routed_offset: int, closed: int, rows: Rows) -> Iterator[
             filled=filled.astype(np.uint32).tobytes(),
             values=rows.bins[piece].reshape(-1)[filled].tobytes(),
         )
+
+
+def of_release(task: int, routed_offset: int, release: Release) -> RollupRecord:
+    """Passes on what a person expects of a coarse key; stands before all rows of its offset, and closes nothing."""
+    return RollupRecord(task=task, routed_offset=routed_offset, part=-1, closed=0, release=release)
 
 
 def encode(record: RollupRecord) -> bytes:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from gatewatch.detect.population import name_of
+from gatewatch.detect.names import name_of
 from gatewatch.detect.rollups import Rollups
 from gatewatch.detect.totals import added_up
 from gatewatch.events.batch import Batch
 from gatewatch.events.rollup import BINS, COUNTS, SPAN_S, WIDTH, Kind, Rollup, bins_of
-from gatewatch.records import Opinion
+from gatewatch.records import Opinion, Scope
 from gatewatch.registry import Entry
 from gatewatch.sdk import Context, PopulationDetector, RawFinding
 from gatewatch.settings import DetectorSettings
@@ -129,6 +129,32 @@ def population_goes_on_from_its_snapshot(entry: Entry) -> None:
     assert bytes_of(saved) == frozen, "the snapshot shares memory with the detector"
 
 
+def population_release_is_part_of_the_log(entry: Entry) -> None:
+    """What a person expects holds after a snapshot, holds once if it is said twice, and changes no other row."""
+    rollups = stream(entry)
+    half, until = len(rollups) // 2, rollups[-1].start
+    scopes = {scope: Kind[scope.name] for scope in build_population(entry).scopes}
+    keys = {(s, int(r.keys[i])) for s, kind in scopes.items() for r in rollups[:half] for i in r.rows(kind)}
+    assert keys, "no case has a row of the scopes that are judged"
+    here, twice, plain, other = (build_population(entry) for _ in range(4))
+    for detector in (here, twice, plain, other):
+        told(detector, rollups[:half])
+    for scope, key in sorted(keys):
+        here.release(scope, key, until)
+    for scope, key in sorted(keys) * 2:
+        twice.release(scope, key, until)
+    there = build_population(entry)
+    there.restore(here.snapshot())
+    lines = told(here, rollups[half:])
+    assert told(there, rollups[half:]) == lines, "a snapshot forgets what a person expects"
+    assert told(twice, rollups[half:]) == lines, "said twice it holds otherwise"
+    assert bytes_of(here.snapshot()) == bytes_of(twice.snapshot()) == bytes_of(there.snapshot())
+    for scope in set(scopes) - {Scope.ALL}:
+        other.release(scope, 1, until)
+    assert told(other, rollups[half:]) == told(plain, rollups[half:]), "a release of one row changed another"
+    assert bytes_of(other.snapshot()) == bytes_of(plain.snapshot())
+
+
 def population_memory_is_bounded(entry: Entry) -> None:
     """Projects and endpoints without end: no table is overfull, and nothing grows for ever."""
     detector = build_population(entry)
@@ -191,6 +217,7 @@ POPULATION_LAWS = (
     rollups_are_not_changed,
     population_repeats_itself,
     population_goes_on_from_its_snapshot,
+    population_release_is_part_of_the_log,
     population_memory_is_bounded,
     odd_sums_are_survived,
     population_without_fields_is_blind,

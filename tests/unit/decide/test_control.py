@@ -142,6 +142,15 @@ def test_what_stops_nobody_is_not_told(mode: Mode) -> None:
     assert CONTROLS.value(shadow) is None
 
 
+def test_without_a_gateway_that_obeys_only_what_is_expected_is_told() -> None:
+    """Who only alerts would be alerted for ever of what they said is expected; or each order is called ineffective."""
+    order = Decision(id="d1", action=Action.BLOCK, scope=Scope.IP, value="203.0.113.9", reason="r", start=T0,
+                     until=T0 + 60.0, mode=Mode.BLOCK)  # fmt: skip
+    controls = Controls.of(KAFKA, SEED.id, obeyed=False)
+    assert controls.record(order) is None
+    assert controls.record(Release(scope=Scope.IP, key="203.0.113.9", until=T0)) is not None
+
+
 def test_a_detect_task_understands_it() -> None:
     """The two roles would speak of different things."""
     task = DetectTask.build(0, Settings(kafka=KAFKA), {}, SEED, Metrics())

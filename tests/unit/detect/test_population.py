@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import gatewatch
+from gatewatch.decide.control import Controls
 from gatewatch.detect.population import PATIENCE, PopulationTask
 from gatewatch.detect.running import MAX_RAISES
+from gatewatch.detect.task import DetectTask
 from gatewatch.errors import StateError
 from gatewatch.events.rollup import (
     COUNTS,
@@ -29,7 +31,7 @@ from gatewatch.events.rollup import (
 )
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_LAYOUT, H_SCHEMA, FindingBatch, Opinion
+from gatewatch.records import H_LAYOUT, H_SCHEMA, FindingBatch, Opinion, Release
 from gatewatch.registry import Defaults, Entry
 from gatewatch.sdk import (
     Contribution,
@@ -44,6 +46,7 @@ from gatewatch.sdk import (
     TableStats,
 )
 from gatewatch.settings import KafkaSettings, Settings
+from gatewatch.state.hashing import hash_text
 from gatewatch.testing.batches import SEED
 
 N = 3
@@ -88,6 +91,18 @@ class Busy(PopulationDetector):
         return {}
 
 
+class Listening(Busy):
+    """Remembers whom it was told to release; raises at the first time."""
+
+    name = "listening"
+    told: ClassVar[list[tuple[Scope, int, float]]] = []
+
+    def release(self, scope: Scope, key: int, until: float) -> None:
+        Listening.told.append((scope, key, until))
+        if len(Listening.told) == 1:
+            raise RuntimeError("a fault in somebody's detector")
+
+
 class Broken(Busy):
     """Raises at every bucket."""
 
@@ -102,6 +117,7 @@ def _forget() -> Iterator[None]:
     Busy.given.clear()
     yield
     Busy.given.clear()
+    Listening.told.clear()
 
 
 def _task(*detectors: type[PopulationDetector]) -> PopulationTask:
@@ -235,6 +251,26 @@ def test_a_detector_that_raises_is_switched_off_and_the_others_go_on() -> None:
         _apply(task, [_record(t, b, b + 1, _rows(b, {"": 5.0})) for t in range(N)], first=10 * b)
     assert task.quarantined == ["broken"]
     assert len(Busy.given) == MAX_RAISES + 2
+
+
+def test_what_a_person_expects_comes_through_one_detect_task_and_counts_once() -> None:
+    """A change of a whole project that its owner announced would be told of until the detector forgets, for a week."""
+    entries = {"listening": Entry("listening", None, Defaults(), "1. look", files(gatewatch), Listening)}
+    controls = Controls.of(SETTINGS.kafka, SEED.id)
+    tasks = [DetectTask.build(p, SETTINGS, entries, SEED, Metrics()) for p in range(N)]
+    said: list[RollupRecord] = []
+    for offset, scope in enumerate((Scope.ALL, Scope.PROJECT, Scope.PRINCIPAL)):
+        record = controls.record(Release(scope=scope, key="shop", until=7e9))
+        assert record is not None
+        for task in tasks:
+            assert task.apply(offset, *record) is None
+            said += task.closed()
+    population = _task(Listening)
+    _apply(population, said * 2)
+    assert Listening.told == [(Scope.ALL, 0, 7e9), (Scope.PROJECT, hash_text("shop", SEED), 7e9)]
+    assert population.running["listening"].raised == 1
+    _apply(population, [_record(t, 5, 101, _rows(100, {"": 5.0})) for t in range(N)], first=20)
+    assert Busy.given == [(1000.0, [15.0])], "it closes no bucket, and holds none back"
 
 
 def test_another_layout_or_version_is_refused() -> None:

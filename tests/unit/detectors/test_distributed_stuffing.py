@@ -114,6 +114,18 @@ def test_an_attack_that_is_over_is_not_told_of_again() -> None:
     assert max(times) < 2 * 3600.0
 
 
+@pytest.mark.parametrize(("expected", "opinion"), [(False, Opinion.FINDING), (True, Opinion.QUIET)])
+def test_failures_that_a_person_expects_become_usual(expected: bool, opinion: Opinion) -> None:
+    """A partner whose old passwords fail for a month is an attack for a month: what surprises teaches 5 % a day."""
+    detector, rng = _detector(1.0), np.random.default_rng(12)
+    told(detector, list(_site(1.0, 11)))
+    if expected:
+        detector.release(Scope.ALL, 0, START + 9 * DAY_S)
+    minutes = (_minute(float(bad)) for bad in rng.poisson(1.0, 1440))
+    told(detector, [rollup_of(START + DAY_S + 60.0 * i, [Line(Kind.ALL, {}, now)]) for i, now in enumerate(minutes)])
+    assert detector.opinion(Scope.ALL, 0) is opinion
+
+
 def _minute(bad: float) -> dict[str, float]:
     """A minute of 33 logins, some failing at the first contact."""
     good = {"successes": 33.0, "account_hours": 33.0, "first_successes": 4.0}

@@ -147,6 +147,16 @@ def test_a_change_that_stays_is_the_new_normal_after_a_day() -> None:
     assert found(detector, hours(4 * DAY_H, 1, size=15.0)), "the way back is a change again"
 
 
+def test_a_change_that_a_person_expects_is_the_new_normal_at_once() -> None:
+    """The owner says that the new model was meant, and is told of it each hour until tomorrow all the same."""
+    detector, key = known(), hash_text("/chat m", SEED)
+    assert found(detector, hours(DAY_H + 2, 1, size=11.0))
+    detector.release(Scope.ENDPOINT, key, START + 3600.0 * 5 * DAY_H)
+    assert found(detector, hours(DAY_H + 3, 26, size=11.0)) == []
+    assert detector.opinion(Scope.ENDPOINT, key) is Opinion.QUIET
+    assert found(detector, hours(6 * DAY_H, 1, size=15.0)), "what a person expected ends"
+
+
 def test_endpoints_do_not_know_each_other() -> None:
     """One endpoint's answers would be measured by another's."""
     other = {"endpoint": "/embed", "model": "e"}

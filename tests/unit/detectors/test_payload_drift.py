@@ -318,6 +318,18 @@ def test_a_change_that_stays_for_a_week_is_the_new_reference() -> None:
     assert max(days) <= 9
 
 
+def test_a_change_that_a_person_expects_is_the_new_reference_at_once() -> None:
+    """If this fails, a release that was announced is told of each day of a week, and missed for the next."""
+    d = population()
+    told(d, hours(40))
+    change = START + 40 * 3600.0
+    assert told(d, hours(3, start=change, new=0.4, seed=2))
+    d.release(Scope.ENDPOINT, hash_text("/chat m", SEED), change + 2 * DAY_S)
+    assert told(d, hours(60, start=change + 3 * 3600.0, new=0.4, seed=3)) == []
+    assert d.opinion(Scope.ENDPOINT, hash_text("/chat m", SEED)) is Opinion.QUIET
+    assert told(d, hours(3, start=change + 63 * 3600.0, seed=4)), "what a person expected ends"
+
+
 def test_false_alarms_of_endpoints_that_do_not_change() -> None:
     """If this fails, the statistic is not what its threshold says: 200 endpoint-weeks gave more than one alarm."""
     alarms = 0
