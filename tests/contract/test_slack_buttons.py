@@ -12,23 +12,18 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 from pydantic import SecretStr
+from tests.contract.desk import Desk, listening
 
 from gatewatch.clock import ManualClock, stopwatch
-from gatewatch.log.base import TopicSpec
-from gatewatch.log.memory import MemoryLog
-from gatewatch.notify.buttons import Denied, HttpSurface, SocketSurface, Surface, pressed
-from gatewatch.notify.group import Groups
-from gatewatch.notify.judge import BUTTONS, Judge
+from gatewatch.notify.buttons import Denied, HttpSurface, SocketSurface, pressed
+from gatewatch.notify.judge import BUTTONS
 from gatewatch.notify.notice import Notice
 from gatewatch.notify.receivers import slack_blocks
-from gatewatch.notify.record import Action
-from gatewatch.notify.signed import BODY_MAX
-from gatewatch.records import Verdict
+from gatewatch.notify.surface import BODY_MAX, Surface
 from gatewatch.settings import Settings, parse
 from gatewatch.testing.alerts import NOW, alert
 from gatewatch.testing.sinks import SlackStandIn, check_slack
 from gatewatch.testing.slack_socket import SocketStandIn
-from gatewatch.verdicts import Book
 
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 SETTINGS = parse({"verdicts": {"actors": [{"name": "ana", "slack": "U042"}]}}, Settings)
@@ -36,25 +31,9 @@ WAIT_S = 60.0
 
 
 @pytest.fixture
-def log() -> MemoryLog:
-    """Where verdicts go."""
-    made = MemoryLog()
-    made.admin().create([TopicSpec("gatewatch.verdicts", 1)])
-    return made
-
-
-@pytest.fixture
-def judge(log: MemoryLog, presses: list[Action]) -> Judge:
-    """Knows one alert, with orders that wait for a second person."""
-    groups = Groups(Book(), {}, None)
-    groups.alert(alert(waiting=True))
-    return Judge(log, SETTINGS, ManualClock(NOW), groups, presses.append)
-
-
-@pytest.fixture
-def presses() -> list[Action]:
-    """What was recorded of presses."""
-    return []
+def desk() -> Desk:
+    """Where Ana is on duty."""
+    return Desk(SETTINGS)
 
 
 @pytest.fixture
@@ -80,11 +59,6 @@ def payload(button: str = "gw_true", **changes: Any) -> dict[str, Any]:
     return {**pressed, **changes}
 
 
-def verdicts(log: MemoryLog) -> list[Verdict]:
-    """What was written."""
-    return Book.load(log, SETTINGS)[0].verdicts()
-
-
 def signed(body: bytes, at: float = NOW, secret: str = SECRET) -> dict[str, str]:
     """The headers that Slack sends."""
     base = b"v0:" + str(int(at)).encode() + b":" + body
@@ -97,25 +71,23 @@ def signed(body: bytes, at: float = NOW, secret: str = SECRET) -> dict[str, str]
 
 
 @pytest.fixture
-def post(judge: Judge) -> Iterator[Callable[..., httpx.Response]]:
+def post(desk: Desk) -> Iterator[Callable[..., httpx.Response]]:
     """Post to the surface; signed rightly unless headers are given."""
     surface = HttpSurface(SecretStr(SECRET), ("127.0.0.1", 0), "T1", ManualClock(NOW))
-    surface.open(judge)
+    with listening(surface, desk.judge, "/slack/actions") as send:
 
-    def send(pressed: object, headers: dict[str, str] | None = None, **at: Any) -> httpx.Response:
-        body = pressed if isinstance(pressed, bytes) else urlencode({"payload": json.dumps(pressed)}).encode()
-        url = f"http://127.0.0.1:{surface.port}/slack/actions"
-        return httpx.post(url, content=body, headers=signed(body, **at) if headers is None else headers)
+        def press(pressed: object, headers: dict[str, str] | None = None, **at: Any) -> httpx.Response:
+            body = pressed if isinstance(pressed, bytes) else urlencode({"payload": json.dumps(pressed)}).encode()
+            return send(body, signed(body, **at) if headers is None else headers)
 
-    yield send
-    surface.close()
+        yield press
 
 
 @pytest.mark.parametrize("button", BUTTONS, ids=lambda b: b.id)
-def test_each_button_writes_its_verdict(button: Any, post: Callable[..., httpx.Response], log: MemoryLog) -> None:
+def test_each_button_writes_its_verdict(button: Any, post: Callable[..., httpx.Response], desk: Desk) -> None:
     """If this fails, what a person said on Slack is not heard."""
     assert post(payload(button.id)).status_code == 200
-    (said,) = verdicts(log)
+    (said,) = desk.verdicts()
     assert (said.kind, said.actor, said.via, said.alert_id) == (button.kind, "ana", "slack", alert().id)
     assert said.until == (None if button.lasts_s is None else NOW + button.lasts_s)
 
@@ -130,18 +102,18 @@ def test_each_button_writes_its_verdict(button: Any, post: Callable[..., httpx.R
     ],
 )
 def test_only_fresh_requests_that_slack_signed_count(
-    at: float, secret: str, status: int, post: Callable[..., httpx.Response], log: MemoryLog
+    at: float, secret: str, status: int, post: Callable[..., httpx.Response], desk: Desk
 ) -> None:
     """If this fails, anybody who finds the URL can call an attack a false alarm."""
     assert post(payload(), at=at, secret=secret).status_code == status
-    assert len(verdicts(log)) == (status == 200)
+    assert len(desk.verdicts()) == (status == 200)
 
 
-def test_a_captured_request_counts_once(post: Callable[..., httpx.Response], log: MemoryLog) -> None:
+def test_a_captured_request_counts_once(post: Callable[..., httpx.Response], desk: Desk) -> None:
     """If this fails, who has seen one press can repeat it for five minutes."""
     assert post(payload()).status_code == 200
     assert post(payload()).status_code == 409
-    assert len(verdicts(log)) == 1
+    assert len(desk.verdicts()) == 1
 
 
 @pytest.mark.parametrize(
@@ -153,11 +125,11 @@ def test_a_captured_request_counts_once(post: Callable[..., httpx.Response], log
     ],
 )
 def test_what_is_not_signed_at_all_is_refused(
-    body: bytes, headers: dict[str, str], post: Callable[..., httpx.Response], log: MemoryLog
+    body: bytes, headers: dict[str, str], post: Callable[..., httpx.Response], desk: Desk
 ) -> None:
     """If this fails, a scanner makes the surface answer 500, or worse."""
     assert post(body, headers).status_code == 401
-    assert verdicts(log) == []
+    assert desk.verdicts() == []
 
 
 @pytest.mark.parametrize(
@@ -173,30 +145,28 @@ def test_what_is_not_signed_at_all_is_refused(
     ],
 )
 def test_who_may_not_is_told_so(
-    changes: dict[str, Any], says: str, post: Callable[..., httpx.Response], log: MemoryLog, presses: list[Action]
+    changes: dict[str, Any], says: str, post: Callable[..., httpx.Response], desk: Desk
 ) -> None:
     """If this fails, anybody in the workspace, or a forged press, can silence an attack."""
     answer = post(payload(**changes))
     assert answer.status_code == 403
     assert says in answer.json()["error"]
-    assert verdicts(log) == []
-    assert all((press.result, says in press.detail) == ("refused", True) for press in presses), "and it is on record"
+    assert desk.verdicts() == []
+    assert all((press.result, says in press.detail) == ("refused", True) for press in desk.presses), (
+        "and it is on record"
+    )
 
 
-class Duty:
-    """One alert whose orders wait, and people who press its buttons: ana and ben may approve, cid may not."""
+class Duty(Desk):
+    """People who press the alert's buttons: ana and ben may approve, cid may not."""
 
     WHO: ClassVar[list[dict[str, Any]]] = [
         {"name": "ana", "slack": "U042"}, {"name": "ben", "slack": "U043"},
         {"name": "cid", "slack": "U044", "approve": False},
     ]  # fmt: skip
 
-    def __init__(self, log: MemoryLog) -> None:
-        self.log, self.book, self.presses = log, Book(), list[Action]()
-        self.groups = Groups(self.book, {}, None)
-        self.groups.alert(alert(waiting=True))
-        settings = parse({"verdicts": {"actors": self.WHO}}, Settings)
-        self.judge = Judge(log, settings, ManualClock(NOW + 60), self.groups, self.presses.append)
+    def __init__(self) -> None:
+        super().__init__(parse({"verdicts": {"actors": self.WHO}}, Settings), NOW + 60)
 
     def press(self, button: str, user: str, at: float = 0.0) -> str:
         """The answer, or why it does not count; what was said is heard before the next press."""
@@ -206,33 +176,33 @@ class Duty:
             answer = pressed(payload(user={"id": user}, actions=[action]), self.judge, "T1")
         except Denied as denied:
             answer = str(denied)
-        for verdict in verdicts(self.log):
+        for verdict in self.verdicts():
             self.book.apply(verdict)
         return answer
 
 
-def test_who_asked_for_an_order_cannot_approve_it(log: MemoryLog) -> None:
+def test_who_asked_for_an_order_cannot_approve_it() -> None:
     """If this fails, one person, or one stolen account, stops a customer where two were asked for."""
-    duty = Duty(log)
+    duty = Duty()
     assert "recorded for ana" in duty.press("gw_true", "U042", 0.0)
     assert "another person must approve" in duty.press("gw_approve", "U042", 1.0)
     assert "may not approve" in duty.press("gw_approve", "U044", 2.0)
     assert "may not judge" in duty.press("gw_approve", "U666", 3.0)
     assert "recorded for ben" in duty.press("gw_approve", "U043", 4.0)
-    assert [(v.kind.value, v.actor) for v in verdicts(log)] == [("true", "ana"), ("approve", "ben")]
+    assert [(v.kind.value, v.actor) for v in duty.verdicts()] == [("true", "ana"), ("approve", "ben")]
     assert [p.result for p in duty.presses] == ["taken", "refused", "refused", "refused", "taken"]
     assert "gw_approve by U666" in duty.presses[3].detail
 
 
-def test_an_approval_that_comes_twice_is_one(log: MemoryLog) -> None:
+def test_an_approval_that_comes_twice_is_one() -> None:
     """If this fails, a press that Slack sends again is an error for the person, or a second order."""
-    duty = Duty(log)
+    duty = Duty()
     first = duty.press("gw_approve", "U043", 4.0)
     duty.groups.alert(alert(waiting=False, revision=9))  # decide has taken it
     assert duty.press("gw_approve", "U043", 4.0) == first
-    assert len(verdicts(log)) == 1
+    assert len(duty.verdicts()) == 1
     assert "ben said approve" in duty.press("gw_reject", "U042", 5.0), "what is settled is settled"
-    assert len(verdicts(log)) == 1
+    assert len(duty.verdicts()) == 1
 
 
 def test_approval_is_offered_while_orders_wait_and_no_longer() -> None:
@@ -259,6 +229,7 @@ def test_a_body_that_is_too_large_is_refused_unread(post: Callable[..., httpx.Re
     """If this fails, anybody can fill the memory of notify."""
     assert post(b"x" * (BODY_MAX + 1)).status_code == 413
     assert post(b"nothing=1").status_code == 400
+    assert post(b"payload=" + b"[" * 60_000).status_code == 400
 
 
 def _await(what: Callable[[], bool]) -> None:
@@ -268,29 +239,29 @@ def _await(what: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def connected(judge: Judge, slack: SlackStandIn, socket_mode: SocketStandIn) -> Iterator[Surface]:
+def connected(desk: Desk, slack: SlackStandIn, socket_mode: SocketStandIn) -> Iterator[Surface]:
     """A surface that is connected to the stand-in."""
     slack.socket_url = socket_mode.url
     surface = SocketSurface(SecretStr("xapp-1"), SecretStr("xoxb-1"), f"{slack.url}/api/", "T1")
-    surface.open(judge)
+    surface.open(desk.judge)
     assert socket_mode.await_connections(1, WAIT_S)
     yield surface
     surface.close()
 
 
 def test_presses_over_the_socket(
-    connected: Surface, slack: SlackStandIn, socket_mode: SocketStandIn, log: MemoryLog
+    connected: Surface, slack: SlackStandIn, socket_mode: SocketStandIn, desk: Desk
 ) -> None:
     """If this fails, Slack warns at each button and nothing is heard, or everybody in the channel may judge."""
     socket_mode.press(payload(user={"id": "U666"}), "stranger")
     _await(lambda: slack.calls["chat.postEphemeral"] == 1)
-    assert verdicts(log) == []
+    assert desk.verdicts() == []
     for envelope in ("right", "sent again after a lost acknowledgement"):
         socket_mode.press(payload("gw_expected"), envelope)
         assert socket_mode.await_acknowledged(envelope, WAIT_S)
     _await(lambda: slack.calls["chat.postEphemeral"] == 3)
-    assert [v.kind.value for v in verdicts(log)] == ["expected"]
+    assert [v.kind.value for v in desk.verdicts()] == ["expected"]
     socket_mode.drop()  # as Slack does every few hours
     assert socket_mode.await_connections(2, WAIT_S)
     socket_mode.press(payload(), "after")
-    _await(lambda: len(verdicts(log)) == 2)
+    _await(lambda: len(desk.verdicts()) == 2)

@@ -9,20 +9,15 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import SecretStr
+from tests.contract.desk import Desk, listening
 
 from gatewatch.clock import ManualClock
-from gatewatch.log.base import TopicSpec
-from gatewatch.log.memory import MemoryLog
-from gatewatch.notify.group import Groups
 from gatewatch.notify.hook import VerdictHook
-from gatewatch.notify.judge import Judge
 from gatewatch.notify.receivers.webhook import SIGNATURE, sign
-from gatewatch.notify.record import Action
-from gatewatch.notify.signed import BODY_MAX
-from gatewatch.records import Verdict, VerdictKind
+from gatewatch.notify.surface import BODY_MAX
+from gatewatch.records import VerdictKind
 from gatewatch.settings import Settings, parse
 from gatewatch.testing.alerts import NOW, alert
-from gatewatch.verdicts import Book
 
 SECRETS = {name: SecretStr(f"secret-of-{name}") for name in ("ana", "bo", "gone")}
 SETTINGS = parse({"verdicts": {"actors": ["ana", "bo", {"name": "cy", "slack": "U042"}]}}, Settings)
@@ -31,49 +26,30 @@ Post = Callable[..., httpx.Response]
 
 
 @pytest.fixture
-def log() -> MemoryLog:
-    """Where verdicts go."""
-    made = MemoryLog()
-    made.admin().create([TopicSpec("gatewatch.verdicts", 1)])
-    return made
+def desk() -> Desk:
+    """Where ana, bo and cy are on duty."""
+    return Desk(SETTINGS)
 
 
 @pytest.fixture
-def recorded() -> list[Action]:
-    """What stands in `actions`."""
-    return []
+def post(desk: Desk) -> Iterator[Post]:
+    """Post a verdict; signed by ana, now, unless told otherwise."""
+    hook = VerdictHook(SECRETS, ("127.0.0.1", 0), ManualClock(NOW))
+    with listening(hook, desk.judge, "/verdicts") as send:
 
+        def say(said: object, *, by: str = "ana", at: float = NOW, signature: str | None = None) -> httpx.Response:
+            body = said if isinstance(said, bytes) else json.dumps(said).encode()
+            return send(body, {SIGNATURE: sign(body, SECRETS[by], int(at)) if signature is None else signature})
 
-@pytest.fixture
-def post(log: MemoryLog, recorded: list[Action]) -> Iterator[Post]:
-    """Post about an alert with orders that wait; signed by ana, now, unless told otherwise."""
-    groups = Groups(Book(), {}, None)
-    groups.alert(alert(waiting=True))
-    clock = ManualClock(NOW)
-    hook = VerdictHook(SECRETS, ("127.0.0.1", 0), clock)
-    hook.open(Judge(log, SETTINGS, clock, groups, recorded.append))
-
-    def send(said: object, *, by: str = "ana", at: float = NOW, signature: str | None = None) -> httpx.Response:
-        body = said if isinstance(said, bytes) else json.dumps(said).encode()
-        made = sign(body, SECRETS[by], int(at)) if signature is None else signature
-        return httpx.post(f"http://127.0.0.1:{hook.port}/verdicts", content=body, headers={SIGNATURE: made})
-
-    yield send
-    hook.close()
-    assert hook.port == 0
-
-
-def written(log: MemoryLog) -> list[Verdict]:
-    """What was written."""
-    return Book.load(log, SETTINGS)[0].verdicts()
+        yield say
 
 
 @pytest.mark.parametrize("kind", list(VerdictKind))
-def test_each_kind_is_written_in_the_name_of_who_signed(kind: VerdictKind, post: Post, log: MemoryLog) -> None:
+def test_each_kind_is_written_in_the_name_of_who_signed(kind: VerdictKind, post: Post, desk: Desk) -> None:
     """If this fails, what a person says in another tool is not heard."""
     until = NOW + 3600.0 if kind in {VerdictKind.EXPECTED, VerdictKind.SNOOZE} else None
     answer = post({**TRUE, "kind": kind.value, "until": until})
-    (said,) = written(log)
+    (said,) = desk.verdicts()
     assert (answer.status_code, answer.json()) == (200, {"id": said.id})
     assert (said.kind, said.actor, said.via, said.alert_id) == (kind, "ana", "webhook", alert().id)
     assert (said.reason, said.ts, said.until) == ("seen in the ticket", NOW, until)
@@ -93,17 +69,17 @@ def test_each_kind_is_written_in_the_name_of_who_signed(kind: VerdictKind, post:
     ],
 )
 def test_only_who_signs_lately_with_their_own_secret_counts(
-    actor: str, how: dict[str, Any], post: Post, log: MemoryLog
+    actor: str, how: dict[str, Any], post: Post, desk: Desk
 ) -> None:
     """If this fails, one person speaks as another, or a stranger calls an attack a false alarm."""
     assert post({**TRUE, "actor": actor}, **how).status_code == 401
-    assert written(log) == []
+    assert desk.verdicts() == []
 
 
-def test_a_captured_request_counts_once(post: Post, log: MemoryLog) -> None:
+def test_a_captured_request_counts_once(post: Post, desk: Desk) -> None:
     """If this fails, who has seen one verdict can repeat it for five minutes."""
     assert [post(TRUE).status_code for _ in range(2)] == [200, 409]
-    assert len(written(log)) == 1
+    assert len(desk.verdicts()) == 1
 
 
 @pytest.mark.parametrize(
@@ -116,13 +92,13 @@ def test_a_captured_request_counts_once(post: Post, log: MemoryLog) -> None:
     ],
 )
 def test_what_the_command_would_refuse_is_refused(
-    change: dict[str, str], by: str, why: str, post: Post, log: MemoryLog, recorded: list[Action]
+    change: dict[str, str], by: str, why: str, post: Post, desk: Desk
 ) -> None:
     """If this fails, the webhook is the way round the rules for verdicts, and nobody sees that it was tried."""
     answer = post({**TRUE, **change}, by=by)
     assert (answer.status_code, why in answer.json()["error"]) == (403, True), answer.text
-    assert written(log) == []
-    (refused,) = recorded
+    assert desk.verdicts() == []
+    (refused,) = desk.presses
     assert (refused.kind, refused.result, refused.detail.startswith("webhook: ")) == ("press", "refused", True)
 
 
@@ -138,7 +114,7 @@ def test_a_body_that_is_too_large_is_refused_unread(post: Post) -> None:
     assert post(b" " * (BODY_MAX + 1)).status_code == 413
 
 
-def test_what_could_not_be_written_is_not_confirmed(post: Post, log: MemoryLog) -> None:
+def test_what_could_not_be_written_is_not_confirmed(post: Post, desk: Desk) -> None:
     """If this fails, a person believes that they were heard while Kafka was away."""
-    log.fail_sends("gatewatch.verdicts")
+    desk.log.fail_sends("gatewatch.verdicts")
     assert post(TRUE).status_code == 503

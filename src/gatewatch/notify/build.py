@@ -5,13 +5,14 @@ from __future__ import annotations
 from gatewatch.clock import Clock
 from gatewatch.errors import ConfigError
 from gatewatch.notify.base import Receiver
-from gatewatch.notify.buttons import HttpSurface, SocketSurface, Surface
+from gatewatch.notify.buttons import HttpSurface, SocketSurface
 from gatewatch.notify.hook import VerdictHook
 from gatewatch.notify.receivers.alertmanager import Alertmanager
 from gatewatch.notify.receivers.email import Email
 from gatewatch.notify.receivers.pagerduty import PagerDuty
 from gatewatch.notify.receivers.slack import Slack
 from gatewatch.notify.receivers.webhook import Webhook
+from gatewatch.notify.surface import Surface
 from gatewatch.settings import (
     EmailSettings,
     NotifySettings,

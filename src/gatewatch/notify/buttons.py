@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from typing import Protocol
+from collections.abc import Callable, Mapping
 from urllib.parse import parse_qs
 
 import structlog
@@ -20,35 +20,15 @@ from slack_sdk.socket_mode import SocketModeClient
 from slack_sdk.socket_mode.client import BaseSocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from gatewatch.clock import Clock
 from gatewatch.errors import GatewatchError, VerdictError
 from gatewatch.notify.judge import Judge
-from gatewatch.notify.signed import Seen, whole_body
-from gatewatch.observe.http import Server
+from gatewatch.notify.surface import Refused, SignedSurface
 
+_SIGNATURE = "x-slack-signature"
 _log = structlog.get_logger("gatewatch.notify")
-
-
-class Surface(Protocol):
-    """A place where buttons arrive."""
-
-    def open(self, judge: Judge) -> None:
-        """Listen from now on.
-
-        Raises:
-            ConfigError: the address cannot be had.
-        """
-        ...
-
-    def close(self) -> None:
-        """Stop; may be called when it was never open."""
-        ...
 
 
 class Denied(Exception):  # noqa: N818 - what is said to the person, not a fault
@@ -143,7 +123,7 @@ def _tell(client: WebClient, payload: dict[str, object], text: str) -> None:
         _log.info("not answered", error=type(error).__name__)
 
 
-class HttpSurface:
+class HttpSurface(SignedSurface):
     """Signed requests: Slack posts to ``/slack/actions``, through a proxy that speaks TLS.
 
     Args:
@@ -154,55 +134,37 @@ class HttpSurface:
     """
 
     def __init__(self, secret: SecretStr, address: tuple[str, int], team: str | None, clock: Clock) -> None:
+        super().__init__("/slack/actions", _SIGNATURE, address, "notify.slack.buttons.listen")
         self._verifier = SignatureVerifier(secret.get_secret_value(), _Now(clock))
-        self._address, self._team = address, team
-        self._seen = Seen()
-        self._judge: Judge | None = None
-        self._server: Server | None = None
+        self._team = team
 
-    @property
-    def port(self) -> int:
-        """Where it listens; 0 where it does not."""
-        return self._server.port if self._server is not None else 0
-
-    def open(self, judge: Judge) -> None:
-        """Listen."""
-        self._judge = judge
-        if self._server is None:
-            app = Starlette(routes=[Route("/slack/actions", self._on_request, methods=["POST"])])
-            self._server = Server(app, *self._address, "notify.slack.buttons.listen")
-
-    def close(self) -> None:
-        """Stop listening."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-
-    async def _on_request(self, request: Request) -> Response:
-        body = await whole_body(request)
-        judge = self._judge
-        if body is None or judge is None:
-            return JSONResponse({"error": "too large"}, 413)
-        signature = request.headers.get("x-slack-signature", "")
-        if not self._genuine(body, request.headers.get("x-slack-request-timestamp", ""), signature):
-            return JSONResponse({"error": "not signed by Slack"}, 401)
-        if self._seen.again(signature):
-            return JSONResponse({"error": "seen before"}, 409)
+    def read(self, body: bytes, headers: Mapping[str, str]) -> Callable[[Judge], Response]:
+        """See :class:`SignedSurface`."""
+        if not self._genuine(body, headers.get("x-slack-request-timestamp", ""), headers.get(_SIGNATURE, "")):
+            raise Refused(401, "not signed by Slack")
         try:
             payload = json.loads(parse_qs(body.decode())["payload"][0])
-        except (KeyError, ValueError):
-            return JSONResponse({"error": "no payload"}, 400)
-        try:
-            answer = await run_in_threadpool(pressed, payload, judge, self._team)
-        except Denied as denied:
-            return JSONResponse({"error": str(denied)}, 403)
-        return JSONResponse({"response_type": "ephemeral", "text": answer})
+        except (KeyError, ValueError, RecursionError):
+            raise Refused(400, "no payload") from None
+        return lambda judge: _answer(payload, judge, self._team)
 
     def _genuine(self, body: bytes, timestamp: str, signature: str) -> bool:
         try:
             return self._verifier.is_valid(body, timestamp, signature)
         except ValueError:  # a time that is no number, a body that is no text
             return False
+
+
+def _answer(payload: object, judge: Judge, team: str | None) -> Response:
+    """What Slack shows to the person.
+
+    Raises:
+        Refused: it does not count.
+    """
+    try:
+        return JSONResponse({"response_type": "ephemeral", "text": pressed(payload, judge, team)})
+    except Denied as denied:
+        raise Refused(403, str(denied)) from denied
 
 
 class _Now(SlackClock):

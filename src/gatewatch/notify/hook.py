@@ -8,29 +8,24 @@ secret of their own, so nobody can speak as somebody else, and a second person i
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 import structlog
 from pydantic import SecretStr
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from gatewatch.clock import Clock
 from gatewatch.errors import GatewatchError, VerdictError
 from gatewatch.notify.judge import Judge, Posted
 from gatewatch.notify.receivers.webhook import SIGNATURE, sign
-from gatewatch.notify.signed import Seen, whole_body
-from gatewatch.observe.http import Server
+from gatewatch.notify.surface import Refused, SignedSurface
 
 WINDOW_S = 300.0  # in which a signature holds, as Slack's does
 _log = structlog.get_logger("gatewatch.notify")
 
 
-class VerdictHook:
+class VerdictHook(SignedSurface):
     """Where signed verdicts arrive.
 
     Args:
@@ -40,44 +35,19 @@ class VerdictHook:
     """
 
     def __init__(self, secrets: Mapping[str, SecretStr], address: tuple[str, int], clock: Clock) -> None:
-        self._secrets, self._address, self._clock = secrets, address, clock
-        self._seen = Seen()
-        self._judge: Judge | None = None
-        self._server: Server | None = None
+        super().__init__("/verdicts", SIGNATURE, address, "verdicts.listen")
+        self._secrets, self._clock = secrets, clock
 
-    @property
-    def port(self) -> int:
-        """Where it listens; 0 where it does not."""
-        return self._server.port if self._server is not None else 0
-
-    def open(self, judge: Judge) -> None:
-        """Listen."""
-        self._judge = judge
-        if self._server is None:
-            app = Starlette(routes=[Route("/verdicts", self._on_request, methods=["POST"])])
-            self._server = Server(app, *self._address, "verdicts.listen")
-
-    def close(self) -> None:
-        """Stop listening."""
-        server, self._server = self._server, None
-        if server is not None:
-            server.close()
-
-    async def _on_request(self, request: Request) -> Response:
-        body, judge = await whole_body(request), self._judge
-        if body is None or judge is None:
-            return JSONResponse({"error": "too large"}, 413)
+    def read(self, body: bytes, headers: Mapping[str, str]) -> Callable[[Judge], Response]:
+        """See :class:`SignedSurface`."""
         try:
             post = msgspec.json.decode(body, type=Posted)
         except (msgspec.DecodeError, RecursionError):
-            return JSONResponse({"error": "needs about, actor, kind, reason; until for expected and snooze"}, 400)
-        signature = request.headers.get(SIGNATURE, "")
-        at = self._signed_at(body, post.actor, signature)
+            raise Refused(400, "needs about, actor, kind, reason; until for expected and snooze") from None
+        at = self._signed_at(body, post.actor, headers.get(SIGNATURE, ""))
         if at is None:
-            return JSONResponse({"error": "not signed by that actor within five minutes"}, 401)
-        if self._seen.again(signature):
-            return JSONResponse({"error": "seen before"}, 409)
-        return await run_in_threadpool(_say, judge, post, float(at))
+            raise Refused(401, "not signed by that actor within five minutes")
+        return lambda judge: _say(judge, post, float(at))
 
     def _signed_at(self, body: bytes, actor: str, signature: str) -> int | None:
         """When that person signed the body, or ``None`` where they did not, or not lately."""
@@ -90,11 +60,15 @@ class VerdictHook:
 
 
 def _say(judge: Judge, post: Posted, at: float) -> Response:
-    """Write it, and answer."""
+    """Write it, and answer.
+
+    Raises:
+        Refused: the person may not, or it was not written.
+    """
     try:
         return JSONResponse({"id": judge.posted(post, at).id})
     except VerdictError as error:
-        return JSONResponse({"error": str(error)}, 403)
+        raise Refused(403, str(error)) from error
     except GatewatchError as error:
         _log.error("a verdict was not written", error=str(error))
-        return JSONResponse({"error": "it could not be written: sign and send it again"}, 503)
+        raise Refused(503, "it could not be written: sign and send it again") from error

@@ -18,13 +18,13 @@ from gatewatch.errors import StateError
 from gatewatch.log.base import Chunk, Log, TopicPartition
 from gatewatch.metrics import Metrics
 from gatewatch.notify.base import Receiver
-from gatewatch.notify.buttons import Surface
 from gatewatch.notify.chain import Link, link_of
 from gatewatch.notify.dedup import Sent
 from gatewatch.notify.hook import VerdictHook
 from gatewatch.notify.judge import Judge
 from gatewatch.notify.lane import Desk
 from gatewatch.notify.record import Action, Recorder, read
+from gatewatch.notify.surface import Surface
 from gatewatch.notify.teller import Teller
 from gatewatch.records import Alert, Incident
 from gatewatch.registry import Entry
