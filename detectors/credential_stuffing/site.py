@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import is_full, kernel
+from gatewatch.sdk import forget_older, is_full, kernel
 
 from .constants import (
     DAY_S,
@@ -26,8 +26,6 @@ from .constants import (
     TICK_S,
     WEEK_S,
 )
-
-U64 = np.uint64
 
 
 @kernel
@@ -51,12 +49,10 @@ def advance(
         _renew(sites[scope], gap, common.alarms_per_day)
     # A generation goes when it is old, or full
     if t - common.seen_since >= SEEN_S or is_full(seen, common.seen_added):
-        common.seen_now, common.seen_added, common.seen_since = 1 - common.seen_now, 0, t
-        seen[common.seen_now, :] = U64(0)
+        common.seen_now, common.seen_added, common.seen_since = forget_older(seen, common.seen_now), 0, t
         common.seen_turns += 1
     if t - common.good_since >= GOOD_S or is_full(good, common.good_added):
-        common.good_now, common.good_added, common.good_since = 1 - common.good_now, 0, t
-        good[common.good_now, :] = U64(0)
+        common.good_now, common.good_added, common.good_since = forget_older(good, common.good_now), 0, t
         common.good_turns += 1
 
 

@@ -1,4 +1,4 @@
-"""Which (key, resource) pairs were met. One that is met again moves on: what is in use is never forgotten."""
+"""Which (key, resource) pairs were met, and until when that is remembered."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gatewatch.sdk import Pairs, add_pair, has_pair, is_full, kernel
+from gatewatch.sdk import Pairs, forget_older, is_full, kernel, meet
 
 from .constants import SEEN_S
 
@@ -14,13 +14,9 @@ from .constants import SEEN_S
 @kernel
 def met(bits: Pairs, common: Any, pair: np.uint64) -> bool:
     """Whether the pair was met before; from now on it was."""
-    now = common.generation
-    if has_pair(bits, now, pair):
-        return True
-    old = has_pair(bits, 1 - now, pair)
-    add_pair(bits, now, pair)
-    common.added += 1
-    return old
+    known, added = meet(bits, common.generation, pair)
+    common.added += added
+    return known
 
 
 @kernel
@@ -30,8 +26,5 @@ def turn(bits: Pairs, common: Any, t: float) -> None:
         common.since = t
     if t - common.since < SEEN_S and not is_full(bits, common.added):
         return
-    common.generation = 1 - common.generation
-    common.added = 0
-    common.since = t
+    common.generation, common.added, common.since = forget_older(bits, common.generation), 0, t
     common.turns += 1
-    bits[common.generation, :] = np.uint64(0)

@@ -39,7 +39,7 @@ from gatewatch.state.keytable import (
     touch,
     used_rows,
 )
-from gatewatch.state.pairs import Pairs, add_pair, ask_pair, has_pair, is_full, no_pairs
+from gatewatch.state.pairs import Pairs, add_pair, ask_pair, forget_older, has_pair, is_full, meet, no_pairs
 from gatewatch.state.parts import restore_parts, snapshot_parts
 
 __all__ = [
@@ -78,6 +78,7 @@ __all__ = [
     "ask_set",
     "find",
     "find_or_admit",
+    "forget_older",
     "has_pair",
     "hash_text",
     "hold",
@@ -86,6 +87,7 @@ __all__ = [
     "is_held",
     "kernel",
     "look_ahead",
+    "meet",
     "middle_of",
     "mix",
     "no_pairs",

@@ -17,7 +17,7 @@ from gatewatch.events.rollup import BINS, COUNTS, ENTROPY_STEP, SPAN_S, UNITS, W
 from gatewatch.state.hashing import mix
 from gatewatch.state.jit import kernel
 from gatewatch.state.keytable import STRIDE
-from gatewatch.state.pairs import Pairs, add_pair, ask_pair, has_pair, no_pairs
+from gatewatch.state.pairs import Pairs, ask_pair, meet, no_pairs
 
 U64 = np.uint64
 LATE_S = 5.0  # ingest reads its sources aligned within this (settings ingest.align): a bucket waits as long for rows
@@ -310,13 +310,9 @@ def _may_speak(seen: Seen, network: np.uint64) -> bool:
 @kernel
 def _is_new(seen: Seen, pair: np.uint64) -> bool:
     """Whether a pair was in neither generation; it is in the current one now."""
-    now = seen.now[0]
-    if has_pair(seen.pairs, now, pair):
-        return False
-    old = has_pair(seen.pairs, 1 - now, pair)
-    add_pair(seen.pairs, now, pair)
-    seen.now[1] += 1
-    return not old
+    known, added = meet(seen.pairs, seen.now[0], pair)
+    seen.now[1] += added
+    return not known
 
 
 @kernel

@@ -28,6 +28,7 @@ from gatewatch.errors import StateError
 from gatewatch.events.batch import ROUTED, Batch
 from gatewatch.events.rollup import BINS, COUNTS, FINISH, SPAN_S, Kind, Rows, together
 from gatewatch.state.hashing import HashSeed, hash_column
+from gatewatch.state.pairs import forget_older
 
 # Entries of a bucket, of each kind. An endpoint is a route template, a project somebody who is billed:
 # sites have hundreds. A user agent is anybody's invention: what finds no room still counts in ALL.
@@ -183,8 +184,7 @@ class Rollups:
         if self._turned_at == -np.inf:
             self._turned_at = now
         if now - self._turned_at >= SEEN_S or self._seen.now[1] >= SEEN_MAX:
-            self._seen.now[:] = 1 - self._seen.now[0], 0
-            self._seen.pairs[self._seen.now[0]] = 0
+            self._seen.now[:] = forget_older(self._seen.pairs, self._seen.now[0]), 0
             self._turned_at = now
 
 

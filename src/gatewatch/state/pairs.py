@@ -1,7 +1,8 @@
 """A set of pairs that forgets: two generations of a blocked Bloom filter (Putze, Sanders and Singler 2007).
 
 A pair is a 64-bit hash and sets :data:`BITS` bits within one cache line of the current generation. Whoever owns the set
-says when the older generation goes. Wrong about 1 in 300 new pairs at :data:`PAIRS_A_WORD`, never about an old one.
+holds the number of the current generation, and says when the older one goes (:func:`forget_older`). Wrong about 1 in 300
+new pairs at :data:`PAIRS_A_WORD`, never about an old one.
 """
 
 from __future__ import annotations
@@ -50,6 +51,26 @@ def add_pair(bits: Pairs, generation: int, pair: np.uint64) -> None:
     for j in range(BITS):
         nine = (pair >> _U64(9 * j)) & _U64(511)
         bits[generation, block + int(nine >> _U64(6))] |= _U64(1) << (nine & _U64(63))
+
+
+@kernel
+def meet(bits: Pairs, now: int, pair: np.uint64) -> tuple[bool, int]:
+    """Whether the pair was met before, and how many pairs that added to the current generation, 0 or 1.
+
+    One that only the older generation has moves on to the current one: what is in use is never forgotten.
+    """
+    if has_pair(bits, now, pair):
+        return True, 0
+    old = has_pair(bits, 1 - now, pair)
+    add_pair(bits, now, pair)
+    return old, 1
+
+
+@kernel
+def forget_older(bits: Pairs, now: int) -> int:
+    """Empty the older generation, which is the current one from now on; its number. Cost: a pass over it."""
+    bits[1 - now, :] = _U64(0)
+    return 1 - now
 
 
 @kernel

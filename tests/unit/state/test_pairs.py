@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from gatewatch.state.jit import kernel
-from gatewatch.state.pairs import add_pair, ask_pair, has_pair, is_full, no_pairs
+from gatewatch.state.pairs import add_pair, ask_pair, forget_older, has_pair, is_full, meet, no_pairs
 from gatewatch.state.prefetch import LINE_BYTES, by_lines, prefetch
 
 
@@ -34,6 +34,17 @@ def test_a_full_set_is_seldom_wrong() -> None:
     assert wrong / 100_000 < 1 / 250
     assert is_full(pairs, room + 1)
     assert not is_full(pairs, room - 100)
+
+
+def test_what_is_met_again_is_never_forgotten_and_the_rest_is_after_two_generations() -> None:
+    """A customer who comes every day would be a newcomer each week; or the set fills up until everybody is known."""
+    pairs, now = no_pairs(1000), 0
+    often, once = _hashes(2, 3)
+    assert [meet(pairs, now, pair) for pair in (often, once, once)] == [(False, 1), (False, 1), (True, 0)]
+    now = forget_older(pairs, now)
+    assert meet(pairs, now, often) == (True, 1)
+    now = forget_older(pairs, now)
+    assert [meet(pairs, now, pair) for pair in (often, once)] == [(True, 1), (False, 1)]
 
 
 def test_blocks_are_whole_cache_lines() -> None:
