@@ -1,8 +1,8 @@
 """A set of pairs that forgets: two generations of a blocked Bloom filter (Putze, Sanders and Singler 2007).
 
 A pair is a 64-bit hash and sets :data:`BITS` bits within one cache line of the current generation. Whoever owns the set
-holds the number of the current generation, and says when the older one goes (:func:`forget_older`). Wrong about 1 in 300
-new pairs at :data:`PAIRS_A_WORD`, never about an old one.
+holds the number of the current generation, and says when the older one goes (:func:`forget_older`). Wrong about 1 in
+300 new pairs at :data:`PAIRS_A_WORD`, never about an old one.
 """
 
 from __future__ import annotations
