@@ -14,7 +14,7 @@ import pytest
 from pydantic import SecretStr
 from tests.contract.desk import Desk, listening
 
-from gatewatch.clock import ManualClock, stopwatch
+from gatewatch.clock import ManualClock
 from gatewatch.notify.buttons import Denied, HttpSurface, SocketSurface, pressed
 from gatewatch.notify.judge import BUTTONS
 from gatewatch.notify.notice import Notice
@@ -24,6 +24,7 @@ from gatewatch.settings import Settings, parse
 from gatewatch.testing.alerts import NOW, alert
 from gatewatch.testing.sinks import SlackStandIn, check_slack
 from gatewatch.testing.slack_socket import SocketStandIn
+from gatewatch.testing.waiting import wait_until
 
 SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 SETTINGS = parse({"verdicts": {"actors": [{"name": "ana", "slack": "U042"}]}}, Settings)
@@ -232,12 +233,6 @@ def test_a_body_that_is_too_large_is_refused_unread(post: Callable[..., httpx.Re
     assert post(b"payload=" + b"[" * 60_000).status_code == 400
 
 
-def _await(what: Callable[[], bool]) -> None:
-    deadline = stopwatch() + WAIT_S
-    while not what():
-        assert stopwatch() < deadline
-
-
 @pytest.fixture
 def connected(desk: Desk, slack: SlackStandIn, socket_mode: SocketStandIn) -> Iterator[Surface]:
     """A surface that is connected to the stand-in."""
@@ -254,14 +249,14 @@ def test_presses_over_the_socket(
 ) -> None:
     """If this fails, Slack warns at each button and nothing is heard, or everybody in the channel may judge."""
     socket_mode.press(payload(user={"id": "U666"}), "stranger")
-    _await(lambda: slack.calls["chat.postEphemeral"] == 1)
+    wait_until(lambda: slack.calls["chat.postEphemeral"] == 1)
     assert desk.verdicts() == []
     for envelope in ("right", "sent again after a lost acknowledgement"):
         socket_mode.press(payload("gw_expected"), envelope)
         assert socket_mode.await_acknowledged(envelope, WAIT_S)
-    _await(lambda: slack.calls["chat.postEphemeral"] == 3)
+    wait_until(lambda: slack.calls["chat.postEphemeral"] == 3)
     assert [v.kind.value for v in desk.verdicts()] == ["expected"]
     socket_mode.drop()  # as Slack does every few hours
     assert socket_mode.await_connections(2, WAIT_S)
     socket_mode.press(payload(), "after")
-    _await(lambda: len(desk.verdicts()) == 2)
+    wait_until(lambda: len(desk.verdicts()) == 2)

@@ -10,15 +10,14 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from tests.integration.test_bouncers import Site
 
 from gatewatch.testing.debian import program
+from gatewatch.testing.waiting import wait_until
 
 SERVER, ATTACKER, CUSTOMER = "192.0.2.1", "203.0.113.9", "203.0.113.10"
-PATIENCE_S = 60.0
 ANSWER_S = 2.0  # an answer on loopback takes microseconds
 
 
@@ -34,10 +33,10 @@ def main() -> None:
         with site.enforcer(), site.bouncer("nftables"):
             say("before", port)
             site.order(ATTACKER, 600.0)
-            until(port, reached=False)
+            wait_until(lambda: not reaches(ATTACKER, port), f"{ATTACKER} is answered no more")
             say("blocked", port)
             site.order(ATTACKER, 600.0, removed=True)
-            until(port, reached=True)
+            wait_until(lambda: reaches(ATTACKER, port), f"{ATTACKER} is answered again")
             say("unblocked", port)
 
 
@@ -45,15 +44,6 @@ def say(when: str, port: int) -> None:
     """One line: when, and who is answered."""
     answered = [name for name, a in (("attacker", ATTACKER), ("customer", CUSTOMER)) if reaches(a, port)]
     sys.stdout.write(" ".join((when, *answered)) + "\n")
-
-
-def until(port: int, *, reached: bool) -> None:
-    """Wait for what the bouncer and the kernel do."""
-    deadline = time.monotonic() + PATIENCE_S
-    while reaches(ATTACKER, port) is not reached:
-        if time.monotonic() > deadline:
-            raise SystemExit(f"{ATTACKER} is {'not ' if reached else ''}answered after {PATIENCE_S:.0f} s")
-        time.sleep(0.1)
 
 
 def reaches(address: str, port: int) -> bool:

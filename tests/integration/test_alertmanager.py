@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from gatewatch.clock import SystemClock, stopwatch
+from gatewatch.clock import SystemClock
 from gatewatch.notify.base import Result
 from gatewatch.notify.notice import Bulletin
 from gatewatch.notify.receivers.alertmanager import Alertmanager
@@ -17,10 +17,10 @@ from gatewatch.records import Severity, Status
 from gatewatch.testing.alertmanager import Running, running_alertmanager
 from gatewatch.testing.alerts import notice
 from gatewatch.testing.sinks import StandIn
+from gatewatch.testing.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 HOSTILE = 'x" , \n{{ .Labels }} <script> \u202e ' + "y" * 100_000
-WAIT_S = 60.0
 CLOCK = SystemClock()
 
 
@@ -47,12 +47,6 @@ def receiver(manager: Running) -> Iterator[Alertmanager]:
     made.close()
 
 
-def _await(what: Callable[[], bool]) -> None:
-    deadline = stopwatch() + WAIT_S
-    while not what():
-        assert stopwatch() < deadline
-
-
 def _tell(told: Alertmanager, alert_id: str, **changes: Any) -> str:
     now = CLOCK.now()
     times = {"first_ts": now - 90.0, "last_ts": now - 1.0, "valid_until": now + 600.0}
@@ -73,18 +67,18 @@ def test_it_shows_groups_and_resolves(manager: Running, receiver: Alertmanager, 
     handles = {name: _tell(receiver, name, project="billing", key=f"203.0.113.{name[-1]}") for name in ("g1", "g2")}
     _tell(receiver, "g3", project="shop")
     assert {a["labels"]["episode"] for a in manager.alerts()} >= {"g1", "g2", "g3"}
-    _await(lambda: {"g1", "g2"} in _groups(hook, "firing") and {"g3"} in _groups(hook, "firing"))
+    wait_until(lambda: {"g1", "g2"} in _groups(hook, "firing") and {"g3"} in _groups(hook, "firing"))
     for name, handle in handles.items():
         over = notice(id=name, key=f"203.0.113.{name[-1]}", status=Status.RESOLVED, first_ts=CLOCK.now() - 90.0)
         assert receiver.send(over, handle).result is Result.DELIVERED
-    _await(lambda: any({"g1", "g2"} <= group for group in _groups(hook, "resolved")))
+    wait_until(lambda: any({"g1", "g2"} <= group for group in _groups(hook, "resolved")))
 
 
 def test_it_silences_by_our_labels(manager: Running, receiver: Alertmanager, hook: StandIn) -> None:
     """If this fails, a silence that somebody made there does not hold."""
     manager.silence("key", "198.51.100.7", rfc3339(CLOCK.now() + 3600.0))
     _tell(receiver, "s1", key="198.51.100.7", project="quiet")
-    _await(lambda: any(a["status"]["state"] == "suppressed" for a in manager.alerts(filter='episode="s1"')))
+    wait_until(lambda: any(a["status"]["state"] == "suppressed" for a in manager.alerts(filter='episode="s1"')))
 
 
 def test_a_revision_changes_the_alert_and_a_graver_one_replaces_it(
@@ -98,7 +92,7 @@ def test_a_revision_changes_the_alert_and_a_graver_one_replaces_it(
             id="r1", revision=9, project="r", severity=severity, first_ts=now - 90.0, valid_until=now + 600.0, count=77
         )
         assert receiver.send(told, handed).result is Result.DELIVERED
-    _await(
+    wait_until(
         lambda: [a["labels"]["severity"] for a in manager.alerts(filter='episode="r1"', active="true")] == ["critical"]
     )
 

@@ -21,10 +21,10 @@ from gatewatch.records import Decision, Mode, Scope
 from gatewatch.settings import Settings
 from gatewatch.testing.debian import program
 from gatewatch.testing.kafka import free_ports
+from gatewatch.testing.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 TOPIC = "gatewatch.decisions"
-PATIENCE_S = 60.0
 CONFIG = """bin_path: {script}
 api_url: http://127.0.0.1:{port}/
 api_key: secret
@@ -154,11 +154,11 @@ class Site:
         self._until(lambda: sum(said.startswith(note) for said in self.notes()) >= times, note)
 
     def _until(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + PATIENCE_S
-        while not condition():
-            said = (self._folder / "out").read_text()[-2000:]
-            assert time.monotonic() < deadline, f"{what} is not among {self.notes()}; the bouncer says: {said}"
-            time.sleep(0.1)
+        out = self._folder / "out"
+        wait_until(
+            condition,
+            lambda: f"{what} is not among {self.notes()}; the bouncer says: {out.read_text()[-2000:]}",
+        )
 
 
 @pytest.fixture

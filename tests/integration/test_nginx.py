@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -40,6 +40,7 @@ from gatewatch.observe.http import Server
 from gatewatch.settings import KafkaSettings
 from gatewatch.testing.kafka import free_ports
 from gatewatch.testing.nginx import Nginx, recipe, server
+from gatewatch.testing.waiting import wait_until
 from gatewatch.watch.reasons import TASK
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
@@ -228,7 +229,7 @@ def site(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]
         secrets = {"AUTHZ_TOKEN": TOKEN, "MODEL_KEY": KEY}
         stack.enter_context(_process("worker", "--config", str(config), env=secrets))
         made = Site(ports, settings, config)
-        _until(made.ready, "all roles at work")
+        wait_until(made.ready, "all roles at work")
         made.attack("credential_stuffing", "auth_request", "198.51.100.250")  # kernels are loaded, gateways have pulled
         yield made
 
@@ -245,7 +246,7 @@ def test_attackers_are_refused_within_seconds_and_customers_never(
         customers = pool.submit(site.benign, stop)
         refused = {who: pool.submit(site.attack, *who, ip) for who, ip in attackers.items()}
         times = {who: future.result() for who, future in refused.items()}
-        _until(lambda: sum(site.answers.values()) > 60, "some traffic of customers")
+        wait_until(lambda: sum(site.answers.values()) > 60, "some traffic of customers")
         stop.set()
         customers.result()
     alerts = site.alerts()
@@ -255,17 +256,10 @@ def test_attackers_are_refused_within_seconds_and_customers_never(
         lines.append(f"{kind} at {style}: refused {times[kind, style] - alerts[ip]['last_ts']:.2f} s after the event")
     with capsys.disabled():
         sys.stdout.write("\n" + "\n".join(lines) + "\n")
-    _until(lambda: any("effective after" in story for story in site.stories()), "an incident that says: effective")
+    wait_until(lambda: any("effective after" in story for story in site.stories()), "an incident that says: effective")
     assert not any(by_us for _style, _status, by_us in site.answers), site.answers
     assert {style for style, status, _ in site.answers if status == 200} == set(STYLES)
     assert not {f"203.0.113.{i}" for i in range(1, 8)} & set(alerts)
-
-
-def _until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
 
 
 def test_the_canary_goes_the_whole_way_and_is_no_attack(site: Site) -> None:

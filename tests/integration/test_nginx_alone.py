@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -23,10 +23,10 @@ from gatewatch.records import Action, Decision, Mode, Scope
 from gatewatch.settings import Identify
 from gatewatch.testing.kafka import free_ports
 from gatewatch.testing.nginx import Nginx, recipe, server
+from gatewatch.testing.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 RECIPES = Path(__file__).resolve().parents[2] / "deploy" / "gateways" / "nginx"
-PATIENCE_S = 60.0
 
 
 async def _model(_request: Request) -> PlainTextResponse:
@@ -59,13 +59,6 @@ def _get(port: int, ip: str) -> int:
     return httpx.get(f"http://127.0.0.1:{port}/", headers={"X-Forwarded-For": ip}, timeout=30.0).status_code
 
 
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize(("closed", "status"), [(False, 200), (True, 500)])
 def test_nginx_asks_and_without_an_answer_does_as_it_was_told(
     tmp_path: Path, model: Server, *, closed: bool, status: int
@@ -81,11 +74,11 @@ def test_nginx_asks_and_without_an_answer_does_as_it_was_told(
         _ledger(), Identify(), SystemClock(), whole=bool, fresh=bool, fail_open=not closed, throttle=Throttle(1.0)
     )
     with nginx.running():
-        _until(lambda: _answers(port))
+        wait_until(lambda: _answers(port))
         assert _get(port, "203.0.113.7") == status
         known._whole = known._fresh = lambda: True
         api = Server(Starlette(routes=known.routes()), "127.0.0.1", enforce, "test")
-        _until(lambda: _get(port, "203.0.113.7") == 200)
+        wait_until(lambda: _get(port, "203.0.113.7") == 200)
         assert _get(port, "203.0.113.9") == 403
         assert [_get(port, "203.0.113.8") for _ in range(2)] == [200, 403]
         api.close()
@@ -113,10 +106,10 @@ def test_a_map_blocks_and_throttles_and_lets_go(tmp_path: Path, model: Server) -
     for name in ("ip.conf", "principal.conf", "throttle.conf"):
         (maps / name).touch()
     with nginx.running():
-        _until(lambda: _answers(port))
+        wait_until(lambda: _answers(port))
         assert files.update(book.live(time.time()))
-        _until(lambda: _get(port, "203.0.113.9") == 403)
+        wait_until(lambda: _get(port, "203.0.113.9") == 403)
         assert {_get(port, "203.0.113.8") for _ in range(6)} == {200, 429}
         assert {_get(port, "203.0.113.7") for _ in range(6)} == {200}
         assert files.update([])
-        _until(lambda: _get(port, "203.0.113.9") == 200)
+        wait_until(lambda: _get(port, "203.0.113.9") == 200)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from uuid import uuid4
@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from gatewatch.clock import SystemClock, stopwatch
+from gatewatch.clock import SystemClock
 from gatewatch.log import open_log
 from gatewatch.log.base import Log, TopicSpec
 from gatewatch.notify.chain import verify
@@ -26,6 +26,7 @@ from gatewatch.records import Alert, Status
 from gatewatch.settings import KafkaSettings
 from gatewatch.testing.alerts import alert
 from gatewatch.testing.sinks import PagerDutyStandIn, SlackStandIn, StandIn
+from gatewatch.testing.waiting import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 KILLS = int(os.environ.get("GATEWATCH_TEST_KILLS", "6"))  # 50 by hand: GATEWATCH_TEST_KILLS=50
@@ -110,13 +111,6 @@ def site(kafka: str, tmp_path: Path) -> Iterator[Site]:
         yield Site(kafka, tmp_path, opened)
 
 
-def _await(what: Callable[[], bool]) -> None:
-    deadline, wait = stopwatch() + PATIENCE_S, threading.Event()
-    while not what():
-        assert stopwatch() < deadline
-        wait.wait(0.05)
-
-
 def _alerts(life: int, revision: int, status: Status) -> list[Alert]:
     now = CLOCK.now()
     return [
@@ -149,7 +143,7 @@ def test_kills_in_the_middle_of_a_send(site: Site) -> None:
     site.start()
     ids = {f"life{life:02d}-{i}" for life in range(KILLS) for i in range(ALERTS_A_LIFE)}
     last = {f"life{KILLS - 1:02d}-{i}" for i in range(ALERTS_A_LIFE)}
-    _await(lambda: _settled(site, last))
+    wait_until(lambda: _settled(site, last))
     site.kill()
     _check_pager(site, ids)
     _check_manager(site, ids)

@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -21,10 +20,10 @@ from gatewatch.log import open_log
 from gatewatch.log.base import TopicSpec
 from gatewatch.settings import KafkaSettings
 from gatewatch.testing.kafka import Broker, free_ports
+from gatewatch.testing.waiting import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 GATEWATCH = str(Path(sys.executable).with_name("gatewatch"))
-PATIENCE_S = 90.0
 
 
 class Site:
@@ -55,7 +54,7 @@ class Site:
         env = {**os.environ, "KONG_TOKEN": "secret"}
         process = subprocess.Popen([GATEWATCH, "receive", "--config", str(self._config)], env=env)
         try:
-            until(lambda: self.post(b" ") == 200, "the receiver answers")
+            wait_until(lambda: self.post(b" ") == 200, "the receiver answers")
             yield
         finally:
             process.send_signal(signal.SIGTERM)
@@ -73,14 +72,6 @@ class Site:
         """Everything in the topic."""
         with closing(open_log(self._kafka)) as log:
             return {value for chunk in log.read(self.topic) for value in chunk.values}
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
 
 
 def test_what_is_acknowledged_is_in_the_topic(kafka: str, tmp_path: Path) -> None:
@@ -105,5 +96,5 @@ def test_while_the_broker_is_away_senders_are_told_so_and_afterwards_it_goes_on(
             assert site.post(b'{"started_at":2}') == 503
         finally:
             own_broker.restart()
-        until(lambda: site.post(b'{"started_at":3}') == 200, "the receiver writes again")
+        wait_until(lambda: site.post(b'{"started_at":3}') == 200, "the receiver writes again")
         assert {b'{"started_at":1}', b'{"started_at":3}'} <= site.values()

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from gatewatch.log import open_log
 from gatewatch.log.base import Log, TopicSpec
 from gatewatch.settings import KafkaSettings, Settings, Source
 from gatewatch.simulate.scenario import Simulation
+from gatewatch.testing.waiting import wait_until
 from gatewatch.tune.replay import replay
 from gatewatch.watch.reasons import TASK
 
@@ -31,7 +32,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 GATEWATCH = str(Path(sys.executable).with_name("gatewatch"))
 # A process start, kernels from the disk cache, a join, and a poll or two; CI has two busy cores.
-PATIENCE_S = 120.0
 # One detector that needs no warm baseline: the input is short, and kernels that nobody runs are not compiled.
 ONLY = "credential_stuffing"
 MODES = {"detectors": {name: {"mode": "block" if name == ONLY else "off"} for name in registry.names()}}
@@ -98,14 +98,6 @@ def site(kafka: str, tmp_path: Path) -> Iterator[Site]:
     made.log.close()
 
 
-def _until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for something that another process does; polls, because there is no event to await across processes."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S:.0f} s: {what}"
-        time.sleep(0.3)
-
-
 def _attack(scenario: str, seed: int = 1) -> list[bytes]:
     """Half an hour of benign traffic with one attack in it, ending now: live times, not history."""
     run = Simulation(scenario, rate=8.0, duration_s=1800.0, start=time.time() - 1830.0, seed=seed)
@@ -134,8 +126,8 @@ def test_the_worker_alerts_as_a_replay_of_the_same_events_does(site: Site, tmp_p
     arrays = [b"[" + b",".join(values[i : i + size]) + b"]" for i in range(0, len(values), size)]
     site.write(values if size == 1 else arrays)
     with site.worker():
-        _until(lambda: _identity(site.read("alerts")) >= expected, "the alerts of the replay")
-        _until(lambda: bool(site.read("decisions")), "a decision")
+        wait_until(lambda: _identity(site.read("alerts")) >= expected, "the alerts of the replay")
+        wait_until(lambda: bool(site.read("decisions")), "a decision")
     assert _identity(site.read("alerts")) == expected
     listed = json.loads(site.run("alerts", "list", "--json"))
     assert {(a["detector"], a["key"]) for a in listed} == {(d, k) for d, _s, k, _t in expected}
@@ -154,7 +146,7 @@ def test_an_old_log_on_kafka_alerts_as_in_a_replay(site: Site, tmp_path: Path) -
     assert {"183.62.140.253", "187.141.143.180"} <= {key for _d, _s, key, _t in expected}
     site.write([b"[" + b",".join(values[i : i + 100]) + b"]" for i in range(0, len(values), 100)])
     with site.worker():
-        _until(lambda: _identity(site.read("alerts")) >= expected, "the alerts of the replay")
+        wait_until(lambda: _identity(site.read("alerts")) >= expected, "the alerts of the replay")
     assert _identity(site.read("alerts")) == expected
 
 
@@ -166,13 +158,13 @@ def test_two_detect_processes_share_and_one_goes_on_alone(site: Site) -> None:
         first = running.enter_context(site.worker("--role", "detect", "--index", "0"))
         running.enter_context(site.worker("--role", "detect", "--index", "1"))
         site.write(_attack("stuffing"))
-        _until(lambda: bool(site.read("alerts")), "an alert while both run")
+        wait_until(lambda: bool(site.read("alerts")), "an alert while both run")
         before = _identity(site.read("alerts"))
         os.kill(first.pid, signal.SIGKILL)
         first.wait(10)
         site.write(_attack("cracking", seed=3))
         site.write(_attack("spraying", seed=4))
-        _until(lambda: len({k for _d, _s, k, _t in _identity(site.read("alerts")) - before}) >= 2, "alerts by one")
+        wait_until(lambda: len({k for _d, _s, k, _t in _identity(site.read("alerts")) - before}) >= 2, "alerts by one")
 
 
 def test_a_bad_element_is_a_dead_letter_and_its_siblings_are_scored(site: Site) -> None:
@@ -183,8 +175,8 @@ def test_a_bad_element_is_a_dead_letter_and_its_siblings_are_scored(site: Site) 
     site.write([b"[" + b",".join(array) + b"]"], partition=1)
     site.write(values)
     with site.worker():
-        _until(lambda: bool(site.read("dead-letters")), "the dead letter")
-        _until(lambda: bool(site.read("alerts")), "an alert")
+        wait_until(lambda: bool(site.read("dead-letters")), "the dead letter")
+        wait_until(lambda: bool(site.read("alerts")), "an alert")
     letters = site.read("dead-letters")
     assert [(x["topic"], x["partition"], x["offset"], x["index"]) for x in letters] == [(site.topic, 1, 0, 50)]
     assert "yesterday" not in json.dumps(letters)
@@ -196,14 +188,14 @@ def test_a_restarted_worker_says_nothing_twice(site: Site) -> None:
     """If this fails, every deploy repeats all alerts of the day."""
     site.write(_attack("stuffing"))
     with site.worker():
-        _until(lambda: bool(site.read("decisions")), "a decision")
+        wait_until(lambda: bool(site.read("decisions")), "a decision")
     said = (site.read("alerts"), site.read("decisions"), len(site.read("findings")))
     saved = json.loads(site.run("state", "list", "--json"))
     assert {f"detect-{p}" for p in range(4)} <= {s["task"] for s in saved}  # it goes on from these
     site.run("state", "verify")
     with site.worker():
         site.write(_attack("cracking", seed=3))
-        _until(lambda: len(site.read("alerts")) > len(said[0]), "an alert about the second attack")
+        wait_until(lambda: len(site.read("alerts")) > len(said[0]), "an alert about the second attack")
     alerts, decisions = site.read("alerts"), site.read("decisions")
     assert alerts[: len(said[0])] == said[0]
     revisions = [(a["id"], a["revision"]) for a in alerts]
@@ -223,7 +215,7 @@ def test_a_new_installation_learns_from_history_in_silence(site: Site, tmp_path:
             """A task of detect, not a watcher, has seen all that is older."""
             return any(record["watermark"] > began for record in site.read("findings") if record["task"] < TASK)
 
-        _until(over, "the end of history")
+        wait_until(over, "the end of history")
         live = time.time()
         site.write(
             [
@@ -231,6 +223,6 @@ def test_a_new_installation_learns_from_history_in_silence(site: Site, tmp_path:
                 for i in range(100)
             ]
         )
-        _until(lambda: bool(site.read("alerts")), "an alert on the attack that goes on")
+        wait_until(lambda: bool(site.read("alerts")), "an alert on the attack that goes on")
     assert all(alert["first_ts"] >= began for alert in site.read("alerts"))
     assert {alert["key"] for alert in site.read("alerts")} <= {"203.0.113.77", "203.0.113.0/24"}

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from gatewatch.clock import SystemClock, stopwatch
+from gatewatch.clock import SystemClock
 from gatewatch.errors import SendError, TopicMissingError
 from gatewatch.log.base import TopicSpec
 from gatewatch.log.memory import MemoryLog
 from gatewatch.ship.place import PlaceFile
 from gatewatch.ship.shipper import Shipper
+from gatewatch.testing.waiting import wait_until
 
 TOPIC = "lines"
 PATIENCE_S = 60.0
@@ -31,14 +32,6 @@ def log() -> MemoryLog:
 
 def _lines(log: MemoryLog) -> list[bytes | None]:
     return [value for chunk in log.read(TOPIC) for value in chunk.values]
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = stopwatch() + PATIENCE_S
-    pause = threading.Event()
-    while not condition():
-        assert stopwatch() < deadline
-        pause.wait(0.01)
 
 
 @contextmanager
@@ -64,11 +57,11 @@ def test_a_stopped_shipper_goes_on_where_it_was(log: MemoryLog, tmp_path: Path) 
     path = tmp_path / "access.log"
     path.write_bytes(b"one\n\ntwo\n")
     with _running(_shipper(log, tmp_path)):
-        _until(lambda: len(_lines(log)) == 2)
+        wait_until(lambda: len(_lines(log)) == 2)
     with path.open("ab") as file:
         file.write(b"three\n")
     with _running(_shipper(log, tmp_path)):
-        _until(lambda: len(_lines(log)) >= 3)
+        wait_until(lambda: len(_lines(log)) >= 3)
     assert _lines(log) == [b"one", b"two", b"three"]
 
 
@@ -77,7 +70,7 @@ def test_a_line_that_the_topic_refuses_is_counted_and_its_siblings_are_sent(log:
     (tmp_path / "access.log").write_bytes(b"one\n" + b"x" * 2000 + b"\ntwo\n")
     shipper = _shipper(log, tmp_path)
     with _running(shipper):
-        _until(lambda: len(_lines(log)) == 2)
+        wait_until(lambda: len(_lines(log)) == 2)
     assert (shipper.sent, shipper.refused) == (2, 1)
 
 
@@ -105,7 +98,7 @@ def test_a_broker_that_fails_costs_no_line(log: MemoryLog, tmp_path: Path, monke
     shipper = _shipper(log, tmp_path)
     shipper._retry_s = 0.01
     with _running(shipper):
-        _until(lambda: b"three" in _lines(log))
+        wait_until(lambda: b"three" in _lines(log))
     assert _lines(log) == [b"one", b"one", b"one", b"two", b"three"]
 
 
@@ -124,5 +117,5 @@ def test_from_the_end_only_what_is_new_is_sent(log: MemoryLog, tmp_path: Path) -
     with path.open("ab") as file:
         file.write(b"new\n")
     with _running(shipper):
-        _until(lambda: bool(_lines(log)))
+        wait_until(lambda: bool(_lines(log)))
     assert _lines(log) == [b"new"]
