@@ -7,26 +7,24 @@ records in the same order, with people's orders at the same offsets, says the sa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from gatewatch.catalog import Catalog, Ownership
-from gatewatch.decide import alerts, modes, own, said, severity, story
+from gatewatch.decide import alerts, modes, own, said, severity
 from gatewatch.decide.cases import Case
 from gatewatch.decide.episodes import OPEN_MAX, Episode, EpisodeKey, Episodes, key_of
 from gatewatch.decide.incidents import is_crowded
 from gatewatch.decide.policy import Moment, Policy
+from gatewatch.decide.revisions import Revisions
 from gatewatch.decide.said import CLOSING, SEEN
 from gatewatch.decide.state import SHAPE, State
+from gatewatch.decide.turn import Decided, Turn
 from gatewatch.records import (
-    Alert,
     Decision,
     Finding,
     FindingBatch,
-    Incident,
     Mode,
     Refusal,
     Release,
-    Scope,
     Severity,
     Status,
     Verdict,
@@ -39,20 +37,6 @@ from gatewatch.state.plans import nobody
 from gatewatch.state.shapes import Copying, Parts
 from gatewatch.verdicts import release_of
 from gatewatch.watch import reasons as watch
-
-
-@dataclass(slots=True)
-class Decided:
-    """What one record of ``findings`` led to, the gravest first; at most one revision of each alert and incident."""
-
-    alerts: list[Alert] = field(default_factory=list)
-    incidents: list[Incident] = field(default_factory=list)
-    decisions: list[Decision] = field(default_factory=list)
-    refusals: list[Refusal] = field(default_factory=list)
-    releases: list[Release] = field(default_factory=list)  # for detect: baselines that a person lets go
-
-    def __bool__(self) -> bool:
-        return bool(self.alerts or self.incidents or self.decisions or self.refusals or self.releases)
 
 
 class Decider:
@@ -68,8 +52,8 @@ class Decider:
     def __init__(
         self, settings: Settings, entries: Mapping[str, Entry], catalog: Catalog, *, open_max: int = OPEN_MAX
     ) -> None:
-        self._settings, self._entries, self._catalog = settings, entries, catalog
-        self._config_hash, self._catalog_hash = settings.hash, catalog.hash
+        self._settings, self._entries = settings, entries
+        self._revisions = Revisions(entries, catalog, settings.hash)
         self._reasons: dict[tuple[str, str], Reason] = {
             (name, reason.name): reason for name, entry in entries.items() for reason in entry.reasons
         }
@@ -93,7 +77,7 @@ class Decider:
     @property
     def hashes(self) -> tuple[str, str]:
         """Of settings and catalog."""
-        return self._config_hash, self._catalog_hash
+        return self._revisions.hashes
 
     @property
     def watermarks(self) -> dict[int, float]:
@@ -125,7 +109,7 @@ class Decider:
 
     def use(self, catalog: Catalog) -> None:
         """Another catalog from now on: for findings to come. Alerts say which one held."""
-        self._catalog, self._catalog_hash = catalog, catalog.hash
+        self._revisions.use(catalog)
 
     def order(self, decision: Decision, offset: int) -> None:
         """A person's order, or removal of one; it takes effect before the findings of ``offset``."""
@@ -141,11 +125,10 @@ class Decider:
         A record that its task had said before is dropped whole. The order of findings within a record does not matter.
         Cost: about 3 us, and about 200 us a finding.
         """
-        decided = Decided()
-        touched: dict[str, Episode] = {}
+        turn = Turn(offset)
         self._policy.hear(offset)
         for verdict in self._said.take_effect(offset):
-            self._judge(verdict, offset, touched, decided)
+            self._judge(verdict, turn)
         applied, seen = self._state.tasks.get(batch.task, (-1, float("-inf")))
         moment = Moment(batch.task, seen, offset)
         if batch.routed_offset > applied or batch.task == watch.TASK:
@@ -153,29 +136,29 @@ class Decider:
             for effect in batch.effects:
                 self._incidents.effect(effect)
             for finding in _in_order(batch.findings):
-                self._take(finding, moment, touched, decided)
-            self._end(touched, moment, decided)
-        for episode in touched.values():
-            self._tell(episode, offset, decided)
-        decided.alerts.sort(key=lambda a: (-a.severity.rank, -a.nats, a.id))
+                self._take(finding, moment, turn)
+            self._end(moment.task, turn)
+        for episode in turn.touched.values():
+            self._tell(episode, turn)
+        turn.decided.alerts.sort(key=lambda a: (-a.severity.rank, -a.nats, a.id))
         for case in self._incidents.touched():
-            self._tell_case(case, moment, decided)
+            self._tell_case(case, batch.task, turn)
         self._incidents.forget(self._slowest())
-        return decided
+        return turn.decided
 
     def _slowest(self) -> float:
         """Event time that every task of detect has passed. Watchers live by the wall clock, and hold nothing up."""
         passed = (watermark for task, (_offset, watermark) in self._state.tasks.items() if task != watch.TASK)
         return min(passed, default=float("-inf"))
 
-    def _take(self, finding: Finding, moment: Moment, touched: dict[str, Episode], decided: Decided) -> None:
+    def _take(self, finding: Finding, moment: Moment, turn: Turn) -> None:
         """Put a finding into its episode, and order what it leads to."""
         mode = modes.of(self._settings, self._entries, finding)
         if mode is Mode.OFF:
             return
-        ownership = self._ownership(finding)
+        ownership = self._revisions.ownership(finding)
         level = severity.level(finding, self._reasons.get((finding.detector, finding.reason)), ownership)
-        episode = self._going(finding, level, moment, touched, decided)
+        episode = self._going(finding, level, turn)
         verdict = self._said.expected(key_of(finding), finding.ts, level)
         if verdict is not None and modes.rank(mode) > modes.rank(Mode.SHADOW):
             mode = Mode.SHADOW
@@ -189,40 +172,36 @@ class Decider:
             episode.verdict = None if verdict is None else said.words(verdict)
         episode.add(finding, mode, level, ownership)
         self._episodes.move(episode, moment.task)
-        touched[episode.id] = episode
+        turn.touched[episode.id] = episode
         self._incidents.see(episode, finding, began=began)
         outcome = self._policy.judge(episode, finding, mode, moment)
-        self._put(episode, outcome, decided)
+        self._put(episode, outcome, turn)
         self._incidents.count_waiting(episode)
         if isinstance(outcome, Refusal) and outcome.guard == own.BREAKER:
-            self._tell_of_breaker(outcome, finding, moment, touched, decided)
+            self._tell_of_breaker(outcome, finding, moment.task, turn)
 
-    def _tell_of_breaker(
-        self, refusal: Refusal, cause: Finding, moment: Moment, touched: dict[str, Episode], decided: Decided
-    ) -> None:
+    def _tell_of_breaker(self, refusal: Refusal, cause: Finding, task: int, turn: Turn) -> None:
         """An alert of our own, one episode however many orders are held back."""
         finding = own.breaker(refusal, cause, self._settings.guards.blocks_per_minute)
-        episode = self._going(finding, Severity.HIGH, moment, touched, decided)
+        episode = self._going(finding, Severity.HIGH, turn)
         began = episode is None
         if episode is None:
-            episode = self._episodes.begin(finding, moment.task, Mode.ALERT, Severity.HIGH, Ownership())
+            episode = self._episodes.begin(finding, task, Mode.ALERT, Severity.HIGH, Ownership())
         episode.add(finding, Mode.ALERT, Severity.HIGH, Ownership())
-        self._episodes.move(episode, moment.task)
+        self._episodes.move(episode, task)
         if not episode.muted:
             self._incidents.see(episode, finding, began=began)
-            touched[episode.id] = episode
+            turn.touched[episode.id] = episode
 
-    def _put(self, episode: Episode, outcome: Decision | Refusal | None, decided: Decided) -> None:
+    def _put(self, episode: Episode, outcome: Decision | Refusal | None, turn: Turn) -> None:
         if outcome is not None:
             self._incidents.note(episode, outcome)
         if isinstance(outcome, Decision):
-            decided.decisions.append(outcome)
+            turn.decided.decisions.append(outcome)
         elif outcome is not None:
-            decided.refusals.append(outcome)
+            turn.decided.refusals.append(outcome)
 
-    def _going(
-        self, finding: Finding, level: Severity, moment: Moment, touched: dict[str, Episode], decided: Decided
-    ) -> Episode | None:
+    def _going(self, finding: Finding, level: Severity, turn: Turn) -> Episode | None:
         """The episode that a finding goes on with, if one does.
 
         One that is over ends here, and so does one that a person closed, when it gets graver than what they judged.
@@ -234,10 +213,10 @@ class Decider:
         if not over and not (episode.muted and level.rank > episode.severity.rank):
             return episode
         self._episodes.end(episode)
-        self._close(episode, moment, touched, decided)
+        self._close(episode, turn)
         return None
 
-    def _judge(self, verdict: Verdict, offset: int, touched: dict[str, Episode], decided: Decided) -> None:
+    def _judge(self, verdict: Verdict, turn: Turn) -> None:
         """Let a verdict take effect: on an alert's episode, or on an incident and all its episodes that go on."""
         case = None
         if verdict.alert_id is None and verdict.incident_id is not None:
@@ -255,96 +234,73 @@ class Decider:
             self._incidents.touch(case)
         if (let_go := release_of(verdict)) is not None:
             keys = dict.fromkeys([let_go[:2], *((e.lead.scope, e.lead.key) for e in episodes)])
-            decided.releases += [Release(scope=scope, key=key, until=let_go[2]) for scope, key in keys]
+            turn.decided.releases += [Release(scope=scope, key=key, until=let_go[2]) for scope, key in keys]
         for episode in episodes:
-            self._judge_one(episode, verdict, offset, touched, decided)
+            self._judge_one(episode, verdict, turn)
 
-    def _judge_one(
-        self, episode: Episode, verdict: Verdict, offset: int, touched: dict[str, Episode], decided: Decided
-    ) -> None:
+    def _judge_one(self, episode: Episode, verdict: Verdict, turn: Turn) -> None:
         if episode.muted:
             return
         _note(episode, verdict)
-        moment = Moment(episode.task, self._state.tasks.get(episode.task, (-1, episode.last_ts))[1], offset)
         if verdict.kind is VerdictKind.APPROVE:
-            outcome = self._policy.approve(episode, verdict.actor, moment)
-            self._put(episode, outcome, decided)
+            now = self._state.tasks.get(episode.task, (-1, episode.last_ts))[1]
+            outcome = self._policy.approve(episode, verdict.actor, Moment(episode.task, now, turn.offset))
+            self._put(episode, outcome, turn)
         elif verdict.kind is VerdictKind.REJECT and episode.waiting:
             episode.rejected, episode.waiting = episode.severity, False
         elif verdict.kind is VerdictKind.TRUE:
             episode.asked_by = episode.asked_by or verdict.actor
         self._incidents.count_waiting(episode)
         if verdict.kind not in CLOSING:
-            touched[episode.id] = episode
+            turn.touched[episode.id] = episode
             return
         if verdict.kind is VerdictKind.EXPECTED:
             self._said.expect(episode.key, verdict)
-        for removal in self._policy.let_go(episode, verdict, offset):
-            self._put(episode, removal, decided)
-        self._close(episode, moment, touched, decided, said.words(verdict))
+        for removal in self._policy.let_go(episode, verdict, turn.offset):
+            self._put(episode, removal, turn)
+        self._close(episode, turn, said.words(verdict))
         episode.muted = True
         if own.is_breaker(episode.lead):  # closed by a person, who is paged anew if it opens again
             self._policy.known.breaker.close()
             self._episodes.end(episode)
 
-    def _tell(self, episode: Episode, offset: int, decided: Decided) -> None:
+    def _tell(self, episode: Episode, turn: Turn) -> None:
         """A revision of an episode that goes on, where there is news."""
-        if episode.has_news(crowded=is_crowded(self._incidents.of(episode))):
+        case = self._incidents.of(episode)
+        if episode.has_news(crowded=is_crowded(case)):
             status = Status.OPEN if episode.told is None else Status.UPDATED
             episode.tell()
-            decided.alerts.append(self._revision(episode, offset, status))
+            turn.decided.alerts.append(self._revisions.alert(episode, case, turn.offset, status))
 
-    def _end(self, touched: dict[str, Episode], moment: Moment, decided: Decided) -> None:
+    def _end(self, task: int, turn: Turn) -> None:
         """Resolve what the task's time has left behind, and what there is no room for.
 
         What was touched in this very record (a late row, or a catch-up that spans hours) has no other revision then.
         """
-        for episode in self._episodes.over(moment.task, self._state.tasks[moment.task][1]):
-            self._close(episode, moment, touched, decided)
+        for episode in self._episodes.over(task, self._state.tasks[task][1]):
+            self._close(episode, turn)
         for episode in self._episodes.surplus():
-            self._close(episode, moment, touched, decided, alerts.CLOSED_EARLY)
+            self._close(episode, turn, alerts.CLOSED_EARLY)
 
-    def _close(
-        self, episode: Episode, moment: Moment, touched: dict[str, Episode], decided: Decided, note: str | None = None
-    ) -> None:
+    def _close(self, episode: Episode, turn: Turn, note: str | None = None) -> None:
         """The last revision of an episode that is over, or closed by a person; of one that was closed there is none."""
-        touched.pop(episode.id, None)
+        turn.touched.pop(episode.id, None)
         if episode.muted:
             return
-        decided.alerts.append(self._revision(episode, moment.offset, Status.RESOLVED, note))
+        case = self._incidents.of(episode)
+        turn.decided.alerts.append(self._revisions.alert(episode, case, turn.offset, Status.RESOLVED, note))
         self._incidents.leave(episode)
 
-    def _tell_case(self, case: Case, moment: Moment, decided: Decided) -> None:
+    def _tell_case(self, case: Case, task: int, turn: Turn) -> None:
         """A revision of an incident, where there is news. One that was never told is no news when it is merged."""
         merged = case.into is not None
         if (merged and case.told is not None) or (not merged and (case.open == 0 or case.has_news())):
-            now = self._state.tasks[moment.task][1]
-            decided.incidents.append(story.revision(case, moment.offset, now, self._config_hash, self._catalog_hash))
+            now = self._state.tasks[task][1]
+            turn.decided.incidents.append(self._revisions.incident(case, turn.offset, now))
         if merged:
             case.drop()
-        elif decided.incidents and decided.incidents[-1].id == case.id:
+        elif turn.decided.incidents and turn.decided.incidents[-1].id == case.id:
             case.tell()
-
-    def _revision(self, episode: Episode, offset: int, status: Status, note: str | None = None) -> Alert:
-        entry = self._entries.get(episode.lead.detector)
-        case = self._incidents.of(episode)
-        incident_id = None if case is None else case.id
-        hashes = (self._config_hash, self._catalog_hash)
-        return alerts.revision(episode, entry, offset, hashes, status, note, incident_id)
-
-    def _ownership(self, finding: Finding) -> Ownership:
-        if finding.detector == watch.NAME:
-            return Ownership()
-
-        def named(scope: Scope, name: str) -> str | None:
-            return finding.key if finding.scope is scope else finding.context.get(name)
-
-        return self._catalog.lookup(
-            project=named(Scope.PROJECT, "project") or finding.project,
-            endpoint=named(Scope.ENDPOINT, "endpoint"),
-            model=finding.context.get("model"),
-            principal=named(Scope.PRINCIPAL, "principal"),
-        )
 
 
 def _note(about: Episode | Case, verdict: Verdict) -> None:

@@ -30,7 +30,7 @@ _DONE = {Action.BLOCK: ("block", "blocks"), Action.THROTTLE: ("throttle", "throt
          Action.CHALLENGE: ("challenge", "challenges")}  # fmt: skip
 
 
-def revision(case: Case, offset: int, now: float, config_hash: str, catalog_hash: str) -> Incident:
+def revision(case: Case, offset: int, now: float, hashes: tuple[str, str]) -> Incident:
     """What a person is told of a case now; ``now`` is the event time that the task which caused it has passed."""
     over = case.open == 0 or case.into is not None
     status = Status.RESOLVED if over else Status.OPEN if case.told is None else Status.UPDATED
@@ -68,8 +68,8 @@ def revision(case: Case, offset: int, now: float, config_hash: str, catalog_hash
         merged_into=case.into.id if case.into is not None else None,
         resolution=_resolution(case) if over else None,
         waiting=len(case.waiting),
-        config_hash=config_hash,
-        catalog_hash=catalog_hash,
+        config_hash=hashes[0],
+        catalog_hash=hashes[1],
     )
 
 

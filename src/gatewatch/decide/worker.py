@@ -23,10 +23,11 @@ from gatewatch.catalog import Catalog, Watched
 from gatewatch.clock import Clock
 from gatewatch.decide import records_io
 from gatewatch.decide.control import Controls
-from gatewatch.decide.decider import Decided, Decider
+from gatewatch.decide.decider import Decider
 from gatewatch.decide.guards import GUARDS
 from gatewatch.decide.memory import DecideTask, Memory
 from gatewatch.decide.orders import is_order
+from gatewatch.decide.turn import Decided
 from gatewatch.errors import ConfigError, StateError
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics

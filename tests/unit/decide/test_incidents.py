@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from gatewatch.decide.decider import Decided, Decider
+from gatewatch.decide.decider import Decider
+from gatewatch.decide.turn import Decided
 from gatewatch.records import Alert, Effect, Finding, FindingBatch, Incident, Scope, Severity, Status
 
 Make = Callable[..., Finding]

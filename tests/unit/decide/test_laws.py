@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from gatewatch import verdicts
 from gatewatch.decide.candidate import Candidate, overlap
-from gatewatch.decide.decider import Decided, Decider
+from gatewatch.decide.decider import Decider
 from gatewatch.decide.records_io import write, write_refusal
+from gatewatch.decide.turn import Decided
 from gatewatch.records import Action, Decision, Finding, FindingBatch, Mode, Scope, Status, Verdict, VerdictKind
 from gatewatch.settings import VerdictSettings
 

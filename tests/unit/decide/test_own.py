@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from gatewatch.decide.decider import Decided, Decider
+from gatewatch.decide.decider import Decider
+from gatewatch.decide.turn import Decided
 from gatewatch.records import Alert, Finding, FindingBatch, Mode, Severity, Status
 from gatewatch.watch import reasons
 from gatewatch.watch.playbook import PATH

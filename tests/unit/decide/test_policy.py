@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gatewatch.decide.decider import Decided, Decider
+from gatewatch.decide.decider import Decider
 from gatewatch.decide.offences import MEMORY_S, Offences
 from gatewatch.decide.policy import target_of
+from gatewatch.decide.turn import Decided
 from gatewatch.records import Action, Decision, Finding, FindingBatch, Mode, Scope, Status
 
 Make = Callable[..., Finding]
