@@ -6,45 +6,23 @@ so the sums do not depend on how rows are cut into batches.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.events.batch import AuthCode, Role
-from gatewatch.events.rollup import BINS, COUNTS, ENTROPY_STEP, SPAN_S, UNITS, WIDTH, Kind, bins_of
+from gatewatch.detect.rollup_row import PER_ROW, Seen, add_login, add_outcome, add_sizes, fill_bins, who_of
+from gatewatch.events.batch import Role
+from gatewatch.events.rollup import COUNTS, SPAN_S, WIDTH, Kind
 from gatewatch.state.hashing import mix
 from gatewatch.state.jit import kernel
 from gatewatch.state.keytable import STRIDE
-from gatewatch.state.pairs import Pairs, ask_pair, meet, no_pairs
+from gatewatch.state.pairs import Pairs, ask_pair
 
 U64 = np.uint64
 LATE_S = 5.0  # ingest reads its sources aligned within this (settings ingest.align): a bucket waits as long for rows
-# Failed first contacts that count of one network in a week or two. What one source does is seen on its key, and must
-# not look like a botnet; residential proxies give an address 1.2 tries (DataDome), a /24 seldom more than two or three.
-VOICES = 3
 _WHERE = int(Role.WHERE)
-_SUCCESS, _FAILURE = int(AuthCode.SUCCESS), int(AuthCode.FAILURE)
 _PROJECT, _ENDPOINT, _CLIENT = int(Kind.PROJECT), int(Kind.ENDPOINT), int(Kind.CLIENT)
-_HOUR_S = 3600.0
-_ROOT_OF_HALF = math.sqrt(0.5)
-
-(REQUESTS, CLIENT_ERRORS, SERVER_ERRORS, DENIED, BLOCKED, SUCCESSES, FAILURES, FIRST_FAILURES, FIRST_SUCCESSES,
- UNKNOWN_FAILURES, ACCOUNT_HOURS, BYTES_IN, BYTES_OUT, TOKENS_IN, TOKENS_OUT, COST_USD, OUTPUTS,
- REFUSALS) = range(len(COUNTS))  # fmt: skip
-_LATENCY_AT, _LATENCY_N = bins_of("latency_ms").start, BINS["latency_ms"]
-_IN_AT, _IN_N = bins_of("bytes_in").start, BINS["bytes_in"]
-_OUT_AT, _OUT_N = bins_of("bytes_out").start, BINS["bytes_out"]
-_TOKENS_AT, _TOKENS_N = bins_of("tokens_out").start, BINS["tokens_out"]
-_FINISH_AT = bins_of("finish").start
-_CONFIDENCE_AT, _CONFIDENCE_N = bins_of("confidence").start, BINS["confidence"]
-_ENTROPY_AT, _ENTROPY_N = bins_of("entropy").start, BINS["entropy"]
-_TEMPLATE_AT, _TEMPLATE_N = bins_of("template").start, BINS["template"]
-_PRINCIPAL_AT, _PRINCIPAL_N = bins_of("principal").start, BINS["principal"]
-_VERSION_AT, _VERSION_N = bins_of("version").start, BINS["version"]
-_BYTES_UNIT = UNITS["bytes_in"]
-PER_ROW = 10  # histograms that one row may fill
 
 
 class Columns(NamedTuple):
@@ -97,13 +75,6 @@ class Sums(NamedTuple):
     overflown: npt.NDArray[np.int64]  # (1,) rows that found no room under their coarse key; they count in ALL
 
 
-class Seen(NamedTuple):
-    """Which pairs have been met: two generations, the older forgotten in turn."""
-
-    pairs: Pairs
-    now: npt.NDArray[np.int64]  # (2,) the current generation, and how many pairs were added to it
-
-
 class Scratch(NamedTuple):
     """Room for one row at a time, and the entry that each kind of key had last."""
 
@@ -141,11 +112,6 @@ def no_sums(room: int) -> Sums:
     )
 
 
-def none_seen(pairs: int) -> Seen:
-    """No pair met, with room for so many a generation."""
-    return Seen(no_pairs(pairs), np.zeros(2, np.int64))
-
-
 @kernel
 def add_rows(
     rows: Columns, first: int, sums: Sums, seen: Seen, clock: npt.NDArray[np.float64],
@@ -175,17 +141,14 @@ def add_rows(
         if not role[i] & _WHERE:
             continue
         bucket = int(np.floor(max(ts[i], clock[0] - LATE_S) / SPAN_S))
-        _outcome(amounts, status[i], denied[i], refusal[i], finish[i] >= 0 or not np.isnan(confidence[i]))
-        _sizes(amounts, bytes_in[i], bytes_out[i], tokens_in[i], tokens_out[i], cost_usd[i])
-        who = _who(account[i], credential[i], principal[i])
-        _login(amounts, blocked[i], auth[i], known[i], who, network[i], ts[i], seen)
-        filled = _octaves(marks, 0, latency_ms[i], _LATENCY_AT, _LATENCY_N, 1.0)
-        filled = _octaves(marks, filled, bytes_in[i], _IN_AT, _IN_N, _BYTES_UNIT)
-        filled = _octaves(marks, filled, bytes_out[i], _OUT_AT, _OUT_N, _BYTES_UNIT)
-        filled = _octaves(marks, filled, tokens_out[i], _TOKENS_AT, _TOKENS_N, 1.0)
-        filled = _steps(marks, filled, confidence[i], _CONFIDENCE_AT, _CONFIDENCE_N, 1.0 / _CONFIDENCE_N)
-        filled = _steps(marks, filled, entropy[i], _ENTROPY_AT, _ENTROPY_N, ENTROPY_STEP)
-        filled = _places(marks, filled, finish[i], shape[i], principal[i], version[i])
+        add_outcome(amounts, status[i], denied[i], refusal[i], finish[i] >= 0 or not np.isnan(confidence[i]))
+        add_sizes(amounts, bytes_in[i], bytes_out[i], tokens_in[i], tokens_out[i], cost_usd[i])
+        who = who_of(account[i], credential[i], principal[i])
+        add_login(amounts, blocked[i], auth[i], known[i], who, network[i], ts[i], seen)
+        filled = fill_bins(
+            marks, latency_ms[i], bytes_in[i], bytes_out[i], tokens_out[i], confidence[i], entropy[i], finish[i],
+            shape[i], principal[i], version[i],
+        )  # fmt: skip
         for kind in range(4):
             key = _coarse(kind, project[i], endpoint[i], model[i], user_agent[i], asn[i])
             if kind > 0 and key == U64(0):
@@ -209,7 +172,7 @@ def _ask_logins(rows: Columns, pairs: Pairs, i: int) -> None:
     """Have in the cache which of the next rows' logins are first contacts."""
     account, credential, principal, network = rows.account, rows.credential, rows.principal, rows.network
     for j in range(min(network.shape[0], i + STRIDE), min(network.shape[0], i + 2 * STRIDE)):
-        ask_pair(pairs, mix(network[j], _who(account[j], credential[j], principal[j])))
+        ask_pair(pairs, mix(network[j], who_of(account[j], credential[j], principal[j])))
 
 
 @kernel
@@ -236,126 +199,6 @@ def _coarse(
     if kind == _CLIENT and user_agent != U64(0):
         return mix(user_agent, U64(asn))
     return U64(0)
-
-
-@kernel
-def _outcome(out: npt.NDArray[np.float64], status: int, denied: int, refusal: int, said: bool) -> None:
-    """What the row's end adds to the counts, which begin anew."""
-    out[:] = 0.0
-    out[REQUESTS] = 1.0
-    out[CLIENT_ERRORS] = 1.0 if 400 <= status < 500 else 0.0
-    out[SERVER_ERRORS] = 1.0 if status >= 500 else 0.0
-    out[DENIED] = 1.0 if denied == 1 else 0.0
-    out[OUTPUTS] = 1.0 if said or refusal >= 0 else 0.0
-    out[REFUSALS] = 1.0 if refusal == 1 else 0.0
-
-
-@kernel
-def _sizes(
-    out: npt.NDArray[np.float64], bytes_in: float, bytes_out: float, tokens_in: float, tokens_out: float, cost: float
-) -> None:
-    """What the row adds to the sums of sizes."""
-    out[BYTES_IN], out[BYTES_OUT] = _or_zero(bytes_in), _or_zero(bytes_out)
-    out[TOKENS_IN], out[TOKENS_OUT] = _or_zero(tokens_in), _or_zero(tokens_out)
-    out[COST_USD] = _or_zero(cost)
-
-
-@kernel
-def _who(account: np.uint64, credential: np.uint64, principal: np.uint64) -> np.uint64:
-    """Who logs in; 0 where nobody is named."""
-    if account != U64(0):
-        return account
-    return credential if credential != U64(0) else principal
-
-
-@kernel
-def _login(
-    out: npt.NDArray[np.float64],
-    blocked: int,
-    auth: int,
-    known: int,
-    who: np.uint64,
-    network: np.uint64,
-    ts: float,
-    seen: Seen,
-) -> None:
-    """What the row adds to the counts of logins."""
-    if blocked == 1:  # our own refusals are nobody's failure
-        out[BLOCKED] = 1.0
-        return
-    if auth not in (_FAILURE, _SUCCESS):
-        return
-    first = who != U64(0) and _is_new(seen, mix(network, who))
-    if auth == _FAILURE:
-        out[FAILURES] = 1.0
-        if first and _may_speak(seen, network):
-            out[FIRST_FAILURES] = 1.0
-            out[UNKNOWN_FAILURES] = 1.0 if known == 0 else 0.0
-        return
-    out[SUCCESSES] = 1.0
-    out[FIRST_SUCCESSES] = 1.0 if first else 0.0
-    hour = U64(np.int64(ts / _HOUR_S))
-    out[ACCOUNT_HOURS] = 1.0 if who != U64(0) and _is_new(seen, mix(who, hour)) else 0.0
-
-
-@kernel
-def _may_speak(seen: Seen, network: np.uint64) -> bool:
-    """Whether a network has had fewer than :data:`VOICES` failed first contacts: one source is not a population."""
-    voice = 1
-    while voice <= VOICES and not _is_new(seen, mix(network, U64(voice))):
-        voice += 1
-    return voice <= VOICES
-
-
-@kernel
-def _is_new(seen: Seen, pair: np.uint64) -> bool:
-    """Whether a pair was in neither generation; it is in the current one now."""
-    known, added = meet(seen.pairs, seen.now[0], pair)
-    seen.now[1] += added
-    return not known
-
-
-@kernel
-def _places(
-    marks: npt.NDArray[np.int64], n: int, finish: int, shape: np.uint64, principal: np.uint64, version: int
-) -> int:
-    """Bins of what has no size; returns how many bins the row fills now."""
-    if finish >= 0:
-        marks[n] = _FINISH_AT + finish
-        n += 1
-    if shape != U64(0):
-        marks[n] = _TEMPLATE_AT + np.int64(shape % U64(_TEMPLATE_N))
-        n += 1
-    if principal != U64(0):
-        marks[n] = _PRINCIPAL_AT + np.int64(principal % U64(_PRINCIPAL_N))
-        n += 1
-    if version >= 0:
-        marks[n] = _VERSION_AT + version % _VERSION_N
-        n += 1
-    return n
-
-
-@kernel
-def _octaves(marks: npt.NDArray[np.int64], n: int, value: float, at: int, room: int, unit: float) -> int:
-    """The bin of a size: two to a doubling."""
-    if not math.isfinite(value):
-        return n
-    half, power = math.frexp(1.0 + max(value, 0.0) / unit)  # half * 2 ** power, half from 1/2 to 1
-    marks[n] = at + min(2 * (power - 1) + (half >= _ROOT_OF_HALF), room - 1)
-    return n + 1
-
-
-@kernel
-def _steps(marks: npt.NDArray[np.int64], n: int, value: float, at: int, room: int, width: float) -> int:
-    if np.isnan(value):
-        return n
-    marks[n] = at + int(min(max(value, 0.0) / width, room - 1.0))
-    return n + 1
-
-
-@kernel
-def _or_zero(value: float) -> float:
-    return 0.0 if np.isnan(value) else value
 
 
 @kernel

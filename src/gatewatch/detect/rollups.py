@@ -16,14 +16,13 @@ from gatewatch.detect.rollup_kernel import (
     LATE_S,
     Columns,
     Scratch,
-    Seen,
     Sums,
     add_rows,
     no_sums,
-    none_seen,
     reindex,
     scratch,
 )
+from gatewatch.detect.rollup_row import Seen, none_seen
 from gatewatch.errors import StateError
 from gatewatch.events.batch import ROUTED, Batch
 from gatewatch.events.rollup import BINS, COUNTS, FINISH, SPAN_S, Kind, Rows, together

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from gatewatch.detect import rollups as room
-from gatewatch.detect.rollup_kernel import LATE_S, VOICES
+from gatewatch.detect.rollup_kernel import LATE_S
+from gatewatch.detect.rollup_row import VOICES
 from gatewatch.detect.rollups import LIMITS, Rollups
 from gatewatch.errors import StateError
 from gatewatch.events.batch import Batch, Role
