@@ -39,7 +39,7 @@ class Results:
     def add(self, figure: Figure) -> None:
         """Keep and print one."""
         self.figures.append(figure)
-        print(f"{figure.name:58} {figure.value:12,.0f} {figure.unit}", flush=True)
+        print(f"{figure.name:58} {figure.value:12,.0f} {figure.unit:10} {figure.note}".rstrip(), flush=True)
 
 
 def repeat(work: Callable[[], int], runs: int = 5) -> tuple[float, tuple[float, float]]:
