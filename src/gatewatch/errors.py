@@ -12,6 +12,7 @@
     |   |-- SendError          a record was not acknowledged: the worker must end, without a flush
     |   `-- FencedError        another worker owns our partitions now
     |-- StateError             a snapshot or a log does not fit this worker (seed, partitions, schema)
+    |   `-- UnreadableError    one record of our own topics cannot be read: it is set aside, with its place
     |-- DetectorError          a detector folder is incomplete or broke its contract
     `-- VerdictError           a person's verdict or silence is refused: says what is missing
 
@@ -51,6 +52,7 @@ class BadReason(StrEnum):
     DEPTH = "depth"  # nested too deeply
     SIZE = "size"  # larger than the limit
     BATCH = "batch"  # records of a Kafka batch that is damaged, or unpacks to more than the limit
+    RECORD = "record"  # a record of one of our own topics that none of our workers wrote, or that was damaged
     UNSUPPORTED = "unsupported"  # a known shape that cannot be used (APISIX meta_format origin)
 
 
@@ -92,6 +94,13 @@ class FencedError(LogError):
 
 class StateError(GatewatchError):
     """State and worker do not fit: another hash seed, number of partitions or schema version."""
+
+
+class UnreadableError(StateError):
+    """One record of our own topics cannot be read: a stranger's, or damaged.
+
+    One of another version is not that: its reader ends, and reads it when it is of that version, too.
+    """
 
 
 class DetectorError(GatewatchError):

@@ -25,8 +25,11 @@ SESSION_S = 6.0  # the shortest that a broker allows by default
 class LibrdkafkaLog(KafkaLog):
     """Every consumer is librdkafka's, also those that want keys and headers."""
 
-    def consumer(self, topics: Sequence[str], *, group: str, member: str, values_only: bool = False) -> Consumer:
+    def consumer(
+        self, topics: Sequence[str], *, group: str, member: str, values_only: bool = False, passes_over: bool = False
+    ) -> Consumer:
         """Join a group."""
+        del passes_over
         ids = {topic: self._describe(topic).id for topic in topics}
         return self._keep(LibrdkafkaConsumer(self._settings, ids, group=group, member=member, values_only=values_only))
 

@@ -1,4 +1,4 @@
-"""Sources that cannot be read, on a real broker: zip bombs in compressed batches, and a gateway that writes garbage."""
+"""What cannot be read, on a real broker: zip bombs in compressed batches, garbage of a gateway, garbage in `routed`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from confluent_kafka import Producer
 
 from gatewatch.clock import ManualClock, stopwatch
+from gatewatch.detect.worker import DetectWorker
 from gatewatch.errors import LogError
 from gatewatch.events.batch import decode
 from gatewatch.ingest.halts import TRIAL_VALUES
@@ -109,10 +110,13 @@ class Site:
         values = [v for c in self.log.read(self.settings.kafka.topic("findings")) for v in c.values if v is not None]
         return [f.reason for v in values for f in msgspec.json.decode(v, type=FindingBatch).findings]
 
-    def paused(self, tp: TopicPartition) -> float | None:
+    def value(self, metric: str, **labels: str) -> float:
+        """What the worker counts."""
+        return self.metrics.registry.get_sample_value(metric, labels) or 0.0
+
+    def paused(self, tp: TopicPartition) -> float:
         """The metric."""
-        labels = {"topic": tp.topic, "partition": str(tp.partition)}
-        return self.metrics.registry.get_sample_value("gatewatch_source_paused", labels)
+        return self.value("gatewatch_source_paused", topic=tp.topic, partition=str(tp.partition))
 
     def committed(self) -> dict[TopicPartition, int]:
         """What a restart would go on from."""
@@ -157,6 +161,40 @@ def test_a_zip_bomb_in_a_batch_is_a_dead_letter_and_reading_goes_on(site: Site, 
     assert f"of {compression} that unpack to more than 64 MiB: offsets 5 to 5 cannot be read" in letter.detail
     site.worker.close()
     assert site.committed() == {site.a: 11, site.b: 0}
+
+
+@pytest.mark.parametrize("client", ["kafka-python"])
+def test_detection_goes_on_after_records_of_routed_that_make_no_sense(site: Site) -> None:
+    """If this fails, whoever may write one line or one small batch to `routed` ends detection for good."""
+    routed = TopicPartition(site.settings.kafka.topic("routed"), 0)
+    site.write(site.a, good(20))
+    site.until(lambda: len(site.rows(site.a)) >= 20, "what stands before")
+    site.write(routed, [b"noise"])
+    site.write(routed, [bytes(UNPACKED_BYTES)], "zstd")
+    site.write(site.a, good(20))
+    site.until(lambda: site.value("gatewatch_events_total", topic=site.a.topic, result="ok") >= 40, "what comes after")
+    site.worker.close()
+    rows, metrics = site.value("gatewatch_batch_rows_sum"), Metrics()
+    detect = DetectWorker(
+        site.log, site.settings, {}, HashSeed(1, 2), member="d", clock=site.clock, metrics=metrics, watch=True
+    )
+
+    def value(name: str, **labels: str) -> float:
+        return metrics.registry.get_sample_value(name, labels) or 0.0
+
+    deadline = stopwatch() + PATIENCE_S
+    while value("gatewatch_rows_total") < rows and stopwatch() < deadline:
+        detect.step(0.05)
+        site.clock.advance(1.0)
+    assert value("gatewatch_rows_total") == rows
+    detect.close()
+    first, second = sorted(site.letters(), key=lambda letter: letter.offset)
+    assert {(x.topic, x.partition, x.reason, x.raw) for x in (first, second)} == {(*routed, "record", None)}
+    assert (first.size, second.offset) == (len(b"noise"), first.offset + 1)
+    assert "unpack to more than 64 MiB" in second.detail
+    assert "record_unreadable" in site.findings()
+    assert value("gatewatch_unreadable_records_total", of="routed") == 2.0
+    assert [value("gatewatch_ranges_total", result=r) for r in ("refused", "lost")] == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("client", ["librdkafka"])

@@ -36,9 +36,16 @@ class Verdict:
 
 @dataclass(slots=True)
 class Applied:
-    """Offsets applied of each source partition, by topic id: a topic that was made again is another stream."""
+    """Offsets applied of each source partition, by topic id: a topic that was made again is another stream.
+
+    Attributes:
+        offsets: the next one of each stream.
+        unsure: streams that may miss what stood in a record that nobody can read. Nobody will send it again, so a later
+            start is no range that came too early.
+    """
 
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    unsure: set[tuple[str, int]] = field(default_factory=set)
 
     def accept(self, ranges: Sequence[SourceRange]) -> Verdict:
         """Judge a record's ranges and move on."""
@@ -49,7 +56,7 @@ class Applied:
             if applied is None:  # first contact: the routed log begins here
                 applied = r.start
             if r.start > applied:
-                if not r.opened:
+                if not (r.opened or stream in self.unsure):
                     verdict.refused += 1
                     continue
                 verdict.lost += r.start - applied
@@ -60,7 +67,19 @@ class Applied:
             verdict.lost += r.lost if r.stop > applied or r.start >= applied else 0
             verdict.low[i], verdict.high[i] = applied, max(applied, r.stop)
             self.offsets[stream] = max(applied, r.stop)
+            if r.stop > applied or r.start >= applied:  # it goes on from where we are: nothing is missing in between
+                self.unsure.discard(stream)
         return verdict
+
+    def give_up(self, ranges: Sequence[SourceRange]) -> Verdict:
+        """As :meth:`accept`, for a record whose rows nobody can read: what would have counted of it is lost."""
+        verdict = self.accept(ranges)
+        verdict.lost += int((verdict.high - verdict.low).sum())
+        return verdict
+
+    def doubt(self) -> None:
+        """A record is gone, and nobody knows what it stood for."""
+        self.unsure = set(self.offsets)
 
     def keep(
         self, verdict: Verdict, src: npt.NDArray[np.uint16], offset: npt.NDArray[np.int64]

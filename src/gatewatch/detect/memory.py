@@ -21,11 +21,13 @@ from gatewatch.state.savable import Kind
 class Book(msgspec.Struct, frozen=True, kw_only=True):
     """What is not in arrays. MessagePack, because an event time may be -inf.
 
-    ``applied`` lists (topic id, partition, next source offset); ``streams`` are the watermarks of each source partition
+    ``applied`` lists (topic id, partition, next source offset), ``unsure`` those of them that may begin later (see
+    :class:`~gatewatch.detect.applied.Applied`); ``streams`` are the watermarks of each source partition
     and ``now`` their common one; ``told`` is the last one that was told to decide.
     """
 
     applied: tuple[tuple[str, int, int], ...]
+    unsure: tuple[tuple[str, int], ...] = ()
     streams: dict[str, float]
     now: float
     told: float

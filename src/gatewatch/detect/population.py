@@ -104,7 +104,8 @@ class PopulationTask:
         """Apply one record of `rollups`; what it caused, or None.
 
         Raises:
-            StateError: it was written under another seed, number of partitions or schema.
+            StateError: it was written by another version.
+            UnreadableError: by none of our tasks, or it was damaged: :meth:`pass_over` goes on without it.
         """
         if value is None:
             return None
@@ -114,7 +115,7 @@ class PopulationTask:
             record = decode(value, head.get(H_SCHEMA))
             rows = rows_of(record) if record.keys else None
         except StateError as error:
-            raise StateError(f"`rollups` offset {offset}: {error}") from error
+            raise type(error)(f"`rollups` offset {offset}: {error}") from error
         if (record.routed_offset, record.part) <= self._applied.get(record.task, (-1, -1)):
             return None
         self._applied[record.task] = (record.routed_offset, record.part)
@@ -128,6 +129,15 @@ class PopulationTask:
         if rows is not None:
             self._keep(record.task, rows)
         return self._go_on(offset)
+
+    def pass_over(self, offset: int, headers: Headers) -> FindingBatch | None:
+        """Go on without a record that :meth:`apply` cannot read: its sums are missing, the next one says the time."""
+        del offset, headers
+        return None
+
+    def lose(self, offset: int) -> None:
+        """Records up to this offset are gone: the same."""
+        del offset
 
     def memory(self) -> Memory:
         """Copies of all that the task knows, as of a detect task: what is quarantined stays out."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gatewatch.errors import StateError
+from gatewatch.errors import UnreadableError
 from gatewatch.events.batch import Batch, decode
 from gatewatch.events.formats.base import LATEST_S
 from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Control, Release, SourceRange
@@ -19,13 +19,13 @@ _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def check_layout(place: str, head: Mapping[str, bytes], ours: bytes) -> None:
-    """A record was written by our own installation.
+    """A record was written by our own installation; that we are of it was checked when the worker started.
 
     Raises:
-        StateError: under another hash seed or number of partitions, or by somebody else.
+        UnreadableError: under another hash seed or number of partitions, or by somebody else.
     """
     if head.get(H_LAYOUT) != ours:
-        raise StateError(
+        raise UnreadableError(
             f"{place} was written under layout {head.get(H_LAYOUT, b'?').decode(errors='replace')} (partitions:seed), "
             f"this worker has {ours.decode()}: "
             "all workers of one installation need the same kafka.partitions and hash seed"
@@ -39,13 +39,12 @@ def read(value: bytes | None, head: Mapping[str, bytes]) -> Read:
     """Ranges, and the rows of one record or what decide says in it; a tick has neither.
 
     Raises:
-        StateError: it is none that this version writes.
+        StateError: it was written by another version.
+        UnreadableError: by none, or it was damaged.
     """
+    ranges = ranges_of(head)
+    kind = head.get(H_KIND)
     try:
-        ranges = _RANGES.decode(head.get(H_RANGES, b""))
-        if not all(r.watermark <= LATEST_S for r in ranges):  # false for NaN, too; -inf says nothing
-            raise StateError("ranges of a time that ingest lets nothing have")
-        kind = head.get(H_KIND)
         if kind == b"control" and value is not None:
             return ranges, None, _CONTROL.decode(value)
         if kind == b"release" and value is not None:
@@ -53,11 +52,26 @@ def read(value: bytes | None, head: Mapping[str, bytes]) -> Read:
         if kind != b"batch" or value is None:
             return ranges, None, None
     except _ERRORS as error:
-        raise StateError(f"not a record that this version writes ({type(error).__name__})") from error
+        raise UnreadableError(f"not a record that this version writes ({type(error).__name__})") from error
     batch = decode(value, head.get(H_SCHEMA, b""))
     if not all(batch.has(name) for name in _ALWAYS):
-        raise StateError("a batch without the columns that every batch has")
+        raise UnreadableError("a batch without the columns that every batch has")
     timely = (batch.ts >= 0.0) & (batch.ts <= LATEST_S)  # what formats let pass; kernels loop over days and hours
     if not timely.all() or (batch.n and int(batch.column("src").max()) >= len(ranges)):
-        raise StateError("a batch with rows of no source, or of a time that ingest lets nothing have")
+        raise UnreadableError("a batch with rows of no source, or of a time that ingest lets nothing have")
     return ranges, batch, None
+
+
+def ranges_of(head: Mapping[str, bytes]) -> list[SourceRange]:
+    """What a record stands for.
+
+    Raises:
+        UnreadableError: it does not say.
+    """
+    try:
+        ranges = _RANGES.decode(head.get(H_RANGES, b""))
+    except _ERRORS as error:
+        raise UnreadableError(f"ranges that cannot be read ({type(error).__name__})") from error
+    if not all(r.watermark <= LATEST_S for r in ranges):  # false for NaN, too; -inf says nothing
+        raise UnreadableError("ranges of a time that ingest lets nothing have")
+    return ranges

@@ -16,20 +16,20 @@ import numpy.typing as npt
 import structlog
 
 from gatewatch.clock import stopwatch
-from gatewatch.detect.applied import Applied
+from gatewatch.detect.applied import Applied, Verdict
 from gatewatch.detect.blocks import Blocks
 from gatewatch.detect.findings import name_hits
 from gatewatch.detect.memory import Book, Memory, named
-from gatewatch.detect.reading import check_layout, read
+from gatewatch.detect.reading import check_layout, ranges_of, read
 from gatewatch.detect.rollups import Rollups
 from gatewatch.detect.running import Running, release, restored
 from gatewatch.detect.traffic import Traffic
-from gatewatch.errors import StateError
+from gatewatch.errors import StateError, UnreadableError
 from gatewatch.events.batch import Batch
 from gatewatch.events.rollup import RollupRecord, of_release, records
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
-from gatewatch.records import Effect, Finding, FindingBatch, Release, SourceRange
+from gatewatch.records import H_LAYOUT, Effect, Finding, FindingBatch, Release, SourceRange
 from gatewatch.registry import Entry, active, budget_of_one
 from gatewatch.sdk import Context, Detector, Lane
 from gatewatch.settings import Settings
@@ -133,20 +133,17 @@ class DetectTask:
         """Apply one routed record; what it caused, or None.
 
         Raises:
-            StateError: it was written under another seed, number of partitions or schema.
+            StateError: it was written by another version.
+            UnreadableError: by none of our workers, or it was damaged: :meth:`pass_over` goes on without it.
         """
         head = dict(headers)
         check_layout(f"`routed` partition {self.partition} offset {offset}", head, self.layout)
-        if self._resume is not None and offset >= self._resume[0]:
-            self._continue(self._resume[1])
+        self._reach(offset)
         try:
             ranges, batch, control = read(value, head)
         except StateError as error:
-            raise StateError(f"`routed` partition {self.partition} offset {offset}: {error}") from error
-        verdict = self.applied.accept(ranges)
-        self.counts.refused += verdict.refused
-        self.counts.repeated += verdict.repeated
-        self.counts.lost += verdict.lost
+            raise type(error)(f"`routed` partition {self.partition} offset {offset}: {error}") from error
+        verdict = self._count(self.applied.accept(ranges))
         findings: list[Finding] = []
         effects: list[Effect] = []
         if batch is not None:
@@ -160,11 +157,30 @@ class DetectTask:
             self._release(offset, control)
         elif control is not None:
             self.blocks.hear(control)
-        for r in ranges:
-            # By name: where a topic was made again, nobody waits for the old one
-            self.watermarks.tell(f"{r.topic or r.topic_id}-{r.partition}", r.watermark)
-        self._close(offset)
-        return self._say(offset, findings, effects)
+        return self._go_on(offset, ranges, findings, effects)
+
+    def pass_over(self, offset: int, headers: Headers) -> FindingBatch | None:
+        """Go on without a record that :meth:`apply` cannot read; what its place in time caused, or None.
+
+        One that does not claim to be of this installation has no part in its streams. Of ours, what it stood for is
+        lost; where it does not even say what that was, each stream may go on later than it should.
+        """
+        head = dict(headers)
+        if head.get(H_LAYOUT) != self.layout:
+            return None
+        try:
+            ranges = ranges_of(head)
+        except UnreadableError:
+            self.lose(offset)
+            return None
+        self._reach(offset)
+        self._count(self.applied.give_up(ranges))
+        return self._go_on(offset, ranges, [], [])
+
+    def lose(self, offset: int) -> None:
+        """Records up to this offset are gone, with all that they said of themselves."""
+        self._reach(offset)
+        self.applied.doubt()
 
     def closed(self) -> list[RollupRecord]:
         """What must go to `rollups` because of the records applied since the last call."""
@@ -188,6 +204,7 @@ class DetectTask:
             versions[ROLLUPS] = self.rollups.version
         book = Book(
             applied=tuple((topic, partition, at) for (topic, partition), at in self.applied.offsets.items()),
+            unsure=tuple(sorted(self.applied.unsure)),
             streams=dict(self.watermarks.streams),
             now=self.watermarks.now,
             told=self._told,
@@ -231,8 +248,29 @@ class DetectTask:
             return offset
         return beginning
 
+    def _reach(self, offset: int) -> None:
+        """From the offset of the snapshot on, go on as it says."""
+        if self._resume is not None and offset >= self._resume[0]:
+            self._continue(self._resume[1])
+
+    def _count(self, verdict: Verdict) -> Verdict:
+        self.counts.refused += verdict.refused
+        self.counts.repeated += verdict.repeated
+        self.counts.lost += verdict.lost
+        return verdict
+
+    def _go_on(
+        self, offset: int, ranges: Sequence[SourceRange], findings: list[Finding], effects: list[Effect]
+    ) -> FindingBatch | None:
+        """Time goes on as far as the ranges say."""
+        for r in ranges:
+            # By name: where a topic was made again, nobody waits for the old one
+            self.watermarks.tell(f"{r.topic or r.topic_id}-{r.partition}", r.watermark)
+        self._close(offset)
+        return self._say(offset, findings, effects)
+
     def _continue(self, book: Book) -> None:
-        self.applied = Applied({(topic, partition): at for topic, partition, at in book.applied})
+        self.applied = Applied({(topic, partition): at for topic, partition, at in book.applied}, set(book.unsure))
         self.watermarks = Watermarks(dict(book.streams), book.now)
         self._told = book.told
         self.blocks.become(book.orders)

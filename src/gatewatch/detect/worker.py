@@ -3,6 +3,9 @@
 A task that is taken over starts from its snapshot (else empty, from the beginning of its partition of `routed`) and
 keeps silent until it has passed what its group has committed: everything before was said already, by whoever had the
 partition. An offset is committed once all that it and earlier ones caused is acknowledged.
+
+A record that makes no sense (a stranger's, or damaged) would end every worker that comes to it. It is set aside: a dead
+letter, a metric and an alert say so, and the task goes on.
 """
 
 from __future__ import annotations
@@ -14,12 +17,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import msgspec
+import structlog
 
 from gatewatch.clock import Clock
+from gatewatch.detect.aside import dead_letter
 from gatewatch.detect.compile import warm_up
 from gatewatch.detect.memory import Memory
 from gatewatch.detect.population import PopulationTask
 from gatewatch.detect.task import Counts, DetectTask
+from gatewatch.errors import UnreadableError
 from gatewatch.events import rollup
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
@@ -33,6 +39,7 @@ from gatewatch.watch.reporter import Reporter
 from gatewatch.watch.tasks import Tasks
 from gatewatch.watch.watch import Condition
 
+_log = structlog.get_logger("gatewatch.detect")
 COMMIT_S = 1.0  # findings repeated after a kill are at most this old; decide recognises them
 STATS_S = 10.0  # table sizes cost a pass over the keys
 
@@ -94,6 +101,7 @@ class DetectWorker:
         self._clock, self._metrics, self._lane = clock, metrics, lane
         self._findings = settings.kafka.topic("findings")
         self._rollups = settings.kafka.topic("rollups")
+        self._dead_letters = settings.kafka.topic("dead-letters")
         self._owned: dict[TopicPartition, _Owned] = {}
         self._lock = threading.Lock()
         self._commit_at = clock.monotonic() + COMMIT_S
@@ -104,7 +112,7 @@ class DetectWorker:
         slow = lane == "slow"
         topics = [settings.kafka.topic("routed")] if slow else [settings.kafka.topic("routed"), self._rollups]
         group = f"{settings.kafka.prefix}.{'detect-slow' if slow else 'detect'}"
-        self._consumer = log.consumer(topics, group=group, member=member)
+        self._consumer = log.consumer(topics, group=group, member=member, passes_over=True)
         self._watched = Tasks(settings.watch)
         self._reporter = Reporter(settings, self._producer, member, clock, metrics) if watch else None
 
@@ -137,7 +145,7 @@ class DetectWorker:
 
         Raises:
             LogError: the worker must end, by ``close(flush=False)``.
-            StateError: the log was written under another layout.
+            StateError: the log was written by another version.
         """
         polled = self._consumer.poll(timeout_s)
         self._producer.check()
@@ -200,7 +208,7 @@ class DetectWorker:
         if owned is None:
             return 0
         for offset, value, headers in zip(chunk.offsets, chunk.values, chunk.headers, strict=True):
-            said = owned.task.apply(offset, value, headers)
+            said = self._hear(owned, chunk, offset, value, headers)
             closed = owned.task.closed() if isinstance(owned.task, DetectTask) else ()
             if offset >= owned.committed:
                 if said is not None:
@@ -210,6 +218,31 @@ class DetectWorker:
                     self._send(owned, offset, self._rollups, rollup.encode(record), layout)
             owned.next_offset = offset + 1
         return len(chunk.offsets)
+
+    def _hear(
+        self, owned: _Owned, chunk: Chunk, offset: int, value: bytes | None, headers: Headers
+    ) -> FindingBatch | None:
+        """What a record caused; one that makes no sense is set aside, and the task goes on without it."""
+        damaged = chunk.unreadable.get(offset)
+        if damaged is not None:
+            self._set_aside(owned, chunk.tp, offset, damaged.raw, str(damaged))
+            owned.task.lose(offset)
+            return None
+        try:
+            return owned.task.apply(offset, value, headers)
+        except UnreadableError as error:
+            self._set_aside(owned, chunk.tp, offset, value, str(error))
+        return owned.task.pass_over(offset, headers)
+
+    def _set_aside(self, owned: _Owned, tp: TopicPartition, offset: int, value: bytes | None, why: str) -> None:
+        """Say that a record is passed over, unless that was said before it was committed."""
+        if offset < owned.committed:
+            return
+        name = "rollups" if tp.topic == self._rollups else "routed"
+        self._send(owned, offset, self._dead_letters, dead_letter(tp, offset, value, name, why), ())
+        self._metrics.unreadable(name)
+        self._watched.unreadable(tp, offset, self._clock.monotonic())
+        _log.error("a record was set aside", topic=tp.topic, partition=tp.partition, offset=offset, why=why[:200])
 
     def _say(self, owned: _Owned, said: FindingBatch, headers: Headers) -> None:
         silence = max(self._silence, owned.silent_before)

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gatewatch.errors import StateError
+from gatewatch.errors import UnreadableError
+from gatewatch.events.versions import not_ours
 
 VERSION = b"routed/1"
 
@@ -115,14 +116,11 @@ class _Columns(NamedTuple):
 def _columns(header: bytes) -> _Columns:
     version, _, mask = header.partition(b":")
     if version != VERSION:
-        raise StateError(
-            f"a batch of schema {header!r} in `routed`, this worker reads {VERSION!r}: "
-            "let all workers of one installation run the same version"
-        )
+        raise not_ours("a batch in `routed`", version, VERSION)
     try:
         bits = int(mask, 16)
     except ValueError as error:
-        raise StateError(f"a batch of schema {header!r}, which names no columns") from error
+        raise UnreadableError("a batch of a schema that names no columns") from error
     schema = pa.schema([field for i, field in enumerate(ROUTED) if bits >> i & 1])
     return _Columns(schema, _places(schema))
 
@@ -147,14 +145,15 @@ def decode(value: bytes, header: bytes) -> Batch:
     Cost: about 15 us a call, and 0.05 us a row.
 
     Raises:
-        StateError: the schema is another version's, or it is no batch.
+        StateError: the schema is another version's.
+        UnreadableError: it is no batch.
     """
     columns = _columns(header)
     try:
         arrow = pa.ipc.read_record_batch(pa.py_buffer(value), columns.schema)
         arrow.validate(full=True)
     except (pa.ArrowException, OSError, EOFError) as error:
-        raise StateError(f"a batch of schema {header!r} that cannot be read ({type(error).__name__})") from error
+        raise UnreadableError(f"a batch that cannot be read ({type(error).__name__})") from error
     return Batch(arrow, columns.places)
 
 

@@ -15,7 +15,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.errors import StateError
+from gatewatch.errors import UnreadableError
+from gatewatch.events.versions import not_ours
 from gatewatch.records import Release
 
 VERSION = b"rollups/1"
@@ -198,24 +199,22 @@ def decode(value: bytes, header: bytes | None) -> RollupRecord:
     """The record that :func:`encode` wrote.
 
     Raises:
-        StateError: another version's, or not a record at all.
+        StateError: another version's.
+        UnreadableError: not a record at all.
     """
     if header != VERSION:
-        raise StateError(
-            f"a rollup of schema {header!r}, this worker reads {VERSION!r}: "
-            "let all workers of one installation run the same version"
-        )
+        raise not_ours("a rollup", header, VERSION)
     try:
         return _DECODER.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise StateError(f"a rollup that cannot be read ({type(error).__name__})") from error
+        raise UnreadableError(f"a rollup that cannot be read ({type(error).__name__})") from error
 
 
 def rows_of(record: RollupRecord) -> Rows:
     """A record's rows as arrays (copies).
 
     Raises:
-        StateError: its columns do not fit together.
+        UnreadableError: its columns do not fit together.
     """
     try:
         keys = _array(record.keys[: 8 * ROWS_MAX], np.uint64)
@@ -224,11 +223,11 @@ def rows_of(record: RollupRecord) -> Rows:
         counts = _array(record.counts, np.float64).reshape(len(keys), len(COUNTS))
         rows = Rows(_array(record.buckets, np.int64), _array(record.kinds, np.uint8), keys, record.labels, counts, bins)
     except (ValueError, IndexError) as error:
-        raise StateError(f"a rollup whose columns are of no length that fits ({type(error).__name__})") from error
+        raise UnreadableError(f"a rollup whose columns are of no length that fits ({type(error).__name__})") from error
     if not len(rows.buckets) == len(rows.kinds) == len(rows.labels) == len(keys) == len(record.keys) // 8:
-        raise StateError("a rollup whose columns are not of one length")
+        raise UnreadableError("a rollup whose columns are not of one length")
     if not (rows.kinds <= max(Kind)).all() or not np.isfinite(rows.counts).all() or not np.isfinite(rows.bins).all():
-        raise StateError("a rollup with numbers that no task writes")
+        raise UnreadableError("a rollup with numbers that no task writes")
     return rows
 
 

@@ -20,7 +20,7 @@ READS: Mapping[str, tuple[str, ...]] = {
 WRITES: Mapping[str, tuple[str, ...]] = {
     "gateway": ("sources",),
     "ingest": ("routed", "dead-letters", "findings"),  # findings: what it cannot see
-    "detect": ("findings", "rollups", "state"),
+    "detect": ("findings", "rollups", "dead-letters", "state"),
     # routed: what is blocked is told to detect; verdicts: the offset at which one took effect is written beside it;
     # findings: that detect is silent
     "decide": ("alerts", "incidents", "decisions", "verdicts", "actions", "routed", "findings", "state"),

@@ -41,8 +41,8 @@ class Chunk:
     ``keys`` and ``headers`` are empty lists where the consumer was opened with ``values_only``. A tombstone's value is
     ``None``.
 
-    Where the consumer was opened with ``values_only``, records that cannot be read are one without a value, at the last
-    of their offsets, and ``unreadable`` says what was there; any other consumer raises.
+    Where the consumer was opened with ``values_only`` or ``passes_over``, records that cannot be read are one without a
+    value, at the last of their offsets, and ``unreadable`` says what was there; any other consumer raises.
     """
 
     tp: TopicPartition
@@ -267,8 +267,12 @@ class Log(Protocol):
         group: str,
         member: str,
         values_only: bool = False,
+        passes_over: bool = False,
     ) -> Consumer:
         """Join ``group`` under the stable id ``member`` (a restart with the same id causes no rebalance).
+
+        ``values_only`` leaves keys and headers out. With it, or with ``passes_over``, what cannot be read ends nothing:
+        see :class:`Chunk`.
 
         Raises:
             TopicMissingError: one of ``topics`` does not exist.

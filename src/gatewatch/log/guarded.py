@@ -37,15 +37,14 @@ def guard(client: Any, *, values_only: bool) -> Found:
     return found
 
 
-def take_found(found: Found, chunk: Chunk, *, values_only: bool) -> dict[int, Unreadable]:
+def take_found(found: Found, chunk: Chunk, *, passes_over: bool) -> dict[int, Unreadable]:
     """What was passed over among the records of a chunk, by offset.
 
     Raises:
-        LogError: there is some, and not only values are wanted: this is no topic of a stranger's, and nothing of it may
-            be missing.
+        LogError: there is some, and its reader cannot go on without.
     """
     mine = {offset: found.pop((chunk.tp, offset)) for tp, offset in list(found) if tp == chunk.tp}
-    if mine and not values_only:
+    if mine and not passes_over:
         first = min(mine.values(), key=lambda unreadable: unreadable.first)
         raise LogError(f"{chunk.tp.topic}-{chunk.tp.partition}: {first}")
     return mine

@@ -36,7 +36,9 @@ class KafkaLog:
         self._lock = threading.Lock()
         self._opened: list[KafkaProducer | Consumer] = []
 
-    def consumer(self, topics: Sequence[str], *, group: str, member: str, values_only: bool = False) -> Consumer:
+    def consumer(
+        self, topics: Sequence[str], *, group: str, member: str, values_only: bool = False, passes_over: bool = False
+    ) -> Consumer:
         """Join a group. With ``values_only`` it may be the faster client (``kafka.client``)."""
         consumer: Consumer
         ids = {topic: self._describe(topic).id for topic in topics}
@@ -45,7 +47,8 @@ class KafkaLog:
 
             consumer = LibrdkafkaConsumer(self._settings, ids, group=group, member=member, values_only=True)
         else:
-            consumer = KafkaConsumer(self._settings, ids, group=group, member=member, values_only=values_only)
+            reading = {"values_only": values_only, "passes_over": passes_over or values_only}
+            consumer = KafkaConsumer(self._settings, ids, group=group, member=member, **reading)
         return self._keep(consumer)
 
     def producer(self, *, linger_ms: int = 5) -> KafkaProducer:
@@ -125,5 +128,5 @@ def _read_some(client: Any, ends: Mapping[Any, int], found: Found) -> Iterator[C
                 [tuple(r.headers) for r in records],
                 [r.timestamp for r in records],
             )
-            take_found(found, chunk, values_only=False)
+            take_found(found, chunk, passes_over=False)
             yield chunk

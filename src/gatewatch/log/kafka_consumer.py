@@ -48,12 +48,20 @@ class KafkaConsumer:
     """
 
     def __init__(
-        self, settings: KafkaSettings, topic_ids: Mapping[str, str], *, group: str, member: str, values_only: bool
+        self,
+        settings: KafkaSettings,
+        topic_ids: Mapping[str, str],
+        *,
+        group: str,
+        member: str,
+        values_only: bool,
+        passes_over: bool,
     ) -> None:
         config = client_config(settings, f"gatewatch-{member}") | consumer_config(settings, group=group, member=member)
         config["partition_assignment_strategy"] = [RangePartitionAssignor]
         self._client: Any = connect(Client, settings, config)
-        self._topics, self._group, self._member, self._values_only = list(topic_ids), group, member, values_only
+        self._topics, self._group, self._member = list(topic_ids), group, member
+        self._values_only, self._passes_over = values_only, passes_over
         self._topic_ids = dict(topic_ids)
         self._clock = SystemClock()
         self._members = Membership()
@@ -196,7 +204,7 @@ class KafkaConsumer:
         self._members.polled(tp, offsets)
         chunk = Chunk(tp, offsets, [r.value for r in records])
         if self._found:
-            chunk.unreadable = take_found(self._found, chunk, values_only=self._values_only)
+            chunk.unreadable = take_found(self._found, chunk, passes_over=self._passes_over)
         if not self._values_only:
             chunk.keys = [r.key for r in records]
             chunk.headers = [tuple(r.headers) for r in records]

@@ -105,8 +105,11 @@ class MemoryLog:
         self._lives = count()
         self._failing: set[str] = set()
 
-    def consumer(self, topics: Sequence[str], *, group: str, member: str, values_only: bool = False) -> MemoryConsumer:
-        """Join a group; see :class:`gatewatch.log.base.Log`."""
+    def consumer(
+        self, topics: Sequence[str], *, group: str, member: str, values_only: bool = False, passes_over: bool = False
+    ) -> MemoryConsumer:
+        """Join a group; see :class:`gatewatch.log.base.Log`. There are no batches here that could be damaged."""
+        del passes_over
         with self.changed:
             ids = {name: self.topic(name).id for name in topics}
             found = self._groups.setdefault(group, Group(group, self))

@@ -45,6 +45,8 @@ class Metrics:
             for scope, reason in product(scopes, reasons):
                 self._counter("gatewatch_findings_total", detector=detector, scope=scope, reason=reason)
         self.rows(0, refused=0, repeated=0, lost=0)
+        for of in ("routed", "rollups"):
+            self.unreadable(of, 0)
 
     def policy(self, detectors: Iterable[str], guards: Iterable[str]) -> None:
         """Decide will judge by these: make their series at zero."""
@@ -154,6 +156,10 @@ class Metrics:
     def snapshot_pause(self, seconds: float) -> None:
         """The loop stood still to copy a task."""
         self._histogram("gatewatch_snapshot_pause_seconds").observe(seconds)
+
+    def unreadable(self, of: str, n: int = 1) -> None:
+        """A record of `routed` or `rollups` was passed over."""
+        self._counter("gatewatch_unreadable_records_total", of=of).inc(n)
 
     def restored(self, *, fits: bool) -> None:
         """One task had a snapshot; whether it could begin there."""

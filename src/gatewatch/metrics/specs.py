@@ -86,6 +86,13 @@ SPECS = (
         "Elements that could not be read, by why.",
     ),
     Spec(
+        "gatewatch_unreadable_records_total",
+        "counter",
+        "records",
+        (_one_of("of", ("routed", "rollups")),),
+        "Records of our own topics that detect passed over: no worker wrote them, or they were damaged.",
+    ),
+    Spec(
         "gatewatch_moved_rows_total",
         "counter",
         "events",

@@ -60,6 +60,10 @@ MUTE = _of(
     8, "detect_silent", "No sign of life from detection", "seconds without a sign", Severity.HIGH, "signs of {}",
     "watch.behind",
 )  # fmt: skip
+UNREADABLE = _of(
+    9, "record_unreadable", "A record between our own workers cannot be read", "records", Severity.HIGH,
+    "records of {}", "none: see who may write to the topic",
+)  # fmt: skip
 
-ALL = (PAUSED, LOST, BEHIND, SILENT, FIELD, DEAD, CROWDED, OFF, MUTE)
+ALL = (PAUSED, LOST, BEHIND, SILENT, FIELD, DEAD, CROWDED, OFF, MUTE, UNREADABLE)
 REASONS = tuple(blindness.reason for blindness in ALL)

@@ -73,15 +73,15 @@ def test_on_our_own_topics_nothing_is_passed_over() -> None:
     data = batch(0, [b"a", bytes(UNPACKED_BYTES)], ZSTD)
     ((offset, value),) = client.read(data)
     with pytest.raises(LogError, match=r"access-0: .* unpack to more than 64 MiB: offsets 0 to 1 cannot be read"):
-        take_found(client.found, Chunk(TP, [offset], [value]), values_only=False)
+        take_found(client.found, Chunk(TP, [offset], [value]), passes_over=False)
 
 
 def test_a_chunk_takes_what_is_its_own() -> None:
     """If this fails, what was passed over is told for another partition, twice, or kept for ever."""
     client = GuardedReader(TP, values_only=True)
     client.read(batch(4, [bytes(UNPACKED_BYTES + 1)], ZSTD))
-    assert take_found(client.found, Chunk(TopicPartition("access", 1), [4], [None]), values_only=True) == {}
-    taken = take_found(client.found, Chunk(TP, [4], [None]), values_only=True)
+    assert take_found(client.found, Chunk(TopicPartition("access", 1), [4], [None]), passes_over=True) == {}
+    taken = take_found(client.found, Chunk(TP, [4], [None]), passes_over=True)
     assert list(taken) == [4]
     assert not client.found
     chunk = Chunk(TP, [3, 4, 5], [b"", None, b""], unreadable=taken)
