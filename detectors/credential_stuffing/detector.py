@@ -29,7 +29,11 @@ from gatewatch.sdk import (
     TableStats,
     hash_text,
     no_pairs,
+    pair_stats,
     read_only,
+    restore_parts,
+    snapshot_parts,
+    table_stats,
 )
 
 from . import constants as k
@@ -184,7 +188,7 @@ class CredentialStuffing(Detector):
                 self._found = np.zeros(2 * room, FOUND)
             n = scan(_columns(batch), self._kernel_tables, self._memory, self._found)
             if n:
-                _hand_over(self._found[:n], self._hits)
+                self._hits.add(self._found[:n])  # warm: sequential tests need no warming up
         return self._hits
 
     def explain(self, finding: RawFinding) -> Explanation:
@@ -207,8 +211,7 @@ class CredentialStuffing(Detector):
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """All tables, both memories of pairs, the site and the clock."""
-        arrays = {f"{s.value}/{n}": a for s, table in self._tables.items() for n, a in table.snapshot().items()}
-        return {**arrays, **{name: a.copy() for name, a in self._own_arrays().items()}}
+        return snapshot_parts(self._by_scope(), self._own_arrays())
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Become what :meth:`snapshot` saved.
@@ -216,35 +219,24 @@ class CredentialStuffing(Detector):
         Raises:
             StateError: another version, capacity or hash seed.
         """
-        for name, mine in self._own_arrays().items():
-            theirs = arrays.get(name)
-            if theirs is None or theirs.shape != mine.shape or theirs.dtype != mine.dtype:
-                raise StateError(f"credential_stuffing: {name!r} in the snapshot does not fit (capacity or version)")
-        common = arrays["common"].copy()
-        if common["no_name"][0] != self._common["no_name"][0]:
+        mine, theirs = self._common.copy(), arrays.get("common")
+        if theirs is not None and theirs.dtype == COMMON and theirs["no_name"][0] != mine["no_name"][0]:
             raise StateError("credential_stuffing: the snapshot was made under another hash seed")
+        restore_parts(self.name, self._by_scope(), self._own_arrays(), arrays)
         for option in _OPTIONS:  # options may differ: they are the new owner's
-            common[option] = self._common[option]
-        for scope, table in self._tables.items():
-            prefix = f"{scope.value}/"
-            table.restore({n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)})
-        for name, mine in self._own_arrays().items():
-            mine[...] = common if name == "common" else arrays[name]
+            self._common[option] = mine[option]
 
     def tables(self) -> dict[str, TableStats]:
         """The three key tables and the two memories of pairs."""
-        found = {}
-        for scope, t in self._tables.items():
-            evicted, refused, _ = (int(x) for x in t.head.stats)
-            found[scope.value] = TableStats(t.used, t.capacity, evicted, refused, t.nbytes)
-        common = self._common[0]
-        for name, pairs, which in (
-            ("failed_pairs", self._memory.seen, "seen"),
-            ("good_pairs", self._memory.good, "good"),
-        ):
-            added, turns = int(common[f"{which}_added"]), int(common[f"{which}_turns"])
-            found[name] = TableStats(added, 4 * pairs.shape[1], turns, 0, pairs.nbytes)
-        return found
+        common, memory = self._common[0], self._memory
+        return {
+            **table_stats(self._by_scope()),
+            "failed_pairs": pair_stats(memory.seen, int(common["seen_added"]), int(common["seen_turns"])),
+            "good_pairs": pair_stats(memory.good, int(common["good_added"]), int(common["good_turns"])),
+        }
+
+    def _by_scope(self) -> dict[str, KeyTable]:
+        return {scope.value: table for scope, table in self._tables.items()}
 
     def _own_arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {**self._memory._asdict(), "rows": self._rows}
@@ -280,16 +272,6 @@ def _columns(batch: Batch) -> Columns:
         blocked=batch.column("blocked_by_us"),
         **{name: batch.column(f"k_{name}") for name in _KEYS},
     )
-
-
-def _hand_over(found: npt.NDArray[np.void], hits: Hits) -> None:
-    """Findings of the kernel into :class:`Hits`."""
-    n = len(found)
-    hits.count[0] = n
-    for name in ("row", "scope", "reason", "nats", "observed", "expected", "window_s", "since", "detail"):
-        getattr(hits, name)[:n] = found[name]
-    hits.threshold_nats[:n] = found["threshold"]
-    hits.warm[:n] = 1  # sequential tests need no warming up
 
 
 def _new_site() -> npt.NDArray[np.void]:

@@ -140,16 +140,14 @@ class LeakedKey(Detector):
         self._hits = self._hits.fitting(batch.n)
         self._looked_at[0] += batch.n
         columns = _columns(batch)
-        n = 0
         for index, (side, keys) in enumerate(zip(self._sides.values(), _keys(batch), strict=True)):
             if not keys.any():
                 continue  # to look costs less than to hand all arrays to the kernel
             found = self._scan(side, columns._replace(key=keys))
             if len(found):
-                _hand_over(found, index, self._hits, n)
-                n += len(found)
-        if n:
-            _in_row_order(self._hits, n)
+                self._hits.add(found, scope=index)  # warm: only keys that are known are judged
+        if len(self._hits):
+            self._hits.sort()
         return self._hits
 
     def _scan(self, side: _Side, columns: Columns) -> npt.NDArray[np.void]:
@@ -248,28 +246,6 @@ def _keys(batch: Batch) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     credentials: npt.NDArray[Any] = batch.column("k_credential")
     principals: npt.NDArray[Any] = batch.column("k_principal")
     return credentials, np.where(credentials == 0, principals, np.uint64(0))
-
-
-_FIELDS = ("row", "reason", "nats", "observed", "expected", "window_s", "since", "detail")
-
-
-def _hand_over(found: npt.NDArray[np.void], scope: int, hits: Hits, start: int) -> None:
-    """Findings of the kernel into :class:`Hits`, from ``start`` on."""
-    stop = start + len(found)
-    for name in _FIELDS:
-        getattr(hits, name)[start:stop] = found[name]
-    hits.threshold_nats[start:stop] = found["threshold"]
-    hits.scope[start:stop] = scope
-    hits.warm[start:stop] = 1  # only keys that are known are judged
-
-
-def _in_row_order(hits: Hits, n: int) -> None:
-    """Merge the findings of the scopes; no row is in both."""
-    order = np.argsort(hits.row[:n], kind="stable")
-    for name in (*_FIELDS, "threshold_nats", "scope"):
-        array = getattr(hits, name)
-        array[:n] = array[:n][order]
-    hits.count[0] = n
 
 
 def _params(config: Config, context: Context) -> Params:

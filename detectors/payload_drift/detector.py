@@ -159,7 +159,6 @@ class PayloadDrift(Detector):
         self._hits = self._hits.fitting(batch.n * len(self.scopes))
         self._looked_at[0] += batch.n
         columns, facts = _columns(batch), facts_of(batch)
-        n = 0
         for index, (scope, side) in enumerate(self._sides.items()):
             keys = batch.column(f"k_{scope.value}")
             if not keys.any():
@@ -167,10 +166,9 @@ class PayloadDrift(Detector):
             side.memory = side.memory._replace(facts=facts)
             found = self._scan(side, columns._replace(key=keys), _ROLES[scope])
             if len(found):
-                _hand_over(found, index, self._hits, n)
-                n += len(found)
-        if n:
-            _in_row_order(self._hits, n)
+                self._hits.add(found, scope=index)
+        if len(self._hits):
+            self._hits.sort()
         return self._hits
 
     def _scan(self, side: _Side, columns: Columns, role: Role) -> npt.NDArray[np.void]:
@@ -282,24 +280,3 @@ def _columns(batch: Batch) -> Columns:
     """What both scopes read; ``key`` is to be replaced by theirs."""
     numbers = [batch.column(name) for name in _NUMBERS]
     return Columns(batch.ts, numbers[0], *numbers)
-
-
-_FIELDS = ("row", "reason", "warm", "nats", "observed", "expected", "window_s", "since", "detail")
-
-
-def _hand_over(found: npt.NDArray[np.void], scope: int, hits: Hits, start: int) -> None:
-    """Findings of the kernel into :class:`Hits`, from ``start`` on."""
-    stop = start + len(found)
-    for name in _FIELDS:
-        getattr(hits, name)[start:stop] = found[name]
-    hits.threshold_nats[start:stop] = found["threshold"]
-    hits.scope[start:stop] = scope
-
-
-def _in_row_order(hits: Hits, n: int) -> None:
-    """Merge the findings of the scopes; within a row they stand in the order of the scopes."""
-    order = np.argsort(hits.row[:n], kind="stable")
-    for name in (*_FIELDS, "threshold_nats", "scope"):
-        array = getattr(hits, name)
-        array[:n] = array[:n][order]
-    hits.count[0] = n

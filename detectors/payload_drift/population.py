@@ -30,6 +30,7 @@ from gatewatch.sdk import (
     TableStats,
     find_or_admit,
     kernel,
+    table_stats,
 )
 
 from . import constants as k
@@ -250,9 +251,7 @@ class PayloadMix(PopulationDetector):
 
     def tables(self) -> dict[str, TableStats]:
         """Endpoints."""
-        t = self._table
-        evicted, refused, _ = t.head.stats.tolist()
-        return {"endpoint": TableStats(t.used, t.capacity, evicted, refused, t.nbytes)}
+        return table_stats({"endpoint": self._table})
 
     @classmethod
     def warm_up(cls) -> None:

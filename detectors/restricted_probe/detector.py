@@ -29,6 +29,7 @@ from gatewatch.sdk import (
     TableStats,
     hash_text,
     no_pairs,
+    pair_stats,
     read_only,
     restore_parts,
     snapshot_parts,
@@ -180,17 +181,15 @@ class RestrictedProbe(Detector):
         self._hits = self._hits.fitting(batch.n * len(self.scopes))
         self._looked_at[0] += batch.n
         columns = _columns(batch, *self._features.of(batch))
-        n = 0
         for index, (scope, side) in enumerate(self._sides.items()):
             keys = batch.column(f"k_{scope.value}")
             if not keys.any():
                 continue  # to look costs less than to hand all arrays to the kernel
             found = self._scan(side, columns._replace(key=keys), _ROLES[scope])
             if len(found):
-                _hand_over(found, index, self._hits, n)
-                n += len(found)
-        if n:
-            _in_row_order(self._hits, n)
+                self._hits.add(found, scope=index)  # warm: nothing is learned
+        if len(self._hits):
+            self._hits.sort()
         return self._hits
 
     def _scan(self, side: _Side, columns: Columns, role: Role) -> npt.NDArray[np.void]:
@@ -236,9 +235,8 @@ class RestrictedProbe(Detector):
         """Of each scope: keys, resources refused to several, and the current generation of pairs."""
         found = table_stats(self._all_tables())
         for scope, side in self._sides.items():
-            common, pairs = side.memory.common[0], side.memory.pairs
-            added, turns = int(common["added"]), int(common["turns"])
-            found[f"{scope.value}_pairs"] = TableStats(added, 4 * pairs.shape[1], turns, 0, pairs.nbytes)
+            common = side.memory.common[0]
+            found[f"{scope.value}_pairs"] = pair_stats(side.memory.pairs, int(common["added"]), int(common["turns"]))
         return found
 
     def _all_tables(self) -> dict[str, KeyTable]:
@@ -285,28 +283,6 @@ def _columns(batch: Batch, feature: npt.NDArray[np.uint64], feature_from: npt.ND
     """What both scopes read; ``key`` is to be replaced by theirs."""
     numbers: list[npt.NDArray[Any]] = [batch.column(name) for name in _NUMBERS]
     return Columns(*(batch.ts, feature, *numbers, read_only(feature), read_only(feature_from)))
-
-
-_FIELDS = ("row", "reason", "nats", "observed", "expected", "window_s", "since", "detail")
-
-
-def _hand_over(found: npt.NDArray[np.void], scope: int, hits: Hits, start: int) -> None:
-    """Findings of the kernel into :class:`Hits`, from ``start`` on."""
-    stop = start + len(found)
-    for name in _FIELDS:
-        getattr(hits, name)[start:stop] = found[name]
-    hits.threshold_nats[start:stop] = found["threshold"]
-    hits.scope[start:stop] = scope
-    hits.warm[start:stop] = 1  # nothing is learned
-
-
-def _in_row_order(hits: Hits, n: int) -> None:
-    """Merge the findings of the scopes; within a row they stand in the order of the scopes."""
-    order = np.argsort(hits.row[:n], kind="stable")
-    for name in (*_FIELDS, "threshold_nats", "scope"):
-        array = getattr(hits, name)
-        array[:n] = array[:n][order]
-    hits.count[0] = n
 
 
 def _params(config: Config, context: Context, scope: Scope) -> Params:

@@ -7,7 +7,7 @@ import re
 import sys
 
 from gatewatch.registry import Entry
-from gatewatch.sdk import DETAIL
+from gatewatch.sdk.findings import DETAIL
 
 # What a detector folder may import besides itself and the standard library (DESIGN section 4)
 _IMPORTS = {"gatewatch.sdk", "gatewatch.adapters", "numpy", "numpy.typing", "pydantic"}

@@ -26,6 +26,9 @@ from gatewatch.sdk import (
     Scope,
     Severity,
     TableStats,
+    restore_parts,
+    snapshot_parts,
+    table_stats,
 )
 
 from .kernel import ROW, TAU_S, scan
@@ -121,22 +124,15 @@ class NewDetector(Detector):
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """The table, and whether the fields were ever there."""
-        return {"seen": self._seen.copy(), **self._table.snapshot()}
+        return snapshot_parts(self._tables(), {"seen": self._seen})
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Become what was saved."""
-        self._table.restore({name: array for name, array in arrays.items() if name != "seen"})
-        self._seen[...] = arrays["seen"]
+        restore_parts(self.name, self._tables(), {"seen": self._seen}, arrays)
 
     def tables(self) -> dict[str, TableStats]:
         """The size of its table."""
-        evicted, refused, _admitted = self._table.head.stats.tolist()
-        return {
-            "principal": TableStats(
-                rows=self._table.used,
-                capacity=self._table.capacity,
-                evicted=evicted,
-                refused=refused,
-                nbytes=self._table.nbytes,
-            )
-        }
+        return table_stats(self._tables())
+
+    def _tables(self) -> dict[str, KeyTable]:
+        return {"principal": self._table}

@@ -28,6 +28,9 @@ from gatewatch.sdk import (
     Severity,
     TableStats,
     find_or_admit,
+    restore_parts,
+    snapshot_parts,
+    table_stats,
 )
 
 TAU_S = 60.0  # the sum forgets over a minute: a steady stream counts its refusals a minute
@@ -137,22 +140,15 @@ class NewDetector(PopulationDetector):
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """The table, and whether there ever was a project."""
-        return {"buckets": self._buckets.copy(), **self._table.snapshot()}
+        return snapshot_parts(self._tables(), {"buckets": self._buckets})
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Become what was saved."""
-        self._table.restore({name: array for name, array in arrays.items() if name != "buckets"})
-        self._buckets[...] = arrays["buckets"]
+        restore_parts(self.name, self._tables(), {"buckets": self._buckets}, arrays)
 
     def tables(self) -> dict[str, TableStats]:
         """The size of its table."""
-        evicted, refused, _admitted = self._table.head.stats.tolist()
-        return {
-            "project": TableStats(
-                rows=self._table.used,
-                capacity=self._table.capacity,
-                evicted=evicted,
-                refused=refused,
-                nbytes=self._table.nbytes,
-            )
-        }
+        return table_stats(self._tables())
+
+    def _tables(self) -> dict[str, KeyTable]:
+        return {"project": self._table}

@@ -1,0 +1,99 @@
+"""What a detector may import. ``docs/add-a-detector.md`` walks through one.
+
+A detector scores rows of one partition, in order, and never looks back: it gets batches of columns, keeps arrays, and
+gives findings. It must be a pure function of what it was given: no clock, no randomness outside its state, no I/O.
+Cut anyhow into batches, the same rows give the same findings; that, and more, is what ``check_detector`` tests.
+"""
+
+from __future__ import annotations
+
+from gatewatch.errors import StateError
+from gatewatch.events.batch import AuthCode, Batch, Flag, Role, read_only
+from gatewatch.events.kinds import KINDS
+from gatewatch.events.rollup import Kind, Rollup, middle_of
+from gatewatch.records import Contribution, Explanation, Opinion, Scope, Severity
+from gatewatch.sdk.detector import Detector, Lane
+from gatewatch.sdk.findings import Hits, RawFinding, Reason
+from gatewatch.sdk.part import Context, DetectorConfig, Need
+from gatewatch.sdk.population import PopulationDetector, PopulationHit
+from gatewatch.sdk.stats import TableStats, pair_stats, table_stats
+from gatewatch.state.hashing import HashSeed, hash_text, mix
+from gatewatch.state.jit import kernel, scale
+from gatewatch.state.keytable import (
+    STRIDE,
+    Head,
+    KeyTable,
+    ask_row,
+    ask_set,
+    find,
+    find_or_admit,
+    hold,
+    is_far,
+    is_held,
+    look_ahead,
+    succeeded_since,
+    touch,
+    used_rows,
+)
+from gatewatch.state.pairs import Pairs, add_pair, ask_pair, forget_older, has_pair, is_full, meet, no_pairs
+from gatewatch.state.parts import restore_parts, snapshot_parts
+
+__all__ = [
+    "KINDS",
+    "STRIDE",
+    "AuthCode",
+    "Batch",
+    "Context",
+    "Contribution",
+    "Detector",
+    "DetectorConfig",
+    "Explanation",
+    "Flag",
+    "HashSeed",
+    "Head",
+    "Hits",
+    "KeyTable",
+    "Kind",
+    "Lane",
+    "Need",
+    "Opinion",
+    "Pairs",
+    "PopulationDetector",
+    "PopulationHit",
+    "RawFinding",
+    "Reason",
+    "Role",
+    "Rollup",
+    "Scope",
+    "Severity",
+    "StateError",
+    "TableStats",
+    "add_pair",
+    "ask_pair",
+    "ask_row",
+    "ask_set",
+    "find",
+    "find_or_admit",
+    "forget_older",
+    "has_pair",
+    "hash_text",
+    "hold",
+    "is_far",
+    "is_full",
+    "is_held",
+    "kernel",
+    "look_ahead",
+    "meet",
+    "middle_of",
+    "mix",
+    "no_pairs",
+    "pair_stats",
+    "read_only",
+    "restore_parts",
+    "scale",
+    "snapshot_parts",
+    "succeeded_since",
+    "table_stats",
+    "touch",
+    "used_rows",
+]
