@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from gatewatch import registry
 from gatewatch.cli import own
-from gatewatch.cli.options import Config, Json, duration
+from gatewatch.cli.options import AtLeast, Config, Json, OpenOnly, Shadow, Since, duration
 from gatewatch.decide import records_io
 from gatewatch.decide.text import accused, number, span
 from gatewatch.errors import DetectorError
@@ -39,15 +39,12 @@ _BAR = 30  # cells of the longest contribution
 def list_command(
     config: Config = None,
     folder: own.From = None,
-    since: Annotated[
-        str | None,
-        typer.Option(help="Only those with a finding in the last 90, 10m, 8h, 7d (of the data, with --from)."),
-    ] = None,
-    severity: Annotated[Severity | None, typer.Option(help="Only this severity and worse.")] = None,
+    since: Since = None,
+    severity: AtLeast = None,
     detector: Annotated[str | None, typer.Option(help="Only this detector.")] = None,
     project: Annotated[str | None, typer.Option(help="Only this project.")] = None,
-    open_only: Annotated[bool, typer.Option("--open", help="Only those that go on.")] = False,
-    shadow: Annotated[bool, typer.Option("--shadow", help="Also what was recorded and not sent.")] = False,
+    open_only: OpenOnly = False,
+    shadow: Shadow = False,
     as_json: Json = False,
 ) -> None:
     """List alerts, each as it stands now, the latest last."""
@@ -63,12 +60,8 @@ def list_command(
         and (shadow or a.mode is not Mode.SHADOW)
         and a.last_ts >= oldest
     ]
-    if as_json:
-        own.print_json([a.model_dump(mode="json") for a in chosen])
-    elif chosen:
-        Console().print(_table(chosen))
-    if not chosen:
-        raise own.nothing(f"no such alert ({len(alerts)} without the filters)")
+    none = f"no such alert ({len(alerts)} without the filters)"
+    own.print_list(chosen, _table, none, as_json=as_json, plain=own.model)
 
 
 @app.command("show")
@@ -174,15 +167,10 @@ def load(config: Path | None, folder: Path | None) -> list[Alert]:
 
 
 def _one(alerts: list[Alert], alert_id: str) -> Alert:
-    found = [a for a in alerts if a.id.startswith(alert_id)]
-    if not found:
-        raise own.nothing(f"no alert {alert_id}; `gatewatch alerts list --shadow` names all {len(alerts)}")
-    if len(found) > 1:
-        raise own.nothing(f"{alert_id} is the beginning of {len(found)} ids: {', '.join(a.id for a in found[:5])}")
-    return found[0]
+    return own.one(alerts, alert_id, "alert", "`gatewatch alerts list --shadow`")
 
 
-def _table(alerts: list[Alert]) -> Table:
+def _table(alerts: Sequence[Alert]) -> Table:
     table = Table("id", "severity", "status", "last (UTC)", "who", "what", "owner", show_edge=False)
     table.columns[0].no_wrap = True
     for a in alerts:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from gatewatch.cli import own
@@ -66,16 +65,7 @@ def list_command(
     chosen = [
         a for a in actions if receiver in (None, a.receiver) and alert in (None, a.alert_id, a.group) and a.ts >= oldest
     ]
-    if as_json:
-        own.print_json([_builtins(action) for action in chosen])
-    elif chosen:
-        table = Table("when (UTC)", "receiver", "alert", "revision", "severity", "result", "detail", show_edge=False)
-        for a in chosen:
-            name, detail = own.shown(a.receiver or "-"), own.shown(a.detail)
-            table.add_row(own.when(a.ts), name, own.shown(a.alert_id), str(a.revision), a.severity, a.result, detail)
-        Console().print(table)
-    if not chosen:
-        raise own.nothing("nothing was told")
+    own.print_list(chosen, _table, "nothing was told", as_json=as_json, plain=_builtins)
 
 
 def _values(log: Log, topic: str) -> Iterator[tuple[int, bytes]]:
@@ -117,6 +107,14 @@ def _as_json(report: Report, *, kept: bool) -> dict[str, object]:
             for p in report.problems
         ],
     }
+
+
+def _table(actions: Sequence[Action]) -> Table:
+    table = Table("when (UTC)", "receiver", "alert", "revision", "severity", "result", "detail", show_edge=False)
+    for a in actions:
+        name, detail = own.shown(a.receiver or "-"), own.shown(a.detail)
+        table.add_row(own.when(a.ts), name, own.shown(a.alert_id), str(a.revision), a.severity, a.result, detail)
+    return table
 
 
 def _builtins(action: Action) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -37,17 +38,7 @@ def list_command(
 ) -> None:
     """List them, in the order in which they came."""
     letters = _chosen(_load(config, folder), reason, topic)
-    if as_json:
-        own.print_json([_builtins(letter) for letter in letters])
-    elif letters:
-        table = Table("id", "reason", "format", "bytes", "raw", "what is wrong", show_edge=False)
-        for letter in letters:
-            raw = "kept" if _is_whole(letter) else ("cut" if letter.raw is not None else "-")
-            detail = own.shown(letter.detail, 300)
-            table.add_row(own.shown(address(letter)), letter.reason, letter.format, f"{letter.size:,}", raw, detail)
-        Console().print(table)
-    if not letters:
-        raise own.nothing("no dead letters")
+    own.print_list(letters, _table, "no dead letters", as_json=as_json, plain=_builtins)
 
 
 @app.command("show")
@@ -151,6 +142,15 @@ def _send_back(log: Log, letters: list[DeadLetter]) -> None:
         producer.flush(own.FLUSH_S)
     finally:
         producer.close(flush=False)
+
+
+def _table(letters: Sequence[DeadLetter]) -> Table:
+    table = Table("id", "reason", "format", "bytes", "raw", "what is wrong", show_edge=False)
+    for letter in letters:
+        raw = "kept" if _is_whole(letter) else ("cut" if letter.raw is not None else "-")
+        detail = own.shown(letter.detail, 300)
+        table.add_row(own.shown(address(letter)), letter.reason, letter.format, f"{letter.size:,}", raw, detail)
+    return table
 
 
 def _builtins(letter: DeadLetter) -> dict[str, object]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from gatewatch.cli import own
@@ -48,12 +47,8 @@ def list_command(
             decisions = _read(log, settings)
     now = _clock.now()
     chosen = [d for d in decisions if everything or is_active(d, now)]
-    if as_json:
-        own.print_json([d.model_dump(mode="json") for d in chosen])
-    elif chosen:
-        Console().print(_table(chosen, now))
-    if not chosen:
-        raise own.nothing("nobody is stopped" if not everything else "no decision was ever made")
+    none = "nobody is stopped" if not everything else "no decision was ever made"
+    own.print_list(chosen, lambda rows: _table(rows, now), none, as_json=as_json, plain=own.model)
 
 
 @app.command("add")
@@ -108,14 +103,11 @@ def remove_command(
     _require(reason)
     with own.own_log(config) as (settings, log):
         now = _clock.now()
-        found = [d for d in _read(log, settings) if d.id.startswith(decision_id)]
-        if len(found) != 1:
-            many = f"{decision_id} is the beginning of {len(found)} ids" if found else f"no decision {decision_id}"
-            raise own.nothing(f"{many}; `gatewatch decisions list --all` names them")
-        if found[0].removed is not None:
-            raise own.nothing(f"{found[0].id} was removed already, by {found[0].removed_by}")
-        _write(log, settings, [_removed(found[0], now, reason)])
-    typer.echo(f"{found[0].id}: {accused(found[0].scope, found[0].value)} is let go")
+        decision = own.one(_read(log, settings), decision_id, "decision", "`gatewatch decisions list --all`")
+        if decision.removed is not None:
+            raise own.nothing(f"{decision.id} was removed already, by {decision.removed_by}")
+        _write(log, settings, [_removed(decision, now, reason)])
+    typer.echo(f"{decision.id}: {accused(decision.scope, decision.value)} is let go")
 
 
 @app.command("clear")
@@ -207,7 +199,7 @@ def _require(reason: str) -> None:
         raise typer.BadParameter("say why", param_hint="--reason")
 
 
-def _table(decisions: list[Decision], now: float) -> Table:
+def _table(decisions: Sequence[Decision], now: float) -> Table:
     table = Table("id", "action", "who", "until (UTC)", "left", "offence", "by", "why", show_edge=False)
     table.columns[0].no_wrap = True
     for d in decisions:

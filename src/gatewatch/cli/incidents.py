@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,10 @@ from rich.table import Table
 
 from gatewatch.cli import own
 from gatewatch.cli.alerts import COLOURS, fields
-from gatewatch.cli.options import Config, Json
+from gatewatch.cli.options import AtLeast, Config, Json, OpenOnly, Shadow, Since
 from gatewatch.decide import records_io
 from gatewatch.decide.text import accused
-from gatewatch.records import Incident, Mode, Severity, Status
+from gatewatch.records import Incident, Mode, Status
 
 app = typer.Typer(help="List and show incidents.", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -23,14 +24,11 @@ app = typer.Typer(help="List and show incidents.", no_args_is_help=True, pretty_
 def list_command(
     config: Config = None,
     folder: own.From = None,
-    since: Annotated[
-        str | None,
-        typer.Option(help="Only those with a finding in the last 90, 10m, 8h, 7d (of the data, with --from)."),
-    ] = None,
-    severity: Annotated[Severity | None, typer.Option(help="Only this severity and worse.")] = None,
+    since: Since = None,
+    severity: AtLeast = None,
     project: Annotated[str | None, typer.Option(help="Only those that touch this project.")] = None,
-    open_only: Annotated[bool, typer.Option("--open", help="Only those that go on.")] = False,
-    shadow: Annotated[bool, typer.Option("--shadow", help="Also what was recorded and not sent.")] = False,
+    open_only: OpenOnly = False,
+    shadow: Shadow = False,
     as_json: Json = False,
 ) -> None:
     """List incidents, each as it stands now, the latest last."""
@@ -46,12 +44,8 @@ def list_command(
         and (shadow or i.mode is not Mode.SHADOW)
         and i.last_ts >= oldest
     ]
-    if as_json:
-        own.print_json([i.model_dump(mode="json") for i in chosen])
-    elif chosen:
-        Console().print(_table(chosen))
-    if not chosen:
-        raise own.nothing(f"no such incident ({len(incidents)} without the filters)")
+    none = f"no such incident ({len(incidents)} without the filters)"
+    own.print_list(chosen, _table, none, as_json=as_json, plain=own.model)
 
 
 @app.command("show")
@@ -62,12 +56,7 @@ def show_command(
     as_json: Json = False,
 ) -> None:
     """Show one incident: its story, who belongs to it and why, and what was done."""
-    incidents = load(config, folder)
-    found = [i for i in incidents if i.id.startswith(incident_id)]
-    if len(found) != 1:
-        many = f"{incident_id} is the beginning of {len(found)} ids" if found else f"no incident {incident_id}"
-        raise own.nothing(f"{many}; `gatewatch incidents list --shadow` names all {len(incidents)}")
-    (incident,) = found
+    incident = own.one(load(config, folder), incident_id, "incident", "`gatewatch incidents list --shadow`")
     if as_json:
         own.print_json(incident.model_dump(mode="json"))
         return
@@ -97,7 +86,7 @@ def load(config: Path | None, folder: Path | None) -> list[Incident]:
     return own.latest(incidents)
 
 
-def _table(incidents: list[Incident]) -> Table:
+def _table(incidents: Sequence[Incident]) -> Table:
     table = Table("id", "severity", "status", "last (UTC)", "story", "owner", show_edge=False)
     table.columns[0].no_wrap = True
     for i in incidents:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from gatewatch.records import Severity
 from gatewatch.settings import parse_duration
 
 Config = Annotated[
@@ -15,6 +16,13 @@ Config = Annotated[
     typer.Option("--config", "-c", help="Settings file.", show_default="built-in settings", envvar="GATEWATCH_CONFIG"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+# Of lists of alerts and incidents
+Since = Annotated[
+    str | None, typer.Option(help="Only those with a finding in the last 90, 10m, 8h, 7d (of the data, with --from).")
+]
+AtLeast = Annotated[Severity | None, typer.Option(help="Only this severity and worse.")]
+OpenOnly = Annotated[bool, typer.Option("--open", help="Only those that go on.")]
+Shadow = Annotated[bool, typer.Option("--shadow", help="Also what was recorded and not sent.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The same seed gives the same events.")]
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from gatewatch import log as log_room
 from gatewatch import settings as settings_module
@@ -22,11 +24,12 @@ from gatewatch.clock import SystemClock
 from gatewatch.decide.text import clean
 from gatewatch.errors import ConfigError, StateError
 from gatewatch.log.base import Log
-from gatewatch.records import Alert, Incident
+from gatewatch.records import Alert, Decision, Incident, Silence
 from gatewatch.settings import Settings
 
 T = TypeVar("T")
 R = TypeVar("R", Alert, Incident)
+N = TypeVar("N", bound=Alert | Incident | Decision | Silence)
 
 NOTHING = 1  # exit code: there is none, or it was refused
 FLUSH_S = 10.0
@@ -106,6 +109,20 @@ def latest(revisions: Iterable[R]) -> list[R]:
     return sorted(last.values(), key=lambda r: (r.last_ts, r.id))
 
 
+def one(records: Iterable[N], beginning: str, kind: str, commands: str) -> N:
+    """The record with that id, or the only one whose id begins so.
+
+    Raises:
+        typer.Exit: there is none, or there are several; ``commands`` list them.
+    """
+    found = [record for record in records if record.id.startswith(beginning)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise nothing(f"{beginning} is the beginning of {len(found)} ids: {', '.join(r.id for r in found[:5])}")
+    raise nothing(f"no {kind} {beginning}; see {commands}")
+
+
 def oldest(found: Iterable[R], since: str | None, *, live: bool) -> float:
     """Event time from which ``--since`` wants them: back from now, or in a replay's folder from the data's own end."""
     if since is None:
@@ -136,6 +153,32 @@ def when(ts: float) -> str:
         return datetime.fromtimestamp(ts, UTC).strftime("%Y-%m-%d %H:%M:%S")
     except (ValueError, OverflowError, OSError):
         return f"{ts:.0f}"
+
+
+def print_list(
+    records: Sequence[T],
+    table: Callable[[Sequence[T]], Table],
+    none: str,
+    *,
+    as_json: bool,
+    plain: Callable[[T], object],
+) -> None:
+    """Records as a table, or as JSON: each as ``plain`` makes it.
+
+    Raises:
+        typer.Exit: there are none.
+    """
+    if as_json:
+        print_json([plain(record) for record in records])
+    elif records:
+        Console().print(table(records))
+    if not records:
+        raise nothing(none)
+
+
+def model(record: BaseModel) -> object:
+    """One of our records as plain data."""
+    return record.model_dump(mode="json")
 
 
 def print_json(data: object) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from gatewatch import verdicts
@@ -68,13 +68,12 @@ def list_command(
     now = _clock.now()
     chosen = book.silences(None if everything else now)
     hidden = {s.id: (tally.count(s.id, week_of(now)), tally.count(s.id, week_of(now) - 1)) for s in chosen}
-    if as_json:
+
+    def plain(silence: Silence) -> object:
         weeks = ("held_back_this_week", "held_back_last_week")
-        own.print_json([s.model_dump(mode="json") | dict(zip(weeks, hidden[s.id], strict=True)) for s in chosen])
-    elif chosen:
-        Console().print(_table(chosen, hidden))
-    if not chosen:
-        raise own.nothing("nothing is silenced")
+        return silence.model_dump(mode="json") | dict(zip(weeks, hidden[silence.id], strict=True))
+
+    own.print_list(chosen, lambda rows: _table(rows, hidden), "nothing is silenced", as_json=as_json, plain=plain)
 
 
 @app.command("remove")
@@ -85,16 +84,13 @@ def remove_command(
     """End a silence now."""
     with own.own_log(config) as (settings, log):
         book, _bad = verdicts.Book.load(log, settings)
-        found = [s for s in book.silences() if s.id.startswith(silence_id)]
-        if len(found) != 1:
-            many = f"{silence_id} is the beginning of {len(found)} ids" if found else f"no silence {silence_id}"
-            raise own.nothing(f"{many}; `gatewatch silences list --all` names them")
-        ended = verdicts.lifted(found[0], actor=own.actor(), now=_clock.now(), settings=settings.verdicts)
+        found = own.one(book.silences(), silence_id, "silence", "`gatewatch silences list --all`")
+        ended = verdicts.lifted(found, actor=own.actor(), now=_clock.now(), settings=settings.verdicts)
         verdicts.send(log, settings, [ended])
     typer.echo(f"{ended.id}: {described(ended)} is told again")
 
 
-def _table(chosen: list[Silence], hidden: dict[str, tuple[int, int]]) -> Table:
+def _table(chosen: Sequence[Silence], hidden: dict[str, tuple[int, int]]) -> Table:
     table = Table("id", "what", "held back", "until (UTC)", "owner", "why", show_edge=False)
     table.columns[0].no_wrap = True
     for s in chosen:

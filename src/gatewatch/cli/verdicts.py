@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from gatewatch import verdicts
@@ -76,12 +75,7 @@ def list_command(
     """List what was said, the latest last."""
     oldest = float("-inf") if since is None else _clock.now() - duration(since)
     chosen = [v for v in _book(config).verdicts() if v.ts >= oldest and (kind is None or v.kind is kind)]
-    if as_json:
-        own.print_json([v.model_dump(mode="json") for v in chosen])
-    elif chosen:
-        Console().print(_table(chosen))
-    if not chosen:
-        raise own.nothing("nobody said anything")
+    own.print_list(chosen, _table, "nobody said anything", as_json=as_json, plain=own.model)
 
 
 @app.command("propose")
@@ -141,20 +135,15 @@ def _book(config: Path | None) -> verdicts.Book:
 
 def _find(log: Log, settings: Settings, about_id: str) -> Alert | Incident:
     """The alert or incident whose id begins so, as it stands now."""
+    topic = settings.kafka.topic
     records: list[Alert | Incident] = []
-    records += own.readable(own.in_topic(log, settings.kafka.topic("alerts")), records_io.read_alert)
-    records += own.readable(own.in_topic(log, settings.kafka.topic("incidents")), records_io.read_incident)
-    found: dict[str, Alert | Incident] = {}
-    for record in records:
-        if record.id.startswith(about_id) and (record.id not in found or found[record.id].revision <= record.revision):
-            found[record.id] = record
-    if len(found) != 1:
-        many = f"{about_id} is the beginning of {len(found)} ids" if found else f"no alert or incident {about_id}"
-        raise own.nothing(f"{many}; `gatewatch alerts list --shadow` and `gatewatch incidents list` name them")
-    return next(iter(found.values()))
+    records += own.latest(own.readable(own.in_topic(log, topic("alerts")), records_io.read_alert))
+    records += own.latest(own.readable(own.in_topic(log, topic("incidents")), records_io.read_incident))
+    commands = "`gatewatch alerts list --shadow` and `gatewatch incidents list`"
+    return own.one(records, about_id, "alert or incident", commands)
 
 
-def _table(chosen: list[Verdict]) -> Table:
+def _table(chosen: Sequence[Verdict]) -> Table:
     table = Table("said (UTC)", "what", "about", "who", "until (UTC)", "by", "why", show_edge=False)
     for v in chosen:
         table.add_row(
