@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import Batch
+from gatewatch.sdk import Batch, words_of
 
 
 def asked(batch: Batch, watched: Collection[str]) -> npt.NDArray[np.uint8]:
@@ -16,19 +15,9 @@ def asked(batch: Batch, watched: Collection[str]) -> npt.NDArray[np.uint8]:
 
     Cost: Arrow finds the distinct names, each is looked up once.
     """
-    nothing = np.zeros(0, np.uint8)
-    if not batch.has("features"):
-        return nothing
-    column: Any = batch.arrow.column("features")
-    if column.null_count == len(column):
-        return nothing
-    if column.null_count:
-        column = column.fill_null([])
-    starts = column.offsets.to_numpy().astype(np.int64)
-    first, last = int(starts[0]), int(starts[-1])
-    coded = column.values.slice(first, last - first).dictionary_encode()
-    is_watched = np.array([*(name in watched for name in coded.dictionary.to_pylist()), False])
-    codes = coded.indices.fill_null(len(is_watched) - 1).to_numpy(zero_copy_only=False)
-    before = np.concatenate([[0], np.cumsum(is_watched[codes])])
-    found: npt.NDArray[np.uint8] = (before[starts[1:] - first] > before[starts[:-1] - first]).astype(np.uint8)
-    return found
+    words = words_of(batch, "features")
+    if words is None:
+        return np.zeros(0, np.uint8)
+    is_watched = np.array([word in watched for word in words.distinct])
+    before = np.concatenate([[0], np.cumsum(is_watched[words.codes])])
+    return (before[words.starts[1:]] > before[words.starts[:-1]]).astype(np.uint8)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import Batch, HashSeed, hash_text, kernel
+from gatewatch.sdk import Batch, HashSeed, hash_text, kernel, words_of
 
 from .layout import Names
 
@@ -65,20 +64,11 @@ class FeatureHashes:
 
     def of(self, batch: Batch) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
         """The hashes of all rows' features, and where each row's begin (n + 1,); (0,) where no row has any."""
-        nothing = np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        if not batch.has("features"):
-            return nothing
-        column: Any = batch.arrow.column("features")
-        if column.null_count == len(column):
-            return nothing
-        if column.null_count:
-            column = column.fill_null([])
-        starts = column.offsets.to_numpy().astype(np.int64)
-        first, last = int(starts[0]), int(starts[-1])
-        coded = column.values.slice(first, last - first).dictionary_encode()
-        hashes = np.array([*(self._hash(name) for name in coded.dictionary.to_pylist()), 0], np.uint64)
-        codes = coded.indices.fill_null(len(hashes) - 1).to_numpy(zero_copy_only=False)
-        return hashes[codes], starts - first
+        words = words_of(batch, "features")
+        if words is None:
+            return np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        hashes = np.array([self._hash(word) for word in words.distinct], np.uint64)
+        return hashes[words.codes], words.starts
 
     def _hash(self, name: str | None) -> int:
         known = self._known.get(name)

@@ -17,6 +17,7 @@ from gatewatch.sdk.findings import Hits, RawFinding, Reason
 from gatewatch.sdk.part import Context, DetectorConfig, Need
 from gatewatch.sdk.population import PopulationDetector, PopulationHit
 from gatewatch.sdk.stats import TableStats, pair_stats, table_stats
+from gatewatch.sdk.words import Words, words_of
 from gatewatch.state.hashing import HashSeed, hash_text, mix
 from gatewatch.state.jit import kernel, scale
 from gatewatch.state.keytable import (
@@ -68,6 +69,7 @@ __all__ = [
     "Severity",
     "StateError",
     "TableStats",
+    "Words",
     "add_pair",
     "ask_pair",
     "ask_row",
@@ -96,4 +98,5 @@ __all__ = [
     "table_stats",
     "touch",
     "used_rows",
+    "words_of",
 ]

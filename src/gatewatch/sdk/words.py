@@ -1,0 +1,43 @@
+"""Columns whose rows are lists of words, such as ``features``: each distinct word is looked at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gatewatch.events.batch import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of all rows, one row after the other.
+
+    Attributes:
+        distinct: each word once; ``None`` at the end, for places where a list holds nothing.
+        codes: (words,) which of ``distinct`` each is.
+        starts: (rows + 1,) int64, where each row's words begin in ``codes``, and where the last ones end.
+    """
+
+    distinct: list[str | None]
+    codes: npt.NDArray[np.integer[Any]]
+    starts: npt.NDArray[np.int64]
+
+
+def words_of(batch: Batch, name: str) -> Words | None:
+    """The words of a column; ``None`` where no row has any. Cost: Arrow finds the distinct ones."""
+    if not batch.has(name):
+        return None
+    column: Any = batch.arrow.column(name)
+    if column.null_count == len(column):
+        return None
+    if column.null_count:
+        column = column.fill_null([])
+    starts = column.offsets.to_numpy().astype(np.int64)
+    first, last = int(starts[0]), int(starts[-1])
+    coded = column.values.slice(first, last - first).dictionary_encode()
+    distinct = [*coded.dictionary.to_pylist(), None]
+    codes = coded.indices.fill_null(len(distinct) - 1).to_numpy(zero_copy_only=False)
+    return Words(distinct, codes, starts - first)
