@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gatewatch.errors import BrokerError
+from gatewatch.log.kafka_socket import DIRECT
 from gatewatch.observe.throttle import Throttle
 from gatewatch.settings import KafkaSecurity, KafkaSettings
 
@@ -42,6 +43,7 @@ def client_config(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
         "request_timeout_ms": int(REQUEST_TIMEOUT_S * 1000),
         "reconnect_backoff_max_ms": int(RECONNECT_MAX_S * 1000),
         "metadata_max_age_ms": int(METADATA_MAX_AGE_S * 1000),
+        "proxy_url": DIRECT,
     }
     if security.protocol.endswith("SSL"):
         config["ssl_context"] = tls_context(security)

@@ -2,8 +2,9 @@
 
 Used for ingest, whose work is many small values: 1 us a message against 8 us. Everything else stays with kafka-python.
 
-After an outage that is longer than the session a member may find itself fenced by its own repeated join; the worker
-ends, is started again, and goes on from what was committed.
+While the broker restarts, commits are kept for the next try. After an outage that is longer than the session the client
+joins anew by itself, and a member may find itself fenced by its own repeated join: then we join with a new client, once
+an outage. Should another worker have our id after all, it fences us again, and we end.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from itertools import pairwise
 
+import structlog
 from confluent_kafka import Consumer as Client
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as KafkaTopicPartition
@@ -20,14 +22,8 @@ from confluent_kafka import TopicPartition as KafkaTopicPartition
 from gatewatch.clock import SystemClock
 from gatewatch.errors import FencedError, LogError, TopicMissingError
 from gatewatch.log.base import Chunk, Headers, Polled, TopicPartition
-from gatewatch.log.kafka_config import (
-    HEARTBEAT_S,
-    MAX_POLL_INTERVAL_S,
-    METADATA_MAX_AGE_S,
-    PATIENCE_S,
-    RECONNECT_MAX_S,
-    quiet_client_logs,
-)
+from gatewatch.log.kafka_config import PATIENCE_S, quiet_client_logs
+from gatewatch.log.librdkafka_config import librdkafka_config
 from gatewatch.log.membership import Membership, commit_rest, is_of
 from gatewatch.settings import KafkaSettings
 
@@ -36,6 +32,19 @@ _FENCED = (
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.ILLEGAL_GENERATION,
     KafkaError._FATAL,  # noqa: SLF001 - a consumer has one fatal error: an instance id that somebody else uses
+)
+_STALE = (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION)
+# No coordinator, or none that answers: what a restart of the broker looks like.
+_AWAY = (
+    KafkaError._WAIT_COORD,  # noqa: SLF001 - the library's own names of public constants
+    KafkaError._TRANSPORT,  # noqa: SLF001
+    KafkaError._TIMED_OUT,  # noqa: SLF001
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.REQUEST_TIMED_OUT,
 )
 _REFUSED = (
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -48,51 +57,9 @@ _UNREADABLE = (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG)  # noqa: SLF001
 _NOT_ACTIVE = KafkaError._STATE  # noqa: SLF001 - the library's own name of a public constant
 TOPIC_CHECK_S = 5.0  # how often an idle consumer looks whether its topics are still there: the client says nothing
 TOPIC_CHECK_WAIT_S = 1.0  # and how long it waits for the answer
+_log = structlog.get_logger("gatewatch.log")
 NEWS_S = 0.2  # a change of assignment shows only between two waits of the client
 SEEK_RETRY_S = 0.01  # a partition takes some milliseconds to become active after its assignment
-
-
-def librdkafka_config(settings: KafkaSettings, *, group: str, member: str) -> dict[str, str | int | float | bool]:
-    """The same settings as for kafka-python, in librdkafka's words.
-
-    Raises:
-        ConfigError: the password is not where the settings say.
-    """
-    security = settings.security
-    config: dict[str, str | int | float | bool] = {
-        "bootstrap.servers": ",".join(settings.bootstrap),
-        "client.id": f"gatewatch-{member}",
-        "security.protocol": security.protocol,
-        "reconnect.backoff.max.ms": int(RECONNECT_MAX_S * 1000),
-        "topic.metadata.refresh.interval.ms": int(METADATA_MAX_AGE_S * 1000),
-        "group.id": group,
-        "group.instance.id": member,
-        "partition.assignment.strategy": "range",
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "auto.offset.reset": "earliest",
-        "allow.auto.create.topics": False,
-        "session.timeout.ms": int(settings.session_timeout * 1000),
-        "heartbeat.interval.ms": int(min(HEARTBEAT_S, settings.session_timeout / 3) * 1000),
-        "max.poll.interval.ms": int(max(MAX_POLL_INTERVAL_S, settings.session_timeout) * 1000),
-        # When its queue is full the client waits this long before it fetches again; the default of 1 s costs a factor
-        # of 3 on a backlog.
-        "fetch.queue.backoff.ms": 1,
-        "queued.max.messages.kbytes": 65_536,  # fetched and not yet polled: some rounds of ingest
-    }
-    files = {
-        "ssl.ca.location": security.ca_file,
-        "ssl.certificate.location": security.cert_file,
-        "ssl.key.location": security.key_file,
-    }
-    config |= {key: str(path) for key, path in files.items() if path is not None}
-    if security.protocol.endswith("SSL") and not security.check_hostname:
-        config["ssl.endpoint.identification.algorithm"] = "none"
-    if security.protocol.startswith("SASL"):
-        config["sasl.mechanism"] = str(security.mechanism)
-        config["sasl.username"] = str(security.username)
-        config["sasl.password"] = security.password().get_secret_value()
-    return config
 
 
 class LibrdkafkaConsumer:
@@ -110,11 +77,8 @@ class LibrdkafkaConsumer:
         self._members = Membership()
         self._paused: set[TopicPartition] = set()
         self._rebalancing = False
-        config = librdkafka_config(settings, group=group, member=member)
-        self._client = Client(config, logger=logging.getLogger("kafka.librdkafka"))
-        self._client.subscribe(
-            list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+        self._config = librdkafka_config(settings, group=group, member=member)
+        self._client = self._joined()
 
     def poll(self, timeout_s: float, max_records: int = 5000) -> Polled:
         """Wait for records or a change of assignment."""
@@ -133,22 +97,29 @@ class LibrdkafkaConsumer:
         self._members.mark(tp, next_offset)
 
     def commit(self) -> None:
-        """Commit every mark made since the last commit; while the group rebalances they are kept for the next one."""
+        """Commit every mark made since the last commit.
+
+        While the group rebalances, or the broker is away for no longer than ``PATIENCE_S``, they are kept for the next
+        one. A try may take 10 s: that long the client waits for a coordinator.
+        """
         marks = self._members.take_marks()
         if not marks:
             return
         if self._rebalancing:
             self._members.put_back(marks)
             return
+        began = self._clock.monotonic()
         error = self._commit(marks)
         if error is None:
-            return
-        if error.code() in _FENCED:
-            raise FencedError(
-                f"member {self._member!r} of group {self._group!r} may not commit any more: {error.str()}"
-            )
-        self._members.put_back(marks)
-        if error.code() != KafkaError.REBALANCE_IN_PROGRESS:
+            self._members.committed()
+        elif error.code() == KafkaError.REBALANCE_IN_PROGRESS or self._out_of_date(error):
+            self._members.put_back(marks)
+        elif error.code() in _FENCED:
+            if not self._join_again():
+                raise FencedError(
+                    f"member {self._member!r} of group {self._group!r} may not commit any more: {error.str()}"
+                )
+        elif self._members.not_committed(marks, began) >= PATIENCE_S or error.code() not in _AWAY:
             raise LogError(f"group {self._group!r}: offsets could not be committed: {error.str()}")
 
     def committed(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
@@ -217,6 +188,30 @@ class LibrdkafkaConsumer:
             self._members.closed = True
             self._client.close()
 
+    def _joined(self) -> Client:
+        client = Client(self._config, logger=logging.getLogger("kafka.librdkafka"))
+        client.subscribe(
+            list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+        return client
+
+    def _out_of_date(self, error: KafkaError) -> bool:
+        """Whether the group forgot us during an outage: the next poll says what is lost, and joins anew."""
+        return error.code() in _STALE and self._members.in_outage
+
+    def _join_again(self) -> bool:
+        """Go on with a new client, if that may help: whether it was done. All that was ours is lost."""
+        if not self._members.in_outage:
+            return False
+        _log.warning("fenced after an outage: joins anew", group=self._group, member=self._member)
+        self._members.lose(list(self._members.owned))
+        self._members.committed()  # whoever fences us now is somebody else
+        self._client.close()
+        self._paused.clear()
+        self._rebalancing = False
+        self._client = self._joined()
+        return True
+
     def _poll_and_commit(self) -> None:
         self._messages(NEWS_S, 1)
         self.commit()
@@ -245,6 +240,8 @@ class LibrdkafkaConsumer:
     def _judge(self, error: KafkaError) -> None:
         """Raise for an error that ends us; the client mends the others itself."""
         if error.code() in _FENCED:
+            if self._join_again():
+                return
             raise FencedError(f"another worker of group {self._group!r} has our id {self._member!r}: {error.str()}")
         if error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise TopicMissingError(f"one of the topics {', '.join(self._topics)} is gone: {error.str()}")

@@ -86,6 +86,11 @@ class Membership:
         """A commit was made."""
         self._failing_since = None
 
+    @property
+    def in_outage(self) -> bool:
+        """Whether the broker has been away since the last commit that was made."""
+        return self._failing_since is not None
+
     def revoking(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """A rebalance begins; returns the marks to commit. They are kept until it is known what is gone."""
         if self.closed:
