@@ -17,7 +17,7 @@ from gatewatch.decide.episodes import COOL_DOWN_S, UPDATE_S, Episode
 from gatewatch.decide.evidence import ACTORS
 from gatewatch.decide.offences import Key
 from gatewatch.decide.severity import at_least
-from gatewatch.records import Decision, Effect, Finding, Mode, Scope, Severity
+from gatewatch.records import Action, Decision, Effect, Finding, Mode, Scope, Severity
 
 T = TypeVar("T")
 
@@ -85,7 +85,8 @@ class Case:
     orders: dict[str, Decision] = field(default_factory=dict)
     refused: Counter[str] = field(default_factory=Counter)  # guard: keys
     effective: dict[str, float] = field(default_factory=dict)  # order: seconds until the first request was refused
-    through: set[str] = field(default_factory=set)  # orders in spite of which requests are served
+    # Orders in spite of which requests are served, and at which gateway
+    through: set[tuple[str, str]] = field(default_factory=set)
     waiting: set[str] = field(default_factory=set)  # open episodes whose orders wait for a second person
     victims: set[str] = field(default_factory=set)  # accounts
     projects: dict[str, None] = field(default_factory=dict)
@@ -147,13 +148,14 @@ class Case:
 
     def effect(self, effect: Effect) -> None:
         """What traffic shows of one of its orders; what is seen later holds."""
-        if effect.decision_id not in self.orders:
+        order = self.orders.get(effect.decision_id)
+        if order is None:
             return
         if effect.after_s is not None:
-            self.effective[effect.decision_id] = effect.after_s
-            self.through.discard(effect.decision_id)
-        if effect.through:
-            self.through.add(effect.decision_id)
+            self.effective[order.id] = effect.after_s
+            self.through.discard((order.id, effect.gateway))
+        if effect.through and order.action is Action.BLOCK:  # who is throttled, or has solved a challenge, is served
+            self.through.add((order.id, effect.gateway))
 
     def wait(self, episode_id: str) -> None:
         """Orders of that episode wait for a second person."""
@@ -226,12 +228,7 @@ class Case:
 
     @property
     def grade(self) -> Severity:
-        """How soon a person must look: as the gravest alert; one step more, to high at most, where there are many.
-
-        What gets through a block is at least high: nobody but a person can stop it.
-        """
-        if self.through:
-            return at_least(self.severity, Severity.HIGH)
+        """How soon a person must look: as the gravest alert; one step more, to high at most, where there are many."""
         if self.size < MANY:
             return self.severity
         up = list(Severity)[min(self.severity.rank + 1, Severity.HIGH.rank)]

@@ -17,9 +17,11 @@ from gatewatch.decide.policy import Moment, Policy
 from gatewatch.decide.revisions import Revisions
 from gatewatch.decide.said import CLOSING, SEEN
 from gatewatch.decide.state import SHAPE, State
+from gatewatch.decide.text import span
 from gatewatch.decide.turn import Decided, Turn
 from gatewatch.records import (
     Decision,
+    Effect,
     Finding,
     FindingBatch,
     Mode,
@@ -134,7 +136,7 @@ class Decider:
         if batch.routed_offset > applied or batch.task == watch.TASK:
             self._state.tasks[batch.task] = (batch.routed_offset, max(seen, batch.watermark))
             for effect in batch.effects:
-                self._incidents.effect(effect)
+                self._see(effect, moment.task, turn)
             for finding in _in_order(batch.findings):
                 self._take(finding, moment, turn)
             self._end(moment.task, turn)
@@ -178,11 +180,23 @@ class Decider:
         self._put(episode, outcome, turn)
         self._incidents.count_waiting(episode)
         if isinstance(outcome, Refusal) and outcome.guard == own.BREAKER:
-            self._tell_of_breaker(outcome, finding, moment.task, turn)
+            limit = self._settings.guards.blocks_per_minute
+            self._tell_of_us(own.breaker(outcome, finding, limit), moment.task, turn)
 
-    def _tell_of_breaker(self, refusal: Refusal, cause: Finding, task: int, turn: Turn) -> None:
-        """An alert of our own, one episode however many orders are held back."""
-        finding = own.breaker(refusal, cause, self._settings.guards.blocks_per_minute)
+    def _see(self, effect: Effect, task: int, turn: Turn) -> None:
+        """What traffic shows of an order. A block that a gateway does not carry out is an alert until it does."""
+        self._incidents.effect(effect)
+        order = self._policy.orders.block(effect.decision_id)
+        if order is None:
+            return
+        if effect.through:
+            self._tell_of_us(own.not_effective(order, effect), task, turn)
+        elif (episode := self._episodes.by_key(own.not_effective_key(order, effect.gateway))) is not None:
+            self._episodes.end(episode)
+            self._close(episode, turn, f"effective after {span(effect.after_s or 0.0)}")
+
+    def _tell_of_us(self, finding: Finding, task: int, turn: Turn) -> None:
+        """An alert of our own, and a page: one episode however often it is found."""
         episode = self._going(finding, Severity.HIGH, turn)
         began = episode is None
         if episode is None:

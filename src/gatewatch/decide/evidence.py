@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gatewatch.records import Finding, Scope
+from gatewatch.watch.reasons import NAME
 
 ACTORS = frozenset({Scope.IP, Scope.NETWORK, Scope.PRINCIPAL, Scope.CREDENTIAL})
 # So many healthy callers behind an address make it an office or a carrier: what comes from it need not be one person.
@@ -21,6 +22,7 @@ SHARED = 5
 # A trait alone is common, two together less so: how many new keys with it make a wave.
 ONE_TRAIT = 6
 TWO_TRAITS = 3
+NO_EFFECT = "not_effective"  # reason of our own findings about gateways that do not do as they were told
 
 Token = tuple[str, ...]  # kind, value, and what else must be the same
 
@@ -63,6 +65,9 @@ def identity(finding: Finding) -> Identity:
         tokens = tuple(dict.fromkeys(who))
         return Identity(tokens, tokens, accused=True)
     look = [own]
+    if finding.reason == NO_EFFECT and finding.detector == NAME:  # a gateway is one thing to mend, whomever it spares
+        gateway = ("gateway", context.get("gateway", ""))
+        return Identity((own, gateway), (own, gateway), accused=False)
     if finding.scope is Scope.ACCOUNT:
         look += [(name, context[name]) for name in ("ip", "network") if context.get(name)]
     return Identity(tuple(look), (own,), accused=False)

@@ -17,6 +17,7 @@ from gatewatch.state.recent import Recent
 # Removals are remembered for as long as their episode may live; a person makes tens of them, a script thousands.
 CLEARED_MAX = 100_000
 STANDING_MAX = 10_000
+BLOCKS_MAX = 10_000  # as many as detect follows; 15 MB
 
 
 def is_order(decision: Decision) -> bool:
@@ -30,6 +31,7 @@ class Orders:
 
     _cleared: Recent[str, str] = field(default_factory=Recent)  # decision id, who
     _standing: Recent[Key, Decision] = field(default_factory=Recent)
+    _blocks: Recent[str, Decision] = field(default_factory=Recent)  # by id
     _coming: list[tuple[int, int, Decision]] = field(default_factory=list)
     _turn: int = 0  # of the next that is scheduled
 
@@ -53,6 +55,7 @@ class Orders:
                 removals.append(order)
             elif order.action is Action.BLOCK:
                 self._standing.put((order.scope, order.value), order, most=STANDING_MAX)
+                self.note(order)
         return removals
 
     def cleared(self, decision_id: str) -> str | None:
@@ -64,8 +67,18 @@ class Orders:
         order = self._standing.get((candidate.scope, candidate.value))
         return order if order is not None and order.until > candidate.at else None
 
+    def note(self, decision: Decision) -> None:
+        """A block, ours or a person's, that gateways are told of: it may outlive the episode that led to it."""
+        if decision.action is Action.BLOCK:
+            self._blocks.put(decision.id, decision, most=BLOCKS_MAX)
+
+    def block(self, decision_id: str) -> Decision | None:
+        """The block with that id, unless somebody took it back."""
+        return self._blocks.get(decision_id)
+
     def clear(self, order: Decision) -> None:
         """Somebody removed a decision: it is not made again."""
+        self._blocks.pop(order.id, None)
         self._cleared.put(order.id, order.removed_by or order.actor or "somebody", most=CLEARED_MAX)
         key = (order.scope, order.value)
         if key in self._standing and self._standing[key].id == order.id:

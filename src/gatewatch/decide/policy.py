@@ -136,7 +136,7 @@ class Policy:
             self.offences.note(key, offence, until)
             if running is None:
                 self.known.breaker.add(candidate.at, candidate.share)
-        return Decision(
+        decision = Decision(
             id=candidate.id,
             action=block.action,
             scope=candidate.scope,
@@ -150,6 +150,9 @@ class Policy:
             offence=offence,
             findings_offset=moment.offset,
         )
+        if mode is Mode.BLOCK:
+            self.orders.note(decision)
+        return decision
 
 
 def target_of(finding: Finding, scope: Scope | None) -> Key | None:

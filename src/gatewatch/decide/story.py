@@ -25,6 +25,7 @@ _MANY = {
     Scope.ACCOUNT: ("account", "accounts"),
     Scope.ENDPOINT: ("endpoint", "endpoints"),
     Scope.PROJECT: ("project", "projects"),
+    Scope.ALL: ("thing", "things"),
 }
 _DONE = {Action.BLOCK: ("block", "blocks"), Action.THROTTLE: ("throttle", "throttles"),
          Action.CHALLENGE: ("challenge", "challenges")}  # fmt: skip
@@ -110,7 +111,7 @@ def done(case: Case, now: float) -> str:
     if case.waiting:
         text += ", others wait for a second person"
     if case.through:
-        return f"{text}, {len(case.through)} of them still get through"
+        return f"{text}, {len({order for order, _gateway in case.through})} of them still get through"
     if case.effective:
         return f"{text}, effective after {span(max(case.effective.values()))}"
     if now >= max(d.start for d in real) + GRACE_S:

@@ -2,19 +2,22 @@
 
 Decide tells every detect task what it ordered, by control records in `routed`. From then on a refusal of such a key is
 our doing: the row is marked ``blocked_by_us``, so no detector learns from it and no block is prolonged by it. A request
-that *began* after the order's grace and was served all the same shows that the gateway does not do as it was told.
+that *began* after the order's grace and was served all the same shows that the gateway does not do as it was told. A
+gateway is known by the topic that its events come from: one may obey while another does not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gatewatch.events.batch import ROUTED, Batch
-from gatewatch.records import Control, Effect, Scope
+from gatewatch.events.batch import ROUTED, Batch, Role
+from gatewatch.records import Control, Effect, Scope, SourceRange
 from gatewatch.state.hashing import HashSeed, hash_text
 
 GRACE_S = 5.0  # an order is effective within seconds, or it is not (the target is 5 s from the first alertable event)
@@ -22,16 +25,57 @@ GRACE_S = 5.0  # an order is effective within seconds, or it is not (the target 
 ORDERS_MAX = 10_000
 THROUGH_MIN = 3  # requests served after the grace, before it is said that an order has no effect: retries may cross it
 THROUGH_EVERY_S = 300.0  # and said again so often
+# An order that was obeyed, then was not, counts as obeyed again once nobody was served for so long: one of several
+# replicas that does not obey is one finding, not one for each request that met it. Three pulls of a bouncer.
+SETTLED_S = 30.0
 _REFUSED = (403, 429)  # not 401: the attacker's own failed logins go on
 _SCOPES = (Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT, Scope.IP, Scope.NETWORK)
+# All rows of a key have this role in one partition, so one task alone judges an order, in the order of the log
+_ROLE = {scope: Role.WHERE if scope in (Scope.IP, Scope.NETWORK) else Role.WHO for scope in _SCOPES}
+_NEVER = float("-inf")
+
+
+class Shown(msgspec.Struct):
+    """What one gateway's traffic has shown of an order. Times are event times, -inf for never."""
+
+    gateway: str
+    works_at: float = _NEVER  # the refusal that said so
+    through: int = 0  # requests served all the same, since then
+    served_at: float = _NEVER  # the last of them
+    told_at: float = _NEVER  # when it was said that it has no effect, if that still holds
+
+    def see(self, control: Control, ts: float, began: float, *, refused: bool) -> Effect | None:
+        """What one more request of the key says about the order, where that is news."""
+        if refused:
+            return self._refuse(control, ts)
+        if began <= control.start + GRACE_S or ts <= self.works_at:
+            return None
+        self.through += 1
+        self.served_at = max(self.served_at, ts)
+        if self.through < THROUGH_MIN or ts - self.told_at < THROUGH_EVERY_S:
+            return None
+        self.told_at = ts
+        return Effect(decision_id=control.decision_id, ts=ts, through=self.through, gateway=self.gateway)
+
+    def _refuse(self, control: Control, ts: float) -> Effect | None:
+        first = self.works_at == _NEVER
+        if not first and (self.told_at == _NEVER or ts - self.served_at < SETTLED_S):
+            return None
+        self.works_at, self.through, self.told_at = ts, 0, _NEVER
+        return Effect(decision_id=control.decision_id, ts=ts, after_s=ts - control.start, gateway=self.gateway)
 
 
 @dataclass(slots=True)
 class _Order:
     control: Control
-    refused: bool = False  # somebody was, so it works
-    through: int = 0
-    told_at: float = float("-inf")
+    shown: dict[str, Shown] = field(default_factory=dict)  # by gateway: as many as there are source topics
+
+    def at(self, gateway: str) -> Shown:
+        """What is known of it there."""
+        return self.shown.setdefault(gateway, Shown(gateway))
+
+
+Book = tuple[tuple[Control, tuple[Shown, ...]], ...]
 
 
 @dataclass(slots=True)
@@ -58,8 +102,11 @@ class Blocks:
         elif len(orders) > ORDERS_MAX:
             del orders[min(orders, key=lambda k: (orders[k].control.until, k))]
 
-    def mark(self, batch: Batch) -> tuple[Batch, list[Effect]]:
-        """The batch with our refusals marked, and what is new about orders: the first refusal, or requests served."""
+    def mark(self, batch: Batch, ranges: Sequence[SourceRange]) -> tuple[Batch, list[Effect]]:
+        """The batch with our refusals marked, and what is new about orders: the first refusal, or requests served.
+
+        ``ranges`` are the batch's: they name the topic of each row.
+        """
         if not self._orders or not batch.n:
             return batch, []
         ours = np.zeros(batch.n, np.bool_)
@@ -67,25 +114,34 @@ class Blocks:
         status = batch.column("status")
         refused = np.isin(status, _REFUSED) | (batch.column("blocked_by_us") == 1)
         latency_s = np.nan_to_num(batch.column("latency_ms"), nan=0.0) / 1000.0
+        role, src = batch.column("role"), batch.column("src")
         for scope, orders in self._orders.items():
             keys = batch.column(f"k_{scope.value}")
             for row in np.flatnonzero(np.isin(keys, np.fromiter(orders, np.uint64, len(orders)))).tolist():
                 order, ts = orders[int(keys[row])], float(batch.ts[row])
                 if order.control.start <= ts < order.control.until:
                     ours[row] |= bool(refused[row])
-                    effects += _seen(order, ts, ts - float(latency_s[row]), refused=bool(refused[row]))
+                    if role[row] & _ROLE[scope]:
+                        shown = order.at(ranges[src[row]].topic)
+                        began = ts - float(latency_s[row])
+                        effect = shown.see(order.control, ts, began, refused=bool(refused[row]))
+                        effects += () if effect is None else (effect,)
         self._forget(float(batch.ts.max()))
         return (_marked(batch, ours) if ours.any() else batch), effects
 
-    def book(self) -> tuple[tuple[Control, bool, int, float], ...]:
+    def book(self) -> Book:
         """Every order, with what is known of it, for a snapshot."""
-        return tuple((o.control, o.refused, o.through, o.told_at) for of in self._orders.values() for o in of.values())
+        return tuple(
+            (order.control, tuple(msgspec.structs.replace(shown) for shown in order.shown.values()))
+            for orders in self._orders.values()
+            for order in orders.values()
+        )
 
-    def become(self, book: tuple[tuple[Control, bool, int, float], ...]) -> None:
+    def become(self, book: Book) -> None:
         """Know what :meth:`book` said."""
         self._orders = {}
-        for control, refused, through, told_at in book:
-            order = _Order(control, refused, through, told_at)
+        for control, shown in book:
+            order = _Order(control, {one.gateway: msgspec.structs.replace(one) for one in shown})
             self._orders.setdefault(control.scope, {})[hash_text(control.key, self.seed)] = order
 
     def _forget(self, now: float) -> None:
@@ -96,23 +152,6 @@ class Blocks:
                 del orders[key]
             if not orders:
                 del self._orders[scope]
-
-
-def _seen(order: _Order, ts: float, began: float, *, refused: bool) -> list[Effect]:
-    """What one request of a blocked key says about its order."""
-    control = order.control
-    if refused:
-        if order.refused:
-            return []
-        order.refused = True
-        return [Effect(decision_id=control.decision_id, ts=ts, after_s=ts - control.start)]
-    if began <= control.start + GRACE_S:
-        return []
-    order.through += 1
-    if order.through < THROUGH_MIN or ts - order.told_at < THROUGH_EVERY_S:
-        return []
-    order.told_at = ts
-    return [Effect(decision_id=control.decision_id, ts=ts, through=order.through)]
 
 
 def _marked(batch: Batch, ours: npt.NDArray[np.bool_]) -> Batch:

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 import numpy.typing as npt
 
+from gatewatch.detect import blocks
 from gatewatch.errors import StateError
 from gatewatch.events.batch import VERSION
 from gatewatch.log.base import TopicPartition
-from gatewatch.records import Control
 from gatewatch.sdk import Lane
 from gatewatch.settings import Settings
 from gatewatch.state.savable import Kind
@@ -33,8 +33,7 @@ class Book(msgspec.Struct, frozen=True, kw_only=True):
     told: float
     versions: dict[str, int]  # of each detector whose arrays are here
     raised: dict[str, int]  # how often each of them has raised
-    # What is blocked: each order, whether it was seen to work, requests served all the same, when that was told
-    orders: tuple[tuple[Control, bool, int, float], ...] = ()
+    orders: blocks.Book = ()  # what is blocked, and what traffic has shown of each order
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,7 +151,7 @@ class DetectTask:
                 keep = self.applied.keep(verdict, batch.column("src"), batch.column("offset"))
                 batch = batch.take(keep)
             if batch.n:
-                batch, effects = self.blocks.mark(batch)
+                batch, effects = self.blocks.mark(batch, ranges)
                 findings = self._process(offset, batch, ranges)
         elif isinstance(control, Release):
             self._release(offset, control)

@@ -75,6 +75,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ts: float
     after_s: float | None = None  # from the order's start to the first refusal
     through: int = 0  # requests served that began after the grace
+    gateway: str = ""  # whose: the topic that its events come from
 
 
 class Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -100,7 +100,10 @@ def test_grave_things_are_told_first_where_there_is_no_room_for_all() -> None:
 
 def test_every_way_to_be_blind_has_a_playbook_of_steps_that_can_be_done() -> None:
     """If this fails, who is woken up does not know what to do."""
-    names_ = {f"gatewatch/{reason.name}" for reason in reasons.REASONS} | {"gatewatch/breaker"}
+    names_ = {f"gatewatch/{reason.name}" for reason in reasons.REASONS} | {
+        "gatewatch/breaker",
+        "gatewatch/not_effective",
+    }
     assert playbooks().keys() == names_
     assert all("\n1. " in text and "\n2. " in text for text in playbooks().values())
 
