@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from gatewatch import settings as settings_module
 from gatewatch.cli.options import Config, Json
-from gatewatch.cli.replaying import Files, Format, bar_over, source_of
+from gatewatch.cli.replaying import Files, Format, bar_over, source_of, tell_unread
 from gatewatch.tune import evaluate_report
 from gatewatch.tune.evaluate import ANY, Report, evaluate
 
@@ -50,6 +50,7 @@ def command(
         Console().print_json(data=evaluate_report.as_json(report))
     else:
         _print(report)
+    tell_unread(report.unread, report.events, fmt, quiet=as_json)
     everything = next(d for d in report.detectors if d.detector == ANY)
     if any(found.after_s is None for found in everything.caught):
         raise typer.Exit(1)
@@ -70,9 +71,10 @@ def _print(report: Report) -> None:
     console = Console()
     for table in evaluate_report.tables(report):
         console.print(table)
+    unread = sum(some.elements for some in report.unread)
     console.print(
         f"{report.events:,} events over {report.days:.1f} days, {report.hostile_events:,} of them of "
-        f"{report.attacks} attacks, {report.dead_letters} unreadable; false alarms: severity medium or worse"
+        f"{report.attacks} attacks, {unread:,} unreadable; false alarms: severity medium or worse"
     )
     if report.unseen:
         console.print(f"no event of: {', '.join(report.unseen)}", markup=False)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from gatewatch import settings as settings_module
 from gatewatch.cli.options import Config
-from gatewatch.cli.replaying import Files, Format, bar_over, source_of
+from gatewatch.cli.replaying import Files, Format, bar_over, source_of, tell_unread
 from gatewatch.tune.replay import Replayed, replay, write
 
 _SHOWN = 20  # alerts in the table; all are in the files
@@ -40,8 +40,9 @@ def command(
     summary = write(done, out, settings)
     if as_json:
         Console().print_json(data=summary)
-        return
-    _print(done, summary, out)
+    else:
+        _print(done, summary, out)
+    tell_unread(done.unread(), done.events, fmt, quiet=as_json)
 
 
 def _print(done: Replayed, summary: dict[str, object], out: Path) -> None:
@@ -56,7 +57,7 @@ def _print(done: Replayed, summary: dict[str, object], out: Path) -> None:
         if len(alerts) > _SHOWN:
             console.print(f"and {len(alerts) - _SHOWN} more in {out / 'alerts.jsonl'}")
     console.print(
-        f"{summary['events']:,} events, {summary['dead_letters']} unreadable, {summary['alerts']} alerts, "
+        f"{summary['events']:,} events, {summary['dead_letters']:,} unreadable, {summary['alerts']} alerts, "
         f"{summary['decisions']} decisions, {summary['events_per_s']:,} events/s"
     )
     if done.history_events:
@@ -64,4 +65,7 @@ def _print(done: Replayed, summary: dict[str, object], out: Path) -> None:
             f"before that {done.history_events:,} events of history; "
             f"{done.history_findings:,} findings not newer than it were not told"
         )
-    console.print(f"written to {out}: alerts.jsonl, decisions.jsonl, findings.jsonl, summary.json")
+    console.print(
+        f"written to {out}: alerts.jsonl, decisions.jsonl, findings.jsonl, summary.json"
+        + (", dead-letters.jsonl" if done.dead else "")
+    )

@@ -10,8 +10,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
+from gatewatch.cli.errors import printable
 from gatewatch.log.files import total_bytes
 from gatewatch.settings import Settings, Source
+from gatewatch.tune.replay import Unread
 
 Files = Annotated[list[str], typer.Argument(help="Event files (.jsonl, .log, .gz, .zst, .parquet), or - for stdin.")]
 Format = Annotated[str, typer.Option("--format", "-f", help="How a line is written: native, combined, nginx, ...")]
@@ -23,6 +25,20 @@ def source_of(settings: Settings, fmt: str) -> Source:
         if source.format == fmt:
             return source
     return Source(topic="replay", format=fmt)
+
+
+def tell_unread(unread: Sequence[Unread], events: int, fmt: str, *, quiet: bool) -> None:
+    """Say on standard error what could not be read, where the first of it stands, and why.
+
+    Raises:
+        typer.Exit: code 1: nothing at all could be read.
+    """
+    console = Console(stderr=True, quiet=quiet)
+    for some in unread:
+        console.print(printable(f"not read: {some}"), style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if unread and not events:
+        console.print(f"nothing could be read as `{fmt}`: is it another --format?", style="red", markup=False)
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from gatewatch.settings import Settings, Source
 from gatewatch.tune import evaluate_stats as st
 from gatewatch.tune.evaluate_events import DAY_S, Collector, Events, Floats, key_hash, scores
 from gatewatch.tune.evaluate_labels import Attack, Truth, read, spelt
-from gatewatch.tune.replay import Replayed, replay
+from gatewatch.tune.replay import Replayed, Unread, replay
 
 GRACE_S = 900.0  # windows of an hour may still fill up when an attack is over; as in the demo's scoreboard
 FPR = 1e-3
@@ -91,7 +91,7 @@ class Report:
 
     events: int
     hostile_events: int
-    dead_letters: int
+    unread: list[Unread]
     days: float
     attacks: int
     unseen: list[str]  # attacks of which no event is in the files
@@ -128,7 +128,7 @@ def judge(done: Replayed, events: Events, truth: Truth, settings: Settings) -> R
     report = Report(
         events=len(events),
         hostile_events=int(events.hostile.sum()),
-        dead_letters=len(done.dead),
+        unread=done.unread(),
         days=days,
         attacks=len(truth.attacks),
         unseen=[s.attack.name for s in seen if not len(s.times)],

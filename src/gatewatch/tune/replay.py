@@ -2,6 +2,7 @@
 
 ``alerts.jsonl``, ``incidents.jsonl`` and ``decisions.jsonl`` hold one line for each, as it stood at the end;
 ``revisions.jsonl`` every revision of every alert. What is in shadow mode stands in ``shadow.jsonl``: it was never sent.
+What could not be read stands in ``dead-letters.jsonl``, with its file and line.
 """
 
 from __future__ import annotations
@@ -23,6 +24,20 @@ from gatewatch.settings import Settings, Source
 
 # Lines fed at a time: about 1,300 rows for each of 12 partitions, where a batch's fixed cost no longer matters.
 LINES_PER_CHUNK = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """What could not be read for one reason, and the first of it."""
+
+    reason: str
+    elements: int
+    file: str
+    line: int
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.elements:,} ({self.reason}), first in {self.file} line {self.line}: {self.detail}"
 
 
 @dataclass(slots=True)
@@ -55,6 +70,14 @@ class Replayed:
         """Each decision as it stood at the end, in order of its start."""
         last = {decision.id: decision for decision in self.decisions}
         return sorted(last.values(), key=lambda d: (d.start, d.id))
+
+    def unread(self) -> list[Unread]:
+        """What could not be read, by reason, most of it first."""
+        first = {letter["reason"]: letter for letter in reversed(self.dead)}
+        return [
+            Unread(reason, n, first[reason]["file"], first[reason]["line"], first[reason]["detail"])
+            for reason, n in Counter(letter["reason"] for letter in self.dead).most_common()
+        ]
 
 
 def replay(
@@ -120,7 +143,7 @@ def write(done: Replayed, out: Path, settings: Settings) -> dict[str, Any]:
         "config_hash": settings.hash,
         "events": done.events,
         "dead_letters": len(done.dead),
-        "dead_letters_by_reason": dict(Counter(d["reason"] for d in done.dead)),
+        "dead_letters_by_reason": {unread.reason: unread.elements for unread in done.unread()},
         "history_events": done.history_events,
         "history_findings": done.history_findings,
         "first_ts": done.first_ts,
