@@ -32,6 +32,7 @@ R_MINUTE, CORRELATION_MIN = 3.9, 7.2
 GRACE_S = 600.0
 BUDGET_PER_KEY_DAY = 1 / 30
 NOMINAL = 6 * KEYS * BUDGET_PER_KEY_DAY  # alarms a day: requests of principals get a sixth of it
+FINEST, STEP, COARSEST = 0.5, 1.2, 5.0  # of NOMINAL: where the search for the budget begins, goes on and ends
 Floats = npt.NDArray[np.float64]
 Factor = Callable[[Floats], Floats]
 
@@ -116,13 +117,13 @@ def matched() -> float:
     """The largest nominal budget that costs at most one false alarm a key in 30 days, on a stream without attacks."""
     rng = np.random.default_rng(7)
     counts = rng.poisson(rates(rng, KEYS, DAYS))
-    best = NOMINAL
-    for factor in (1.0, 1.5, 2.25, 3.4, 5.1):
-        key, ts, _ = through(counts, factor * NOMINAL, np.random.default_rng(8))
+    best = FINEST * NOMINAL
+    while best < COARSEST * NOMINAL:
+        key, ts, _ = through(counts, STEP * best, np.random.default_rng(8))
         late = ts >= START + 7 * DAY_S
         if len(_episodes(key[late], ts[late])) > KEYS * (DAYS - 7) * BUDGET_PER_KEY_DAY:
             break
-        best = factor * NOMINAL
+        best *= STEP
     return best
 
 

@@ -170,12 +170,12 @@ def _advance(key: Any, pool: Any, t: float, p: Any) -> bool:
 
 @kernel
 def shorter(keep: float, j: int) -> float:
-    """exp(-dt / TAU_S[j - 1]) from exp(-dt / TAU_S[j]): the decay times are 6, 10 and 6 apart, and powers are cheap."""
+    """exp(-dt / TAU_S[j - 1]) from exp(-dt / TAU_S[j]): the decay times are 6, 5 and 12 apart, and powers are cheap."""
     squared = keep * keep
-    if j == 2:  # 600 s to 60 s
-        fourth = squared * squared
-        return fourth * fourth * squared
-    return squared * squared * squared
+    if j == 2:  # 300 s to 60 s
+        return squared * squared * keep
+    sixth = squared * squared * squared
+    return sixth * sixth if j == 3 else sixth
 
 
 @kernel

@@ -13,7 +13,9 @@ import numpy.typing as npt
 MEASURES = 3
 REQUESTS, TOKENS, COST = 0, 1, 2
 SCALES = 4
-TAU_S = (10.0, 60.0, 600.0, 3600.0)  # decay times of the counts (algorithms A): a script's burst to an hour's abuse
+# Decay times of the counts: a script's burst to an hour's abuse (algorithms A; 300 s for its 600 s, because between one
+# minute and ten nothing saw a burst of five minutes well).
+TAU_S = (10.0, 60.0, 300.0, 3600.0)
 MINUTE, HOUR = 1, 3  # indices into TAU_S: of limits, buckets and baselines; of what is slow
 DAY = 4  # a fifth scale that only spreads have, for the day's rate against the anchor
 DAY_S = 86400.0

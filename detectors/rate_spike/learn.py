@@ -15,7 +15,7 @@ from gatewatch.sdk import kernel
 from .layout import DAY, DAY_S, HOUR, HOURS, MEASURES, MINUTE, REQUESTS, SCALES, TAU_S
 from .pool import HOUR_S, add_peer, add_season, dispersion, season_mean
 from .rhythm import learn_hour, rhythm
-from .spread import LONG, add_count, as_r, believed, close_slot, own_factor, spread
+from .spread import LONG, add_count, add_empty, as_r, believed, close_slot, own_factor, spread
 from .tail import chernoff, winsor_cap
 
 PRIOR_EVENTS = 0.5  # a0: half an event at the peers' rate stands before a key's own (algorithms A)
@@ -149,7 +149,8 @@ def _learn(
     if unit <= 0.0:
         return raw
     rate, events = own_rate(key, pool, m, unit), key.a_base[m] / unit
-    if events >= KNOWN_EVENTS and age >= SAMPLE_AGE_S:
+    told = in_excursion(key, m, end) and age >= p.warm_days * DAY_S  # a younger key's bursts may be its ways
+    if events >= KNOWN_EVENTS and age >= SAMPLE_AGE_S and not told:
         _sample(key, pool, m, end, gap, gap_season * gap_rhythm, rate, unit, p)
     if age <= p.young_s:
         return raw
@@ -242,13 +243,15 @@ def _sample(
         exposure = key.exposure[j] * keep + season * tau * (1.0 - keep)
         if exposure > FILLED * season * tau:
             y = 2.0 * key.count[m, j] * keep / unit
-            add_count(key, pool, m, j, y, 2.0 * rate * exposure, 0.0, 1.0, p)
+            add_count(key, pool, m, j, y, 2.0 * rate * exposure, p)
             if gap > 0.0:
                 keep = math.exp(-p.bucket_s / tau)
-                add_count(key, pool, m, j, y, 2.0 * rate * gap_season * tau, gap / p.bucket_s, keep, p)
+                add_empty(key, pool, m, j, y, 2.0 * rate * gap_season * tau, gap / p.bucket_s, keep, p)
     if key.e_day > 0.5 * DAY_S and key.e_anchor > DAY_S:
         y, mean = 2.0 * key.a_day[m] / unit, 2.0 * key.a_anchor[m] / key.e_anchor / unit * key.e_day
-        add_count(key, pool, m, DAY, y, mean, gap / p.bucket_s, math.exp(-p.bucket_s / DAY_S), p)
+        add_count(key, pool, m, DAY, y, mean, p)
+        if gap > 0.0:
+            add_empty(key, pool, m, DAY, y, mean, gap / p.bucket_s, math.exp(-p.bucket_s / DAY_S), p)
 
 
 @kernel

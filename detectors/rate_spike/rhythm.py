@@ -12,7 +12,7 @@ from typing import Any
 
 from gatewatch.sdk import kernel
 
-from .layout import DAY_HOURS, DAY_S, HOUR, REQUESTS
+from .layout import DAY_HOURS, DAY_S, HOUR, HOURS, REQUESTS
 from .pool import HOUR_S, dispersion, hour_of_week
 
 # Events at which an hour is believed by half, where they come singly; where they come together, as many times more:
@@ -38,11 +38,24 @@ def rhythm(key: Any, pool: Any, t: float, rate: float, base_s: float) -> float:
         if passed < 1:
             return 1.0
         x += weight * key.hourly[int(hour + near) % DAY_HOURS]
-        season = pool.season[hour_of_week(t + near * HOUR_S)]
-        mean += weight * season * (1.0 - keep**passed) / (1.0 - keep)
+        mean += weight * _seasons_of(pool, hour_of_week(t + near * HOUR_S), passed, keep)
     mean *= rate * HOUR_S
     shrink = SHRINK * dispersion(pool, REQUESTS, HOUR, 2.0 * rate * HOUR_S)
     return float(min(MOST, max(LEAST, (x + shrink) / (mean + shrink))))
+
+
+@kernel
+def _seasons_of(pool: Any, hour: int, days: int, keep: float) -> float:
+    """The scope's factors at this hour of the last ``days`` days, each kept as what was learned then is.
+
+    Not ``days`` times the present one: on a workday a key would be short of what it did not do at the weekend.
+    """
+    total, weight = 0.0, 1.0
+    for d in range(1, min(days, 7) + 1):
+        total += weight * pool.season[(hour - DAY_HOURS * d) % HOURS]
+        weight *= keep
+    whole = min(days, 7)
+    return total * (1.0 - keep**days) / (1.0 - keep**whole)
 
 
 @kernel

@@ -28,7 +28,10 @@ LIKE_PEERS = True
 # cycle is known. Then the week is not yet, which a simulated month shows to be worth 1.25.
 FIRST_HOURS_S, FIRST_HOURS_RATIO, FIRST_DAY_RATIO, FIRST_WEEK_RATIO = 3 * 3600.0, 4.0, 2.0, 1.25
 MIN_CALLS = 5.0  # one huge call, or a few, are no burst of tokens or cost
-SIZES = 2.0  # tokens and cost need twice as many typical calls: a few huge ones come together more often than calls do
+SIZES = 3.0  # tokens and cost need more typical calls: a few huge ones come together more often than calls do
+# Below a minute requests take more, too: one action of a person or a job is a clump of calls within seconds, and a
+# key's spread is measured at the ends of minutes, where little is left of that.
+CLUMP = 1.5
 SESSION_R = 1.0  # what newcomers do in a window is described by an exponential, which is a Gamma of one event
 SESSION_EVENTS = 20.0  # a key with fewer has had no more than one or two sessions
 RAMP_WINDOWS = 5.0  # a day needs so many times what a window needs: a few sessions more than usual are no ramp
@@ -93,12 +96,12 @@ def _against_windows(
     ``like_peers``: where the key's own baseline says too little, it may do what newcomers do in a window.
     """
     handicap = 0.0 if known else p.handicap_nats
-    least = least_events(m, p) * unit
     raw_rate = rate * unit
     for j in range(SCALES):
+        least = least_events(m, p) * (CLUMP if m == REQUESTS and j < MINUTE else 1.0)
         # A young key is held to what its peers do in a whole window, however short its life is
         exposure = key.exposure[j] if known else season * TAU_S[j]
-        if key.count[m, j] < max(least, raw_rate * exposure) or key.count[REQUESTS, j] < MIN_CALLS:
+        if key.count[m, j] < max(least * unit, raw_rate * exposure) or key.count[REQUESTS, j] < MIN_CALLS:
             continue
         factor = 2.0 / (2.0 - min(1.0, exposure / (season * TAU_S[j]))) if known else 1.0
         mean = factor * max(rate * exposure, pool.session[j] if like_peers else 0.0)
@@ -126,7 +129,7 @@ def _against_windows(
             _offer(best, kind * MEASURES + m, nats, pool.threshold[j], y * rate_per_count, mean * rate_per_count)
             best.window_s, best.since = TAU_S[j], max(key.born, key.last - TAU_S[j])
             best.detail[0], best.detail[1], best.detail[2], best.detail[3] = y, mean, r, season
-            best.detail[4], best.detail[5], best.detail[6] = handicap, rate_per_count, factor * least_events(m, p)
+            best.detail[4], best.detail[5], best.detail[6] = handicap, rate_per_count, factor * least
             best.detail[7] = (key.last - key.born) / DAY_S
 
 

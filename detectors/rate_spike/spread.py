@@ -29,10 +29,18 @@ def own_factor(key: Any, kind: int) -> float:
 
 
 @kernel
+def _own_at(key: Any, j: int) -> float:
+    """The same for a scale. Between a minute and an hour it is the larger: a job on the hour is calm by the hour."""
+    if j <= MINUTE:
+        return own_factor(key, SHORT)
+    long = own_factor(key, LONG)
+    return long if j >= HOUR else max(own_factor(key, SHORT), long)
+
+
+@kernel
 def spread(key: Any, pool: Any, m: int, j: int, mean: float) -> float:
     """The r of the negative binomial whose variance is that of the key's counts of such a mean: mean + mean^2 / r."""
-    own = own_factor(key, SHORT if j <= MINUTE else LONG)
-    return as_r(own * dispersion(pool, m, j, mean), mean)
+    return as_r(_own_at(key, j) * dispersion(pool, m, j, mean), mean)
 
 
 @kernel
@@ -49,20 +57,38 @@ def believed(r: float, events: float) -> float:
 
 
 @kernel
-def add_count(key: Any, pool: Any, m: int, j: int, y: float, mean: float, n: float, keep: float, p: Any) -> None:
-    """A window's count against its mean, and ``n`` empty buckets after it, in each of which it falls to ``keep``.
+def add_count(key: Any, pool: Any, m: int, j: int, y: float, mean: float, p: Any) -> None:
+    """A window's count at the end of a bucket against its mean.
 
     A surprising count enters at five standard deviations: it must widen the spread, or bursty traffic is never
     believed, but one attack must not own it. What is too little to alarm anybody is always believed.
     """
-    kind = SHORT if j <= MINUTE else LONG
     usual = dispersion(pool, m, j, mean) * mean
-    seen = min(y, max(mean + BELIEVABLE * math.sqrt(own_factor(key, kind) * usual), 2.0 * p.min_events))
-    squares = (seen - mean) * (seen - mean) + empty_squares(seen, mean, n, keep)
-    add_moments(pool, m, j, squares, mean, 1.0 + n)
+    seen = _believable(key, j, y, mean, usual, p)
+    _add_squares(key, pool, m, j, (seen - mean) * (seen - mean), mean, usual, 1.0)
+
+
+@kernel
+def add_empty(key: Any, pool: Any, m: int, j: int, y: float, mean: float, n: float, keep: float, p: Any) -> None:
+    """The same at the end of each of ``n`` empty buckets after that, in each of which the count falls to ``keep``."""
+    usual = dispersion(pool, m, j, mean) * mean
+    seen = _believable(key, j, y, mean, usual, p)
+    _add_squares(key, pool, m, j, empty_squares(seen, mean, n, keep), mean, usual, n)
+
+
+@kernel
+def _believable(key: Any, j: int, y: float, mean: float, usual: float, p: Any) -> float:
+    return float(min(y, max(mean + BELIEVABLE * math.sqrt(_own_at(key, j) * usual), 2.0 * p.min_events)))
+
+
+@kernel
+def _add_squares(key: Any, pool: Any, m: int, j: int, squares: float, mean: float, usual: float, n: float) -> None:
+    """Squared deviations of ``n`` counts of one mean: the scope's, and the key's own, which is believed later."""
+    add_moments(pool, m, j, squares, mean, n)
     if m == REQUESTS and j in (MINUTE, HOUR):
+        kind = SHORT if j <= MINUTE else LONG
         key.late_deviation[kind] += squares
-        key.late_due[kind] += usual * (1.0 + n)
+        key.late_due[kind] += usual * n
 
 
 @kernel

@@ -375,6 +375,64 @@ def test_detection_at_one_false_alarm_a_key_and_month() -> None:
     assert {s: got[s] for s in SHAPES if got[s] < WANTED[s]} == {}, got
 
 
+# --- what all keys of a scope teach
+
+CALLERS = 40
+MONDAY = T + 4 * DAY_S  # 1970 began on a Thursday
+
+
+def workdays(
+    d: Detector, first: int, days: int, per_minute: float, factor: float = 1.0
+) -> list[tuple[int, float, RawFinding]]:
+    """Plain streams of 40 principals, half as busy at weekends; four of them ``factor`` times as busy."""
+    rng = np.random.default_rng(first)
+    minute = np.arange(first * 1440, (first + days) * 1440)
+    rate = per_minute * np.where(minute // 1440 % 7 >= 5, 0.5, 1.0)[:, None] * np.ones(CALLERS)
+    rate[:, :4] *= factor
+    counts = rng.poisson(rate)
+    at, key = np.nonzero(counts)
+    at, key = np.repeat(at, counts[counts > 0]), np.repeat(key, counts[counts > 0])
+    ts = MONDAY + (minute[at] + rng.random(len(at))) * 60.0
+    order = np.argsort(ts)
+    hashes = (key[order] + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    columns = {"ts": ts[order], "k_principal": hashes, "status": np.full(len(ts), 200), "auth": np.ones(len(ts))}
+    return findings(d, batch_of_columns(columns, role=Role.WHO))
+
+
+def dispersion(d: Detector) -> npt.NDArray[np.float64]:
+    """Variance over mean of requests in a minute's window, by size of the mean."""
+    found: npt.NDArray[np.float64] = d.snapshot()["pools"]["dispersion"][0, 0, 1]
+    return found
+
+
+def test_calls_that_come_singly_are_no_bursty_traffic() -> None:
+    """Small customers would be taken for bursty (a count entered twice where a pause followed), and attacks missed."""
+    d = detector()
+    workdays(d, 0, 4, 0.08)
+    assert dispersion(d)[:2].max() < 1.25
+
+
+def test_a_second_monday_is_as_busy_as_expected() -> None:
+    """Every first week of an installation would end with a Monday full of spikes."""
+    d = detector()
+    workdays(d, 0, 7, 1.0)
+    workdays(d, 7, 1, 1.0)
+    season = d.snapshot()["pools"]["season"][0]
+    start = int(MONDAY // 3600.0)
+    noon = [season[(start + 24 * day + 12) % 168] for day in range(7)]
+    assert noon[0] == pytest.approx(noon[4], rel=0.1)
+    assert noon[6] < 0.75 * noon[4]
+
+
+def test_attacks_that_are_told_of_do_not_widen_everybodys_spread() -> None:
+    """A few customers under attack would blind the detector for all others."""
+    d = detector()
+    workdays(d, 0, 9, 0.4)
+    before = dispersion(d)
+    assert workdays(d, 9, 1, 0.4, factor=12.0)
+    assert (dispersion(d)[:4] < 1.15 * before[:4]).all()
+
+
 # --- real traffic
 
 
