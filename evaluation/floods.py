@@ -51,13 +51,12 @@ class Flood:
     repeats: int
     auth: AuthCode
     status: int
-    target: bool = True
 
 
 FLOODS = (
     Flood("10 M keys, each once, failing", 1, AuthCode.FAILURE, 401),
     Flood("2 M keys, each failing five times", 5, AuthCode.FAILURE, 401),
-    Flood("10 M keys, each once, all of which authenticate", 1, AuthCode.SUCCESS, 200, target=False),
+    Flood("10 M keys, each once, all of which authenticate", 1, AuthCode.SUCCESS, 200),
 )
 
 
@@ -109,15 +108,13 @@ def _figure(flood: Flood, quiet: Told, told: Told, attacks: Sequence[Attack]) ->
     note = f"{np.median(later):.0f} s later in the median, {max(later):.0f} s at most" if later else ""
     if lost:
         note += "; lost: " + ", ".join(f"{name} {n}" for name, n in _by_detector(lost, attacks))
-    if not flood.target:
-        note += " (their rows are the newcomers', and a failure alone gets none while all rows of a set have succeeded)"
     fresh = len(told.accused - quiet.accused)
     note += f"; customers and people accused who are not without it: {fresh}"
     return Figure(
         f"{flood.name}: of the attacks found without it, found with it",
         of(len(kept), len(quiet.delay_s)),
-        f">= {100 * TARGET:.0f} %" if flood.target else "",
-        len(kept) >= TARGET * len(quiet.delay_s) if flood.target else None,
+        f">= {100 * TARGET:.0f} %",
+        len(kept) >= TARGET * len(quiet.delay_s),
         note=f"{note}; {ROWS / told.seconds / 1e3:.0f} thousand rows a second",
     )
 

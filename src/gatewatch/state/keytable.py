@@ -5,7 +5,9 @@ Rules of admission (DESIGN: "State is bounded by construction"):
 1. a free row is taken;
 2. else the lightest row of the set may be evicted, where a row with a success in the last 7 days outranks every row
    without one, and weight is an event count that decays over an hour;
-3. a key without a success never evicts a row that has one;
+3. a key without a success never evicts a row that has one, save the lightest where all eight of the set have: one way
+   of a set is open to those without, and where successes are many, a lone row without one that was seen within the
+   hour is not theirs either. Else ten million customers who come in one morning would hide every guessed password;
 4. a *suspicious* row (a detector holds it, see :func:`hold`) outranks plain rows without success, but only the two
    heaviest of a set do: whoever makes ten million keys just suspicious enough cannot fill the table with them;
 5. a table made with ``authenticated_only`` admits a key only at a row that authenticated.
@@ -29,10 +31,12 @@ from gatewatch.state.prefetch import LINE_BYTES, by_lines, prefetch
 
 WAYS = 8  # rows a set: 8 keys of 8 bytes are one cache line
 HELD_WAYS = 2  # rows of a set that suspicion may hold
+OPEN_WAYS = 1  # rows of a set for keys without a success: an eighth of the room at most, and enough to count
 SUCCESS_KEEP_S = 7 * 86400.0  # a success this recent makes a row a customer's (DESIGN)
 WEIGHT_TAU_S = 3600.0  # weight forgets over an hour: long enough to rank a batch job that runs hourly
 
 EVICTED, REFUSED, ADMITTED = 0, 1, 2  # indices into stats
+_CUSTOMER = 2  # the rank of rows with a success; 1 that of suspicious ones, 0 of all others
 # Rows that are asked for together, a stride before their visit: memory takes about 100 ns, a visit somewhat more, and
 # what is asked for too early is lost from the cache (32 kB of L1) before it is used.
 STRIDE = 8
@@ -244,20 +248,30 @@ def succeeded_since(head: Head, row: int, t: float) -> bool:
 def _victim(head: Head, base: int, now: float, success: bool) -> int:
     """The row of the set that a newcomer may take, or -1."""
     third = _third_heaviest_held(head, base, now)
-    best = -1
-    best_class = 99
-    best_weight = np.inf
+    best = customer = -1  # the lightest of the lowest rank, and the lightest with a success
+    best_rank, others = _CUSTOMER + 1, 0
+    best_weight = customer_weight = np.inf
     for row in range(base, base + WAYS):
         w = weight_at(head, row, now)
-        if succeeded_since(head, row, now - SUCCESS_KEEP_S):
-            rank = 2
-        elif is_held(head, row) and w > third:
-            rank = 1
-        else:
-            rank = 0
-        if rank < best_class or (rank == best_class and w < best_weight):
-            best, best_class, best_weight = row, rank, w
-    return best if best_class == 0 or success else -1
+        rank = _rank(head, row, now, w > third)
+        if rank == _CUSTOMER and w < customer_weight:
+            customer, customer_weight = row, w
+        others += rank < _CUSTOMER
+        if rank < best_rank or (rank == best_rank and w < best_weight):
+            best, best_rank, best_weight = row, rank, w
+    if others < OPEN_WAYS:
+        return customer
+    if success:
+        open_way = others == OPEN_WAYS and now - float(head.notes[best].last) < WEIGHT_TAU_S
+        return customer if open_way else best
+    return best if best_rank == 0 else -1
+
+
+@kernel
+def _rank(head: Head, row: int, now: float, heavy: bool) -> int:
+    if succeeded_since(head, row, now - SUCCESS_KEEP_S):
+        return _CUSTOMER
+    return 1 if is_held(head, row) and heavy else 0
 
 
 @kernel

@@ -113,23 +113,66 @@ def test_strangers_cannot_push_out_customers() -> None:
     """Who sprays keys without a success would make the detectors forget everybody they know."""
     table = _table()
     for key in range(1, WAYS + 1):
-        _admit(table, key, success=True)
+        for _ in range(2 if key > 1 else 1):
+            _admit(table, key, success=True)
     for key in range(100, 10_000):
         for _ in range(5):
-            assert _admit(table, key, NOW + 60.0) == (-1, False)
+            _admit(table, key, NOW + 60.0)
 
-    assert all(table.row_of(key) >= 0 for key in range(1, WAYS + 1))
-    assert table.head.stats[REFUSED] == 5 * 9_900
+    assert table.row_of(1) == -1, "one way is open to keys without a success: that of the lightest customer"
+    assert all(table.row_of(key) >= 0 for key in range(2, WAYS + 1))
+    assert table.head.stats[EVICTED] == 9_900
+
+
+def test_strangers_cannot_push_out_a_suspect() -> None:
+    """Who tries passwords would hide behind keys that are made for it."""
+    table = _table()
+    for key in range(1, WAYS + 1):
+        _admit(table, key, success=True)
+    row, _ = _admit(table, 50)
+    hold(table.head, row, held=True)
+    for key in range(100, 1_000):
+        assert _admit(table, key, NOW + 60.0) == (-1, False)
+
+    assert table.row_of(50) == row
+    assert table.head.stats[REFUSED] == 900
+
+
+def test_customers_leave_one_way_open_to_strangers() -> None:
+    """Of passwords that are guessed nothing would be seen while more customers come than a table has rows."""
+    table = _table()
+    for key in range(1, WAYS + 1):
+        _admit(table, key, success=True)
+    row, _ = _admit(table, 50)
+    for key in range(100, 1_000):
+        assert _admit(table, key, NOW + 0.5 * WEIGHT_TAU_S, success=True)[1]
+
+    assert table.row_of(50) == row
+
+
+def test_a_stranger_who_is_silent_leaves_the_open_way() -> None:
+    """A suspect of last week would shut the open way to those who come today."""
+    table = _table()
+    for key in range(1, WAYS + 1):
+        _admit(table, key, success=True)
+    row, _ = _admit(table, 50)
+    hold(table.head, row, held=True)
+
+    assert _admit(table, 99, NOW + 1.5 * WEIGHT_TAU_S, success=True) == (row, True)
+    assert table.row_of(50) == -1
+    assert _admit(table, 51, NOW + 1.5 * WEIGHT_TAU_S)[1]
 
 
 def test_a_success_counts_for_seven_days() -> None:
     """A customer of last year would keep a row for ever, and the table would be full of them."""
-    table = _table()
-    for key in range(1, WAYS + 1):
-        _admit(table, key, success=True)
-
-    assert _admit(table, 99, NOW + SUCCESS_KEEP_S - 1.0) == (-1, False)
-    assert _admit(table, 99, NOW + SUCCESS_KEEP_S + 1.0)[1]
+    for age, kept in ((SUCCESS_KEEP_S - 1.0, WAYS - 1), (SUCCESS_KEEP_S + 1.0, 0)):
+        table = _table()
+        for key in range(1, WAYS + 1):
+            _admit(table, key, success=True)
+        for key in range(100, 200):
+            for _ in range(100 - WAYS):  # heavier than the customers were
+                _admit(table, key, NOW + age)
+        assert sum(table.row_of(key) >= 0 for key in range(1, WAYS + 1)) == kept
 
 
 def test_a_new_customer_gets_in_among_customers() -> None:
