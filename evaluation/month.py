@@ -19,7 +19,9 @@ ON = (
     "forgotten passwords, an expired key, weekends, one attack on the 16th day), and one more customer whose calls "
     "grow from 1 to 4 a minute. Counted are alerts of medium severity or worse that name neither the attacker nor one "
     "of his accounts, against `budget.false_alarms_per_day`; the first week apart, when hardly anything learned may "
-    "speak."
+    "speak. A budget is a bound here and no dial: ten times as much lowers a threshold by 2.3 nats of 17 to 21, and "
+    "what is benign and surprising here (runs of jobs, retries) lies far below that or far beyond; and each of the "
+    "parts of all detectors gets an equal share, though most of them need none of theirs."
 )
 DAYS, RATE, START = 30, 0.3, 1_772_409_600.0
 BUDGETS = (1.0, 10.0)
