@@ -18,6 +18,7 @@ import structlog
 from gatewatch.catalog import Catalog
 from gatewatch.clock import Clock, SystemClock
 from gatewatch.decide.control import Controls
+from gatewatch.decide.garbage import Garbage
 from gatewatch.decide.memory import KIND as DECIDE
 from gatewatch.decide.worker import DecideWorker
 from gatewatch.detect.memory import kind as detect_kind
@@ -172,6 +173,7 @@ class _Here:
             watch=True,
             controls=Controls.of(settings.kafka, self.seed.id, obeyed=settings.enforce is not None),
             saver=self._saver(DECIDE),
+            garbage=Garbage(self.clock),
         )
 
     def notify(self) -> NotifyWorker:

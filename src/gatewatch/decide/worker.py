@@ -24,6 +24,7 @@ from gatewatch.clock import Clock
 from gatewatch.decide import records_io
 from gatewatch.decide.control import Controls
 from gatewatch.decide.decider import Decider
+from gatewatch.decide.garbage import Garbage
 from gatewatch.decide.guards import GUARDS
 from gatewatch.decide.memory import DecideTask, Memory
 from gatewatch.decide.orders import is_order
@@ -80,6 +81,7 @@ class DecideWorker:
         controls: where to tell detect of orders and of what people expect; ``None`` in a replay of the past.
         watch: say when detection is silent; a replay has nobody to tell.
         saver: keeps snapshots; without one whoever takes over reads from the beginning.
+        garbage: looks after the garbage collector, where the process is decide's alone.
     """
 
     def __init__(
@@ -96,10 +98,11 @@ class DecideWorker:
         controls: Controls | None = None,
         watch: bool = False,
         saver: Saver[Memory] | None = None,
+        garbage: Garbage | None = None,
     ) -> None:
         self._log, self._settings, self._entries, self._catalog = log, settings, entries, catalog
         self._clock, self._metrics = clock, metrics
-        self._controls, self._saver = controls, saver
+        self._controls, self._saver, self._garbage = controls, saver, garbage
         metrics.policy([*entries, NAME], [name for name, _guard in GUARDS])
         topic = settings.kafka.topic
         self._findings = TopicPartition(topic("findings"), 0)
@@ -156,6 +159,8 @@ class DecideWorker:
             self._follow_catalog()
             self._commit_at = now + COMMIT_S
         self._save()
+        if self._garbage is not None:
+            self._garbage.turn()
         return sum(len(chunk.offsets) for chunk in polled.chunks)
 
     def close(self, *, flush: bool = True) -> None:
@@ -167,6 +172,8 @@ class DecideWorker:
             if self._saver is not None:
                 self._saver.close(self._saved(), flush=flush)
         finally:
+            if self._garbage is not None:
+                self._garbage.close()
             self._producer.close(flush=flush)
             self._consumer.close()
 
