@@ -27,7 +27,7 @@ def program(name: str, package: str) -> Path:
     found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if found is not None:
         return Path(found)
-    folder = _cache() / package
+    folder = cache("debian") / package
     if not folder.exists():
         _fetch(package, folder)
     for place in ("usr/sbin", "usr/bin"):
@@ -36,9 +36,10 @@ def program(name: str, package: str) -> Path:
     raise LogError(f"Debian's package {package} has no program {name}: install it so that it is on the PATH")
 
 
-def _cache() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(cache) / "gatewatch" / "debian"
+def cache(name: str) -> Path:
+    """Where what was fetched for tests stays; ``name`` says where it came from."""
+    found = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(found) / "gatewatch" / name
 
 
 def _fetch(package: str, folder: Path) -> None:
