@@ -2,7 +2,12 @@
 
 ``run`` is what a child process does. It returns an exit code: 0 after a clean stop (SIGTERM, Ctrl-C), 1 after an error
 that a restart may mend (broker gone, fenced), 2 after one that it cannot (config, layout).
+
+A process imports its own role only: what the others need (clients of Slack, a web server) is half of the time that a
+start takes, and after a crash many start at once.
 """
+
+# ruff: noqa: PLC0415 - imports within functions, as said above
 
 from __future__ import annotations
 
@@ -11,37 +16,33 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import structlog
 
-from gatewatch.catalog import Catalog
 from gatewatch.clock import Clock, SystemClock
-from gatewatch.decide.control import Controls
-from gatewatch.decide.garbage import Garbage
-from gatewatch.decide.memory import KIND as DECIDE
-from gatewatch.decide.worker import DecideWorker
-from gatewatch.detect.memory import kind as detect_kind
-from gatewatch.detect.worker import DetectWorker
-from gatewatch.enforce.worker import EnforceWorker
 from gatewatch.errors import ConfigError, GatewatchError, LogError, StateError
-from gatewatch.ingest.worker import IngestWorker
 from gatewatch.log import open_log
 from gatewatch.log.base import Log
 from gatewatch.metrics import Metrics
-from gatewatch.notify.build import receivers, surfaces
-from gatewatch.notify.worker import NotifyWorker
 from gatewatch.observe.http import Server, serve
 from gatewatch.observe.logs import configure
 from gatewatch.registry import Entry, check_settings, load_all
 from gatewatch.sdk import Lane
-from gatewatch.settings import NotifySettings, Settings
+from gatewatch.settings import NotifySettings, Settings, Tls
 from gatewatch.signals import Stop
 from gatewatch.state.hashing import HashSeed
 from gatewatch.state.layout import check_layout
 from gatewatch.state.savable import Kind, Memory
 from gatewatch.state.saving import Saver
-from gatewatch.watch.needs import needed
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+    from gatewatch.decide.worker import DecideWorker
+    from gatewatch.detect.worker import DetectWorker
+    from gatewatch.ingest.worker import IngestWorker
+    from gatewatch.notify.worker import NotifyWorker
 
 M = TypeVar("M", bound=Memory)
 
@@ -84,6 +85,25 @@ class Worker(Protocol):
         ...
 
 
+@runtime_checkable
+class Serving(Protocol):
+    """A worker that answers gateways over HTTP."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where."""
+        ...
+
+    @property
+    def tls(self) -> Tls | None:
+        """With what certificate."""
+        ...
+
+    def app(self) -> Starlette:
+        """What answers."""
+        ...
+
+
 def build(
     role: Role,
     settings: Settings,
@@ -107,6 +127,8 @@ def build(
     if role is Role.INGEST and not settings.sources:
         raise ConfigError("sources", "name at least one topic that a gateway writes")
     if role is Role.ENFORCE:
+        from gatewatch.enforce.worker import EnforceWorker
+
         return EnforceWorker(log, settings, member=member, clock=clock)
     entries = load_all()
     check_settings(entries, settings.detectors)
@@ -133,6 +155,9 @@ class _Here:
     metrics: Metrics
 
     def ingest(self, warm_s: float | None) -> IngestWorker:
+        from gatewatch.ingest.worker import IngestWorker
+        from gatewatch.watch.needs import needed
+
         return IngestWorker(
             self.log,
             self.settings,
@@ -145,6 +170,9 @@ class _Here:
         )
 
     def detect(self, lane: Lane, *, warm: bool) -> DetectWorker:
+        from gatewatch.detect.memory import kind
+        from gatewatch.detect.worker import DetectWorker
+
         return DetectWorker(
             self.log,
             self.settings,
@@ -155,11 +183,17 @@ class _Here:
             metrics=self.metrics,
             lane=lane,
             warm=warm,
-            saver=self._saver(detect_kind(self.settings, lane)),
+            saver=self._saver(kind(self.settings, lane)),
             watch=True,
         )
 
     def decide(self) -> DecideWorker:
+        from gatewatch.catalog import Catalog
+        from gatewatch.decide.control import Controls
+        from gatewatch.decide.garbage import Garbage
+        from gatewatch.decide.memory import KIND
+        from gatewatch.decide.worker import DecideWorker
+
         settings = self.settings
         return DecideWorker(
             self.log,
@@ -172,11 +206,14 @@ class _Here:
             follow_catalog=True,
             watch=True,
             controls=Controls.of(settings.kafka, self.seed.id, obeyed=settings.enforce is not None),
-            saver=self._saver(DECIDE),
+            saver=self._saver(KIND),
             garbage=Garbage(self.clock),
         )
 
     def notify(self) -> NotifyWorker:
+        from gatewatch.notify.build import receivers, surfaces
+        from gatewatch.notify.worker import NotifyWorker
+
         notify = self.settings.notify or NotifySettings()
         return NotifyWorker(
             self.log,
@@ -207,7 +244,7 @@ def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True, wa
             with stop.at_once():  # kernels may be compiled for minutes, and nothing is read before
                 worker = build(role, settings, log, member=member, clock=clock, metrics=metrics, warm_s=warm_s)
             state = _State(role, worker, clock, metrics)
-            if isinstance(worker, EnforceWorker):
+            if isinstance(worker, Serving):
                 opened.callback(Server(worker.app(), *worker.address, "enforce.listen", worker.tls).close)
             if http:
                 opened.callback(serve(settings.metrics, metrics, healthy=state.healthy, ready=state.ready).close)
