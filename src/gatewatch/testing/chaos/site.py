@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -238,7 +240,9 @@ class Fleet:
     def _start(self, member: Member) -> None:
         command = [*WORKER, "--config", str(self._site.config), "--role", member.role, "--index", str(member.index)]
         # The command is the one that this package installs, with paths made here.
-        member.process = subprocess.Popen(command, stdout=self._out, stderr=self._out)  # noqa: S603 - said above
+        member.process = subprocess.Popen(  # noqa: S603 - said above
+            command, stdout=self._out, stderr=self._out, env=_environment()
+        )
 
     def _tend(self) -> None:
         """Start again what ended, a moment later."""
@@ -251,6 +255,12 @@ class Fleet:
                         member.process, member.restart_at = None, now + RESTART_S
                     if member.process is None and now >= member.restart_at:
                         self._start(member)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, and byte code that is kept: pip compiles what it installs, and a start without that takes twice as long."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {"PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir()) / "gatewatch-byte-code")} | env
 
 
 class Watch:
