@@ -239,7 +239,7 @@ def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True, wa
     member = f"{role}-{socket.gethostname()}-{index}"
     with ExitStack() as opened:
         try:
-            log = open_log(settings.kafka)
+            log = open_log(settings.kafka, stopping=lambda: stop.asked)
             opened.callback(log.close)
             with stop.at_once():  # kernels may be compiled for minutes, and nothing is read before
                 worker = build(role, settings, log, member=member, clock=clock, metrics=metrics, warm_s=warm_s)

@@ -110,6 +110,23 @@ def test_a_producer_holds_a_bounded_amount_and_then_fails(
     assert sum(len(chunk.values) for chunk in plain.read(topic)) == 1
 
 
+def test_who_is_told_to_stop_does_not_wait_for_room(own_broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is stopped while the broker is slow would be killed, ten seconds later, in the middle of it all."""
+    monkeypatch.setattr(kafka_producer, "MAX_IN_FLIGHT_RECORDS", 1)
+    monkeypatch.setattr(kafka_producer, "MAX_BLOCK_S", 600.0)
+    monkeypatch.setattr(kafka_producer, "STOPPING_BLOCK_S", 0.1)
+    asked = iter([False, False, True])
+    settings = KafkaSettings(bootstrap=(own_broker.bootstrap,))
+    with closing(KafkaLog(settings, stopping=lambda: next(asked))) as log:
+        topic = KafkaRig(log).topic()
+        producer = log.producer(linger_ms=30_000)
+        producer.send(topic, b"waits for others")
+        with pytest.raises(SendError, match="no room"):
+            producer.send(topic, b"has no room")
+        assert next(asked, None) is None
+        producer.close(flush=False)
+
+
 def test_bytes_in_flight_are_bounded(plain: KafkaLog, own_broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of half a megabyte would fill the memory long before there are many of them."""
     monkeypatch.setattr(kafka_producer, "MAX_IN_FLIGHT_BYTES", 300_000)

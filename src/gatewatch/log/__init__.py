@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,9 +13,12 @@ if TYPE_CHECKING:
     from gatewatch.settings import KafkaSettings
 
 
-def open_log(settings: KafkaSettings) -> Log:
-    """The Kafka cluster of ``settings``. Connects only when something is asked for."""
+def open_log(settings: KafkaSettings, *, stopping: Callable[[], bool] = lambda: False) -> Log:
+    """The Kafka cluster of ``settings``. Connects only when something is asked for.
+
+    While ``stopping`` says so, nobody waits long to send: who is told to stop has ten seconds.
+    """
     # kafka-python takes a quarter of a second to import: replay and demo, which need none of it, do not pay.
     from gatewatch.log.kafka import KafkaLog  # noqa: PLC0415 - said above
 
-    return KafkaLog(settings)
+    return KafkaLog(settings, stopping=stopping)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -31,8 +31,8 @@ _READ_RECORDS = 5000
 class KafkaLog:
     """See :class:`gatewatch.log.base.Log`. Connects only when something is asked for. Thread-safe."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: KafkaSettings, *, stopping: Callable[[], bool] = lambda: False) -> None:
+        self._settings, self._stopping = settings, stopping
         self._lock = threading.Lock()
         self._opened: list[KafkaProducer | Consumer] = []
 
@@ -53,7 +53,7 @@ class KafkaLog:
 
     def producer(self, *, linger_ms: int = 5) -> KafkaProducer:
         """A producer of its own."""
-        return self._keep(KafkaProducer(self._settings, self._describe, linger_ms=linger_ms))
+        return self._keep(KafkaProducer(self._settings, self._describe, linger_ms=linger_ms, stopping=self._stopping))
 
     def admin(self) -> KafkaAdmin:
         """For topics and groups."""

@@ -27,6 +27,8 @@ DELIVERY_TIMEOUT_S = 60.0
 # How long send waits for room: below the consumer's poll interval of 60 s, so that a worker ends by this error, which
 # names the cause, and not by losing its group.
 MAX_BLOCK_S = 45.0
+STOPPING_BLOCK_S = 5.0  # and how long once the process is told to stop: it has 10 s, and must still close
+_LOOK_S = 0.5  # how often whoever waits looks whether it is
 # In flight at most: half a second of the fastest ingest (200 k events/s of 300 B); a batch of 512 KiB counts once, so
 # records are bounded for the small ones, of which each costs about 1 kB in the client.
 MAX_IN_FLIGHT_BYTES = 32 << 20
@@ -42,10 +44,18 @@ class KafkaProducer:
         settings: of the cluster.
         topic: gives what a topic is, or raises ``TopicMissingError``; asked once for each topic.
         linger_ms: how long a record waits for others.
+        stopping: whether the process is told to stop.
     """
 
-    def __init__(self, settings: KafkaSettings, topic: Callable[[str], TopicInfo], *, linger_ms: int) -> None:
-        self._topic = topic
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topic: Callable[[str], TopicInfo],
+        *,
+        linger_ms: int,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._topic, self._stopping = topic, stopping
         self._known: dict[str, TopicInfo] = {}
         self._clock = SystemClock()
         self._changed = threading.Condition()
@@ -139,16 +149,21 @@ class KafkaProducer:
         self._client.close(CLOSE_S)
 
     def _take_room(self, topic: str, size: int) -> None:
-        deadline = self._clock.monotonic() + MAX_BLOCK_S
+        began = self._clock.monotonic()
+        deadline, hurried = began + MAX_BLOCK_S, False
         with self._changed:
             while self._records >= MAX_IN_FLIGHT_RECORDS or (
                 self._records and self._bytes + size > MAX_IN_FLIGHT_BYTES
             ):
-                self._changed.wait(max(deadline - self._clock.monotonic(), 0.0))
+                now = self._clock.monotonic()
+                if not hurried and self._stopping():
+                    deadline, hurried = min(deadline, now + STOPPING_BLOCK_S), True
+                self._changed.wait(min(max(deadline - now, 0.0), _LOOK_S))
                 self.check()
                 if self._clock.monotonic() >= deadline:
+                    waited_s = self._clock.monotonic() - began
                     raise SendError(
-                        f"topic {topic!r}: no room for a record for {MAX_BLOCK_S:.0f} s: {self._records:,} records "
+                        f"topic {topic!r}: no room for a record for {waited_s:.0f} s: {self._records:,} records "
                         f"({self._bytes >> 20} MiB) are not acknowledged; is the broker up?"
                     )
             self._records += 1
