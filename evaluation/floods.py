@@ -31,7 +31,9 @@ ON = (
     "large and more; in the third all keys authenticate, as if a hundred times more customers than the tables have "
     "room for came in one morning. "
     "All detectors on keys stand in one partition with the tables of a whole installation, as shipped. Found is an "
-    "attack if the detector that is made for it names one of its keys in a finding that people are told of."
+    "attack if the detector that is made for it names one of its keys in a finding that people are told of. The twelve "
+    "callers of payload_drift's attacks send one and the same structure, and from the third established caller on that "
+    "is a release of the API to it and no probe: so it names the first ones only."
 )
 ROWS = 10_000_000
 NOON_S = START + (DAYS - 1) * DAY_S + 12 * 3600.0
