@@ -43,6 +43,14 @@ def _keys(start: int = 1) -> Iterator[int]:
     return iter(range(start, 10**9))
 
 
+def _full_of_customers() -> KeyTable:
+    """One set, all of whose keys have had a success."""
+    table = _table()
+    for key in range(1, WAYS + 1):
+        _admit(table, key, success=True)
+    return table
+
+
 def test_a_key_keeps_its_row() -> None:
     """A key that changed its row would lose its baseline."""
     table = _table(64)
@@ -126,9 +134,7 @@ def test_strangers_cannot_push_out_customers() -> None:
 
 def test_strangers_cannot_push_out_a_suspect() -> None:
     """Who tries passwords would hide behind keys that are made for it."""
-    table = _table()
-    for key in range(1, WAYS + 1):
-        _admit(table, key, success=True)
+    table = _full_of_customers()
     row, _ = _admit(table, 50)
     hold(table.head, row, held=True)
     for key in range(100, 1_000):
@@ -140,9 +146,7 @@ def test_strangers_cannot_push_out_a_suspect() -> None:
 
 def test_customers_leave_one_way_open_to_strangers() -> None:
     """Of passwords that are guessed nothing would be seen while more customers come than a table has rows."""
-    table = _table()
-    for key in range(1, WAYS + 1):
-        _admit(table, key, success=True)
+    table = _full_of_customers()
     row, _ = _admit(table, 50)
     for key in range(100, 1_000):
         assert _admit(table, key, NOW + 0.5 * WEIGHT_TAU_S, success=True)[1]
@@ -152,9 +156,7 @@ def test_customers_leave_one_way_open_to_strangers() -> None:
 
 def test_a_stranger_who_is_silent_leaves_the_open_way() -> None:
     """A suspect of last week would shut the open way to those who come today."""
-    table = _table()
-    for key in range(1, WAYS + 1):
-        _admit(table, key, success=True)
+    table = _full_of_customers()
     row, _ = _admit(table, 50)
     hold(table.head, row, held=True)
 
@@ -166,9 +168,7 @@ def test_a_stranger_who_is_silent_leaves_the_open_way() -> None:
 def test_a_success_counts_for_seven_days() -> None:
     """A customer of last year would keep a row for ever, and the table would be full of them."""
     for age, kept in ((SUCCESS_KEEP_S - 1.0, WAYS - 1), (SUCCESS_KEEP_S + 1.0, 0)):
-        table = _table()
-        for key in range(1, WAYS + 1):
-            _admit(table, key, success=True)
+        table = _full_of_customers()
         for key in range(100, 200):
             for _ in range(100 - WAYS):  # heavier than the customers were
                 _admit(table, key, NOW + age)
@@ -177,9 +177,7 @@ def test_a_success_counts_for_seven_days() -> None:
 
 def test_a_new_customer_gets_in_among_customers() -> None:
     """A site with more customers than rows must watch the busy ones, whenever they came."""
-    table = _table()
-    for key in range(1, WAYS + 1):
-        _admit(table, key, success=True)
+    table = _full_of_customers()
 
     assert _admit(table, 99, success=True)[1]
 
