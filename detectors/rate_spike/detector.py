@@ -150,8 +150,8 @@ class RateSpike(Detector):
     Warm-up costs nothing but honesty: in the first hour nothing learned is said, on a key's first day its counts are
     taken to spread by r = 20 at most, since nobody knows its daily cycle.
 
-    Known false alarms: a simulated month of a small site (evaluation/month.py) has about one in two days from the
-    second week on at a budget of one a day, and hardly more at ten: they are single minutes of jobs and retries, not
+    Known false alarms: a simulated month of a small site (evaluation/month.py) has about one in three days from the
+    second week on at a budget of one a day, and one in two at ten: they are single minutes of jobs and retries, not
     the tail of a distribution. On negative binomial streams of 200 and 400 keys about half of the budget comes out.
 
     Cost: 0.26 us (one busy key) to 0.43 us (2,000 keys) a row with both roles and all measures, at 1,000 rows a batch;
