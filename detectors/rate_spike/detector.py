@@ -152,7 +152,7 @@ class RateSpike(Detector):
 
     Known false alarms: a simulated month of a small site (evaluation/month.py) has about one in three days from the
     second week on at a budget of one a day, and one in two at ten: they are single minutes of jobs and retries, not
-    the tail of a distribution. On negative binomial streams of 200 and 400 keys about half of the budget comes out.
+    the tail of a distribution. On three negative binomial streams, .5 to 1.0 of the budget came out.
 
     Cost: 0.26 us (one busy key) to 0.43 us (2,000 keys) a row with both roles and all measures, at 1,000 rows a batch;
     1.4 us where each row closes a bucket. Memory: 560 bytes a key, fixed at the start.
