@@ -1,4 +1,7 @@
-"""A block that no gateway carries out is a page: from an attacker's requests, by every role, to PagerDuty and Slack."""
+"""A block that no gateway carries out is a page: from an attacker's requests, by every role, to PagerDuty and Slack.
+
+Whoever was paged for the attack itself is paged once more: that its block stops nobody is another thing to do.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ from gatewatch.sdk import Reason, Scope, Severity
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
 from gatewatch.testing.sinks import PagerDutyStandIn, SlackStandIn
+from gatewatch.testing.waiting import wait_until
 
 NOW = 1_795_500_000.0
 ATTACKER = "203.0.113.9"
@@ -44,10 +48,16 @@ class Knock(Tattle):
     reasons: ClassVar[tuple[Reason, ...]] = (Reason(0, "any", "Knocks", "rows", Severity.LOW, learned=False),)
 
 
+class Storm(Knock):
+    """The same, and somebody is paged for it at once."""
+
+    reasons: ClassVar[tuple[Reason, ...]] = (Reason(0, "any", "Storms", "rows", Severity.CRITICAL, learned=False),)
+
+
 class Site:
     """All roles, a second at a time, and a gateway that asks the enforcer, or does not."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, detector: type[Tattle] = Knock) -> None:
         self.pager, self.slack = PagerDutyStandIn(), SlackStandIn()
         stack.callback(self.pager.close)
         stack.callback(self.slack.close)
@@ -68,7 +78,7 @@ class Site:
         )
         with closing(self._log.admin()) as admin:
             admin.create([*specs(settings), TopicSpec("edge", 1)])
-        entries = {"knock": tattle(Knock)}
+        entries = {"knock": tattle(detector)}
         common: dict[str, Any] = {"member": "m", "clock": self._clock, "metrics": metrics}
         self._ingest = IngestWorker(self._log, settings, SEED, **common)
         detect = DetectWorker(self._log, settings, entries, SEED, **common)
@@ -100,9 +110,18 @@ class Site:
         chunks = self._log.read("gatewatch.incidents")
         return [json.loads(value)["story"] for chunk in chunks for value in chunk.values if value is not None]
 
-    def said(self) -> str:
-        """All that the person on call, and the channel, can read."""
-        return json.dumps([self.pager.events, list(self.slack.messages.values()), self.slack.replies])
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Receivers are told by threads of their own: turn until they have been."""
+
+        def holds() -> bool:
+            self._turn()
+            return condition()
+
+        wait_until(holds)
+
+    def paged(self) -> str:
+        """All that the person on call can read."""
+        return json.dumps(self.pager.events)
 
     def _turn(self) -> None:
         while self._ingest.step(0.0) or not self._ingest.caught_up:
@@ -115,14 +134,14 @@ class Site:
 
 
 @pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Site]]:
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Site]]:
     """Makes one, and ends it."""
     monkeypatch.setenv("SOME_TOKEN", "a-token-of-ours")
     with ExitStack() as stack:
-        yield lambda: Site(stack)
+        yield lambda *detector: Site(stack, *detector)
 
 
-def test_with_the_enforcer_switched_off_somebody_is_paged_and_told_why(site: Callable[[], Site]) -> None:
+def test_with_the_enforcer_switched_off_somebody_is_paged_and_told_why(site: Callable[..., Site]) -> None:
     """If this fails, blocks are ordered for days and stop nobody, and everybody believes that they do."""
     made = site()
     made.attack(2, enforced=False)
@@ -130,11 +149,32 @@ def test_with_the_enforcer_switched_off_somebody_is_paged_and_told_why(site: Cal
     made.attack(MINUTE, enforced=False)
     assert set(made.statuses) == {200}
     assert any("still get through" in story for story in made.stories())
+    made.until(lambda: made.pager.pages.total() > 0)
+    made.attack(MINUTE, enforced=False)
     assert made.pager.pages.total() == 1, "once, however long it goes on"
-    assert "still get through" in made.said()
+    assert "Block not effective on ip 203.0.113.9 at gateway edge" in made.paged()
 
 
-def test_with_the_enforcer_on_nobody_is_paged_and_the_incident_says_that_it_works(site: Callable[[], Site]) -> None:
+def test_who_was_paged_for_the_attack_is_paged_again_and_hears_when_the_gateway_obeys(
+    site: Callable[..., Site],
+) -> None:
+    """If this fails, the person on call believes that the block which they were told of has ended it."""
+    made = site(Storm)
+    made.attack(2, enforced=False)
+    made.until(lambda: len(made.pager.pages) == 1)
+    (attack,) = made.pager.pages
+    made.attack(MINUTE, enforced=False)
+    made.until(lambda: len(made.pager.pages) == 2)
+    (own,) = made.pager.pages.keys() - {attack}
+    assert made.pager.pages == {attack: 1, own: 1}
+    assert "Block not effective" in made.paged()
+    made.attack(2, enforced=True)
+    made.until(lambda: made.pager.open == {attack})
+    made.attack(MINUTE, enforced=True)
+    assert made.pager.pages == {attack: 1, own: 1}
+
+
+def test_with_the_enforcer_on_nobody_is_paged_and_the_incident_says_that_it_works(site: Callable[..., Site]) -> None:
     """If this fails, a block that works wakes somebody up, and the page of the test above means nothing."""
     made = site()
     made.attack(MINUTE, enforced=True)
