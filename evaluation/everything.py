@@ -25,7 +25,7 @@ from gatewatch.registry import names
 PAGE = ROOT / "docs" / "evaluation.md"
 MODULES = (
     "openssh", "hub", "stratus", "web", "llm_traces", "payloads", "llmdrift", "kdd_http", "nab", "nb_stream",
-    "first_contact", "distributed", "month", "simulator", "unseen", "floods",
+    "first_contact", "distributed", "month", "jobs", "simulator", "unseen", "floods",
 )  # fmt: skip
 INTRO = """\
 Every figure here is computed by `make evaluate`, from public data that stands beside the checkout (not ours to ship) or

@@ -114,6 +114,8 @@ class RateSpike(Detector):
 
     Misses:
         * a factor below 3 for less than 5 minutes, below 1.7 for any time short of a ramp; growth of 1-2 % a day;
+        * in the first two runs of a job that makes its calls at once, that it is a job; and from then on, for hours,
+          who has that job's key and makes no more than twice its calls, at whatever hour;
         * fewer than ``min_events`` in a window, whatever the factor: of ten times the rate for five minutes, most of
           what is done to a key with less than one request in four minutes;
         * many keys that each stay within their own bounds (a botnet): that is for statistics over populations;

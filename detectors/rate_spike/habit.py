@@ -1,10 +1,14 @@
-"""What a key does again and again is its habit, however bursty: an hourly batch job is no news the third time.
+"""What a key does again and again is its habit, however bursty: a nightly batch job is no news the third time.
 
-Excursions teach the baseline nothing (learn.py), so without this a job would be reported at every run for ever. A key
-remembers how high its two largest earlier excursions were, as count over mean at each scale (nats would not do: they
-change with what is known of spreads). What goes on is one excursion, so an attack that lasts does not become a habit,
-only one that stops and comes back. Whoever pulses is reported twice, and then held against the plain limits, the slow
-evidence and the ramp, which know no habits.
+A baseline is a mean, and says nothing of how calls come: a job that makes all of its calls in twenty minutes a day is a
+burst against it at every run. So a key remembers how high its two largest earlier excursions were, in calls, at each
+scale. (Not as count over mean, nor in nats: both change with what is known of the mean and of spreads.) What is no
+higher than the lower of the two, with some room, is not told and teaches like any other traffic (learn.py); it is no
+slow evidence for six hours, and no ramp for a day.
+
+What goes on is one excursion, so an attack that lasts does not become a habit, only one that stops and comes back.
+Whoever pulses is reported twice, and then held against the plain limits, and against slow evidence of more than six
+hours, which know no habits.
 """
 
 from __future__ import annotations
@@ -17,14 +21,15 @@ from gatewatch.sdk import kernel
 from .layout import DAY_S
 
 OVER_S = 1200.0  # a pause this long ends an excursion: jobs pause longer, an attacker who backs off does not
-NOTED = 2.0  # times the mean at which a window is an excursion at all
-HABIT_RATIO = 1.5  # half as much again as the second highest excursion is news
-HABIT_TAU_S = 7 * DAY_S / math.log(2)  # forgotten by half in a week, as the baseline is
+EXPLAINED_S = 6 * 3600.0  # so long a job may run: what lasts longer is slow evidence, however high others were before
+HABIT_RATIO = 2.0  # twice the second highest excursion is news: runs of one job differ by half
+# Forgotten by half in six weeks: of a weekly job the last run but one still counts for four fifths.
+HABIT_TAU_S = 42 * DAY_S / math.log(2)
 
 
 @kernel
-def note(key: Any, j: int, height: float) -> None:
-    """Take note of a window that holds ``height`` times its mean, whether or not that is told.
+def note(key: Any, j: int, calls: float) -> None:
+    """Take note of a window of so many calls that is surprising enough to be told, whether or not it is.
 
     Requests, tokens and cost rise together, so they are one excursion and one habit; scales are not, because a long
     window remembers for hours what a short one has long forgotten.
@@ -32,17 +37,17 @@ def note(key: Any, j: int, height: float) -> None:
     now = key.last
     if key.peak_at[j] > 0 and now - key.peak_at[j] > OVER_S:
         _end(key, j)
-    key.peak[j] = max(key.peak[j], height)
+    key.peak[j] = max(key.peak[j], calls)
     key.peak_at[j] = max(1.0, now)
 
 
 @kernel
-def is_habit(key: Any, j: int, height: float) -> bool:
-    """Whether the key was about as high twice before."""
+def is_habit(key: Any, j: int, calls: float) -> bool:
+    """Whether the key made about as many calls twice before."""
     if key.habit[j, 1] <= 0.0:
         return False
     kept = math.exp((key.habit_at[j] - key.last) / HABIT_TAU_S)
-    return bool(height < HABIT_RATIO * key.habit[j, 1] * kept)
+    return bool(calls < HABIT_RATIO * key.habit[j, 1] * kept)
 
 
 @kernel

@@ -44,7 +44,7 @@ KEY = np.dtype(
         ("a_base", _F4, _M),
         ("a_anchor", _F4, _M),
         ("cusum", _F4, _M),  # nats
-        ("peak", _F4, (SCALES,)),  # largest count / mean of the excursion under way, and when it was seen last
+        ("peak", _F4, (SCALES,)),  # most calls in a window of the excursion under way, and when it was seen last
         ("peak_at", _U4, (SCALES,)),
         ("habit", _F4, (SCALES, 2)),  # the two largest peaks of earlier excursions, decayed to ``habit_at``
         ("habit_at", _U4, (SCALES,)),

@@ -2,7 +2,7 @@
 
 Learning is gated (algorithms, finding 1): a bucket that surprises by more than ``freeze_nats``, or that lies within an
 excursion, teaches its mean and nothing more; any other is cut at three standard deviations. What a person expects of a
-key teaches as it is.
+key, and what is its habit, teaches as it is.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from gatewatch.sdk import kernel
 
+from .habit import OVER_S, is_habit
 from .layout import DAY, DAY_S, HOUR, HOURS, MEASURES, MINUTE, REQUESTS, SCALES, TAU_S
 from .pool import HOUR_S, add_peer, add_season, dispersion, season_mean
 from .rhythm import learn_hour, rhythm
@@ -48,6 +49,12 @@ def mean_call(key: Any, pool: Any, m: int) -> float:
     if key.a_base[REQUESTS] >= KNOWN_EVENTS and key.a_base[m] > 0.0:
         return float(key.a_base[m]) / float(key.a_base[REQUESTS])
     return float(pool.per_call[m])
+
+
+@kernel
+def calls_of(key: Any, pool: Any, m: int, raw: float) -> float:
+    """How many of the key's usual calls that is, for one that is known (whose :func:`per_count` is not 0)."""
+    return raw if m == REQUESTS else raw / mean_call(key, pool, m)
 
 
 @kernel
@@ -175,11 +182,12 @@ def _learn(
 @kernel
 def _gate(key: Any, pool: Any, m: int, x: float, mean: float, r: float, end: float, p: Any) -> float:
     """How much of the bucket may be learned, in counts."""
-    if end - key.born < TRUST_AGE_S or end <= key.released_until:
+    told = in_excursion(key, m, end)
+    if end - key.born < TRUST_AGE_S or end <= key.released_until or (not told and is_all_habit(key, pool, m)):
         key.frozen_since[m] = 0
         return x
     slow = key.cusum[m] > pool.slow_threshold
-    if not (slow or in_excursion(key, m, end) or chernoff(x, mean, r) > p.freeze_nats):
+    if not (slow or told or chernoff(x, mean, r) > p.freeze_nats):
         key.frozen_since[m] = 0
         return float(min(x, winsor_cap(mean, r)))
     if key.frozen_since[m] == 0:
@@ -187,6 +195,18 @@ def _gate(key: Any, pool: Any, m: int, x: float, mean: float, r: float, end: flo
     if end - key.frozen_since[m] < p.release_after_s:
         return float(min(x, mean))
     return float(min(x, winsor_cap(mean, r)))  # nobody has said anything for a day: see _rise
+
+
+@kernel
+def is_all_habit(key: Any, pool: Any, m: int) -> bool:
+    """Whether there is an excursion, and all that there is of it, by the minute and by the hour, is a habit."""
+    excursion = False
+    for j in (MINUTE, HOUR):
+        if key.peak_at[j] > 0 and key.last - key.peak_at[j] <= OVER_S:
+            if not is_habit(key, j, calls_of(key, pool, m, key.count[m, j])):
+                return False
+            excursion = True
+    return excursion
 
 
 @kernel

@@ -12,9 +12,9 @@ from typing import Any
 
 from gatewatch.sdk import kernel
 
-from .habit import NOTED, is_habit, note
+from .habit import EXPLAINED_S, is_habit, note
 from .layout import COST, DAY, DAY_S, HOUR, MEASURES, MINUTE, REQUESTS, SCALES, TAU_S
-from .learn import EXCURSION_S, KNOWN_EVENTS, PRIOR_EVENTS, own_rate, per_count, slow_spread
+from .learn import EXCURSION_S, KNOWN_EVENTS, PRIOR_EVENTS, calls_of, own_rate, per_count, slow_spread
 from .spread import believed, spread
 from .tail import GATE_NATS, chernoff, tail_nats
 
@@ -108,8 +108,6 @@ def _against_windows(
         y = factor * key.count[m, j] / unit
         if y <= mean:
             continue
-        if known and y > NOTED * mean:
-            note(key, j, y / mean)
         r = believed(spread(key, pool, m, j, mean), r_cap)
         gate = pool.threshold[j] + handicap - GATE_NATS
         # chernoff <= (y - mean)^2 / 2 V, as its second derivative falls from 1 / V: no logarithm for plain traffic
@@ -118,8 +116,11 @@ def _against_windows(
         bound = chernoff(y, mean, r)
         if bound < gate:
             continue
-        if known and is_habit(key, j, y / mean):
-            continue
+        if known:
+            calls = calls_of(key, pool, m, key.count[m, j])
+            note(key, j, calls)
+            if is_habit(key, j, calls):
+                continue
         if quiet(key.last, key.told_at[m], bound, key.told_nats[m], p):
             continue
         nats = tail_nats(y, mean, r) - handicap
@@ -138,6 +139,8 @@ def _slow_evidence(key: Any, pool: Any, m: int, season: float, rate: float, unit
     """The CUSUM, which has moved only if a bucket was closed."""
     nats, threshold = float(key.cusum[m]), pool.slow_threshold
     if nats / threshold <= best.ratio or nats < threshold or key.count[m, HOUR] < least_events(m, p) * unit:
+        return
+    if key.last - key.cusum_since[m] < EXPLAINED_S and is_habit(key, HOUR, calls_of(key, pool, m, key.count[m, HOUR])):
         return
     if quiet(key.last, key.told_at[m], nats, key.told_nats[m], p):
         return
@@ -159,6 +162,8 @@ def _against_anchor(key: Any, pool: Any, m: int, unit: float, p: Any, best: Any)
     x, mean = key.a_day[m] / unit, key.a_anchor[m] / key.e_anchor * key.e_day / unit
     if x < p.ramp_ratio * mean or x < RAMP_WINDOWS * least_events(m, p):
         return
+    if key.last - key.peak_at[HOUR] < DAY_S and is_habit(key, HOUR, calls_of(key, pool, m, key.count[m, HOUR])):
+        return  # what a job makes once a week is above the anchor for a day
     threshold, factor = pool.ramp_threshold, 2.0
     r = spread(key, pool, m, DAY, factor * mean)
     nats = tail_nats(factor * x, factor * mean, r)

@@ -250,6 +250,41 @@ def test_what_a_person_expects_becomes_the_baseline() -> None:
     assert not of["svc-3"] or of["svc-3"][-1] > 9.0
 
 
+def nightly(days: Sequence[int], rng: np.random.Generator, calls: float = 1500.0) -> list[dict[str, Any]]:
+    """A job that makes all of its calls within twenty minutes, from two o'clock on, on those days."""
+    at = [T + day * DAY_S + 7200.0 for day in days]
+    return [e for start in at for e in steady("job", calls / 20.0 * rng.uniform(0.8, 1.2), start, start + 1200.0, rng)]
+
+
+def nights(found: list[tuple[float, RawFinding]]) -> list[int]:
+    """On which days the job was told of."""
+    return sorted({int((ts - T) // DAY_S) for ts, f in found if f.key == "job"})
+
+
+def test_a_nightly_job_is_told_of_in_its_first_nights_only() -> None:
+    """A batch job would alert every night for ever, and nobody reads what comes every night."""
+    rng = np.random.default_rng(8)
+    events = crowd(T, T + 12 * DAY_S, rng) + nightly(range(12), rng)
+
+    assert set(nights(told(detector(), events))) <= {1, 2, 3}
+
+
+def test_a_weekly_job_is_told_of_twice() -> None:
+    """The same for what runs on Sundays."""
+    rng = np.random.default_rng(9)
+    events = crowd(T, T + 37 * DAY_S, rng) + nightly((1, 8, 15, 22, 29, 36), rng)
+
+    assert set(nights(told(detector(), events))) <= {8, 15}
+
+
+def test_a_job_that_makes_ten_times_its_calls_is_told_of() -> None:
+    """A habit must not hide that somebody else has the job's key."""
+    rng = np.random.default_rng(10)
+    events = crowd(T, T + 9 * DAY_S, rng) + nightly(range(8), rng) + nightly((8,), rng, 15_000.0)
+
+    assert 8 in nights(told(detector(), events))
+
+
 def test_plain_traffic_is_no_news() -> None:
     """Three days of nothing must raise nothing, or nobody will read the fourth day's alert."""
     assert told(detector(), crowd(T, T + 3 * DAY_S, np.random.default_rng(6))) == []
