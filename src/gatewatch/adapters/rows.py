@@ -13,7 +13,6 @@ from gatewatch.events.batch import ABSENT, ROUTED, STRINGS
 from gatewatch.sdk import Batch
 
 TEXT_MAX = 64  # characters of a text that a model sees: what it learned from is kept, in rows of fixed size
-ALWAYS = ("key", "ts")  # of every event: the hash of the key that it is about, and the event time in epoch seconds
 
 
 class EventModel(Protocol):
