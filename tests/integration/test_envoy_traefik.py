@@ -63,12 +63,19 @@ class Gateway:
             return client.get(f"{self.url}/v1/x?a=1", headers={**forwarded, **(headers or {})}, auth=auth)
 
     def events(self, recipe_name: str, n: int) -> list[AccessEvent]:
-        """The first ``n`` lines of its log, as they are read with the recipe's settings."""
+        """The first ``n`` lines of its log about :meth:`get`, as they are read with the recipe's settings.
+
+        Those of the requests that waited for the gateway stand between them: logs are written late.
+        """
         source = settings_module.load(RECIPES / recipe_name / "gatewatch.yaml").sources[0]
-        wait_until(lambda: self.log.exists() and self.log.read_bytes().count(b"\n") >= n, f"{n} lines of {self.log}")
-        decoded = formats.get(source.format, source=source).decode(self.log.read_bytes().splitlines()[:n])
+        wait_until(lambda: len(self._lines()) >= n, f"{n} lines of {self.log}")
+        decoded = formats.get(source.format, source=source).decode(self._lines()[:n])
         assert not decoded.dead
         return decoded.events
+
+    def _lines(self) -> list[bytes]:
+        lines = self.log.read_bytes().splitlines(keepends=True) if self.log.exists() else []
+        return [line for line in lines if line.endswith(b"\n") and b"/v1/x" in line]
 
 
 @contextmanager
@@ -123,7 +130,6 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Gateway]]:
             stack.callback(authz.close)
             url = f"http://127.0.0.1:{port}"
             stack.enter_context(_running(write(tmp_path, port, model.port, enforce), url, tmp_path / "gateway.err"))
-            (tmp_path / "events.json").write_bytes(b"")  # of the requests that waited for it
             return Gateway(url, tmp_path / "events.json", authz)
 
         yield made
