@@ -27,6 +27,9 @@ from gatewatch.log.base import Log, Producer, TopicPartition, TopicSpec
 from gatewatch.settings import KafkaSettings
 
 LIMIT = 20  # requests a minute
+# At 5,000 events a second each makes 3 requests a minute: customers stay within the limit, and only probes are found.
+# With the thousand addresses of earlier runs every address was over it, and the breaker held back the probes' blocks.
+CUSTOMERS = 100_000
 PROBES = 120
 SECONDS = 30
 READY_WITHIN_S = 300.0  # a machine that compiles every kernel anew while it does other things
@@ -86,7 +89,7 @@ def _load_and_probe(log: Log, prefix: str, topic: str, rate: int) -> tuple[npt.N
     sent = probes = 0
     while (elapsed := time.monotonic() - began) < SECONDS:
         while sent < elapsed * rate:
-            producer.send(topic, _event(f"customer-{sent % 100_000}", sent), partition=sent % 3)
+            producer.send(topic, _event(f"customer-{sent % CUSTOMERS}", sent), partition=sent % 3)
             sent += 1
         if probes < PROBES and elapsed > 5 + probes * (SECONDS - 8) / PROBES:
             _probe(producer, topic, f"probe-{probes}", appended)
@@ -139,7 +142,7 @@ def _event(principal: str, i: int) -> bytes:
             "auth": "success",
             "latency_ms": 12.5,
             "principal": principal,
-            "ip": f"203.0.{i % 200}.{i % 250}",
+            "ip": f"100.{64 + i % CUSTOMERS // 50_000}.{i % 50_000 // 250}.{i % 250}",
             "user_agent": "openai-python/1.99",
             "model": "gpt-x",
             "tokens_in": 400,
