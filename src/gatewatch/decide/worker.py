@@ -113,7 +113,7 @@ class DecideWorker:
         self._read_from = {self._decisions: 0, self._verdicts: 0}  # next offset to read of what people write
         self._lock = threading.Lock()
         self._commit_at = clock.monotonic() + COMMIT_S
-        self._producer = log.producer()
+        self._producer = log.producer(linger_ms=0)  # few records, and somebody waits for each
         self._consumer = log.consumer(
             [tp.topic for tp in (self._findings, self._decisions, self._verdicts)],
             group=f"{settings.kafka.prefix}.decide",

@@ -108,7 +108,7 @@ class DetectWorker:
         self._stats_at = clock.monotonic()
         metrics.detectors({n: (e.scopes, [r.name for r in e.reasons]) for n, e in entries.items()})
         warm_up(in_lane(active(entries, settings.detectors), lane))
-        self._producer = log.producer()
+        self._producer = log.producer(linger_ms=0)  # few records, and somebody waits for each
         slow = lane == "slow"
         topics = [settings.kafka.topic("routed")] if slow else [settings.kafka.topic("routed"), self._rollups]
         group = f"{settings.kafka.prefix}.{'detect-slow' if slow else 'detect'}"
