@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaProducer as Client
@@ -142,8 +143,11 @@ class KafkaProducer:
     def _drop(self) -> None:
         """End the client without sending what it holds.
 
-        Its own ``close(0)`` sends everything and then raises if that took time; the sender alone can give up.
+        Its own ``close(0)`` sends everything and then raises if that took time; the sender alone can give up. What is
+        queued goes first: a sender in the middle of its turn takes a closing queue for one that is to be sent.
         """
+        with suppress(ValueError):  # it was just taken out to be sent
+            self._client._accumulator.abort_undrained_batches(SendError("its producer closed"))  # noqa: SLF001 - as below
         self._client._sender.force_close()  # noqa: SLF001 - said above; the version is pinned, a contract test holds it
         self._client._sender.join(CLOSE_S)  # noqa: SLF001 - the same
         self._client.close(CLOSE_S)
