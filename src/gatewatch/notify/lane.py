@@ -151,6 +151,8 @@ class Lane:
     def turn(self) -> None:
         """Move on: take back what was not told yet, send what may go, tell piles that are due."""
         now = self._clock.monotonic()
+        # Before what is done is looked at: a pile whose bulletin ends after this line waits for the next turn
+        telling = frozenset(job.pile for job in self._delivery.jobs if job.pile is not None)
         while not self._done.empty():
             action = self._done.get()
             self.piles.note(action)
@@ -166,7 +168,6 @@ class Lane:
                 self._outbox.put(replace(waiting, first=False))
             else:
                 self._settle(waiting.notice, Why.CAPPED)
-        telling = frozenset(job.pile for job in self._delivery.jobs if job.pile is not None)
         for why, bulletin, lines in self.piles.due(self._clock.now(), sending=telling):
             self._delivery.put(Job(bulletin=bulletin, pile=why, lines=lines))
 

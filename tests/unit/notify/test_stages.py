@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import UTC, datetime
 
 import pytest
 
+from gatewatch.clock import stopwatch
 from gatewatch.notify.base import Attempt, Result, Traits
+from gatewatch.notify.cap import Outbox, Waiting
 from gatewatch.notify.chain import verify
+from gatewatch.notify.lane import Lane
 from gatewatch.notify.worker import NotifyWorker
 from gatewatch.records import Mode, Scope, Severity, Silence, Status, Verdict, VerdictKind
 from gatewatch.testing.alerts import NOW, alert, incident
-from gatewatch.testing.notifying import PROGRAM, Room, Sink
+from gatewatch.testing.notifying import PROGRAM, WAIT_S, Room, Sink
 
 LOW, HIGH, CRITICAL = Severity.LOW, Severity.HIGH, Severity.CRITICAL
 
@@ -150,6 +154,36 @@ def test_small_things_are_told_together() -> None:
     room.settle(2)
     room.worker.close()
     assert [b.title for b in sink.bulletins] == ["3 small alerts since the last digest (3 low)"]
+
+
+def test_a_digest_that_is_heard_in_the_middle_of_a_turn_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, a busy machine now and then says the same digest twice, or counts an alert twice."""
+    sink = Sink()
+    room = Room({"digest": {"every": "4h"}}, sink)
+    room.write(alert(id="a", severity=LOW))
+    room.settle()
+    sink.open.clear()
+    room.clock.advance(4 * 3600)
+    room.until(lambda: _lane(room).sending)
+    release = Outbox.release
+
+    def hear_it_now(outbox: Outbox, now: float, left: int) -> tuple[list[Waiting], list[Waiting]]:
+        sink.open.set()
+        deadline = stopwatch() + WAIT_S
+        while len(_lane(room)):
+            assert stopwatch() < deadline
+            threading.Event().wait(0.001)
+        return release(outbox, now, left)
+
+    monkeypatch.setattr(Outbox, "release", hear_it_now)
+    room.settle(2)
+    assert len(sink.bulletins) == 1
+
+
+def _lane(room: Room) -> Lane:
+    assert room.worker.teller is not None
+    (lane,) = room.worker.teller.lanes
+    return lane
 
 
 def test_a_restart_loses_no_digest_and_tells_none_twice() -> None:
