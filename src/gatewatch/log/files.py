@@ -1,7 +1,7 @@
 """Events from files and results to files, at the edges of a replay.
 
-JSONL and plain lines, ``.gz`` and ``.zst`` of either, Parquet (a row is one native JSON object) and ``-`` for stdin.
-Nothing is parsed here: a line is a value, as it would be in a topic.
+JSONL and plain lines, JSON over several lines, ``.gz`` and ``.zst`` of them, Parquet (a row is one native JSON object)
+and ``-`` for stdin. Nothing is parsed here: a line is a value, as it would be in a topic.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -24,6 +25,7 @@ import pyarrow.parquet as pq
 import zstandard
 
 from gatewatch.errors import LogError
+from gatewatch.log.indented import Objects, is_indented
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -39,7 +41,10 @@ _PARQUET_SUFFIXES = (".parquet", ".pq")
 
 @dataclass(slots=True)
 class FileChunk:
-    """Consecutive values of one file. ``first_line`` counts from 1 (in Parquet: rows); blank lines are values too."""
+    """Consecutive values of one file; blank lines are values too.
+
+    ``first_line`` counts from 1: lines, in Parquet rows, in JSON over several lines its objects.
+    """
 
     file: str
     first_line: int
@@ -109,9 +114,11 @@ def _lines(path: Path | str, name: str, lines_per_chunk: int) -> Iterator[FileCh
     raw = _open(path, name)
     error: LogError | None = None
     with raw, _decompressed(raw, str(path)) as stream:
+        lines: BinaryIO | Objects | None = None
         while error is None:
             try:
-                _take(stream, name, line, values, lines_per_chunk)
+                lines = _values_of(stream, name, values) if lines is None else lines
+                _take(lines, name, line, values, lines_per_chunk)
             except (EOFError, OSError, zlib.error, zstandard.ZstdError) as caught:
                 error = LogError(f"{name}: line {line + len(values)}: {_damage(caught)}")
                 error.__cause__ = caught
@@ -125,20 +132,34 @@ def _lines(path: Path | str, name: str, lines_per_chunk: int) -> Iterator[FileCh
         raise error
 
 
-def _take(stream: BinaryIO, name: str, line: int, values: list[bytes], limit: int) -> None:
+def _values_of(stream: BinaryIO, name: str, values: list[bytes]) -> BinaryIO | Objects:
+    """What gives a file's values, by its first line; in a file of lines that is a value already."""
+    first = stream.readline(MAX_LINE_BYTES + 1)
+    if is_indented(first):
+        return Objects(stream, first)
+    if first:
+        values.append(_checked(first, name, 1))
+    return stream
+
+
+def _take(stream: BinaryIO | Objects, name: str, line: int, values: list[bytes], limit: int) -> None:
     """Append up to ``limit`` lines to ``values``, fewer where they are long."""
-    room = CHUNK_BYTES
+    room = CHUNK_BYTES - sum(map(len, values))
     while len(values) < limit and room > 0:
         value = stream.readline(MAX_LINE_BYTES + 1)
         if not value:
             return
-        if len(value) > MAX_LINE_BYTES:
-            raise LogError(
-                f"{name}: line {line + len(values)} is longer than {MAX_LINE_BYTES >> 20} MiB: "
-                "write one event, or one array of events, on each line"
-            )
+        values.append(_checked(value, name, line + len(values)))
         room -= len(value)
-        values.append(value.rstrip(b"\r\n"))
+
+
+def _checked(value: bytes, name: str, line: int) -> bytes:
+    if len(value) > MAX_LINE_BYTES:
+        raise LogError(
+            f"{name}: line {line} is longer than {MAX_LINE_BYTES >> 20} MiB: "
+            "write one event, or one array of events, on each line"
+        )
+    return value.rstrip(b"\r\n")
 
 
 def _rows(path: Path | str, name: str, rows_per_chunk: int) -> Iterator[FileChunk]:
@@ -157,7 +178,12 @@ def _rows(path: Path | str, name: str, rows_per_chunk: int) -> Iterator[FileChun
 
 
 def _json_row(row: dict[str, object]) -> bytes:
-    return msgspec.json.encode({name: value for name, value in row.items() if value is not None})
+    return msgspec.json.encode({name: value for name, value in row.items() if value is not None}, enc_hook=_plain)
+
+
+def _plain(value: object) -> str:
+    """A value that JSON has no form for. Times in nanoseconds, as pandas writes them, come as a type of its own."""
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def _open(path: Path | str, name: str) -> BinaryIO:

@@ -36,6 +36,19 @@ def test_kong_names_nobody_for_a_wrong_key_and_reads_older_plugins() -> None:
     assert (event.status, event.latency_ms, event.tokens_in) == (401, 4.0, 5.0)
 
 
+def test_kong_takes_the_model_that_the_proxy_called() -> None:
+    """If this fails, tokens of a guard's own model are the caller's, and the caller's are lost."""
+    entry = {
+        "started_at": 1795491465548,
+        "ai": {
+            "ai-prompt-guard": {"meta": {"request_model": "guard"}},
+            "ai-proxy": {"meta": {"request_model": "chat"}, "usage": {"prompt_tokens": 5}},
+        },
+    }
+    (event,) = _events("kong", entry)
+    assert (event.model, event.tokens_in) == ("chat", 5.0)
+
+
 def test_kong_takes_the_credential_for_who_has_no_consumer() -> None:
     """If this fails, external identities behind Kong have no baseline of their own."""
     (event,) = _events("kong", {"started_at": 1795491465548, "authenticated_entity": {"id": "k-9"}})
@@ -47,6 +60,23 @@ def test_envoy_counts_a_stream_once(kind: str, count: int) -> None:
     """If this fails, a long chat is a burst of requests."""
     entry = {"start_time": "2026-11-24T03:37:45.548Z", "access_log_type": kind}
     assert len(_events("envoy", entry)) == count
+
+
+def test_envoy_entries_of_the_access_log_service_are_read() -> None:
+    """If this fails, who sends Envoy's log by gRPC and a bridge has dead letters only."""
+    (event,) = _events("envoy", {
+        "commonProperties": {
+            "startTime": "2026-11-24T03:37:45.548Z", "duration": "1.526s", "responseFlags": {"rateLimited": True},
+            "downstreamRemoteAddress": {"socketAddress": {"address": "203.0.113.9", "portValue": 64484}},
+            "accessLogType": "DownstreamEnd",
+            "metadata": {"filterMetadata": {"io.envoy.ai_gateway": {"llm_input_token": 15}}},
+        },
+        "request": {"requestMethod": "POST", "path": "/v1/chat?x=1", "userAgent": "curl/8", "requestBodyBytes": "105"},
+        "response": {"responseCode": 429, "responseBodyBytes": "432"},
+    })  # fmt: skip
+    assert (event.method, event.path, event.status, event.ip) == ("POST", "/v1/chat", 429, "203.0.113.9")
+    assert (event.latency_ms, event.bytes_in, event.bytes_out, event.tokens_in) == (1526.0, 105.0, 432.0, 15.0)
+    assert (event.error, round(event.ts, 3)) == ("rateLimited", 1795491467.074)
 
 
 def test_envoy_takes_the_address_that_our_proxies_vouch_for() -> None:
@@ -126,3 +156,25 @@ def test_kserve_counts_a_call_once_and_trusts_no_id_of_the_client() -> None:
 def test_a_cloudevent_without_its_envelope_is_told_apart() -> None:
     """If this fails, who sends binary mode, which cannot be read here, gets no hint why."""
     assert _reason("cloudevents", b'{"instances":[[1]]}') is BadReason.MISSING
+
+
+@pytest.mark.parametrize(
+    ("field", "written", "read"),
+    [
+        ("principal", 4711, "4711"),
+        ("account", 7, "7"),
+        ("features", "logprobs", ["logprobs"]),
+        ("auth", "SUCCESS", "success"),
+        ("asn", "AS64500", 64500),
+    ],
+)
+def test_native_habits_of_producers_cost_no_event(field: str, written: Any, read: Any) -> None:
+    """If this fails, a site whose user ids are numbers has dead letters only."""
+    (event,) = _events("native", {"ts": 1795491465.5, field: written})
+    assert getattr(event, field) == read
+
+
+def test_native_names_are_no_objects_and_no_truths() -> None:
+    """If this fails, ``true`` becomes somebody's name, and whoever has it shares a baseline."""
+    assert _reason("native", b'{"ts":1,"principal":true}') is BadReason.TYPE
+    assert _reason("native", b'{"ts":1,"auth":"Maybe"}') is BadReason.TYPE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import random
 import subprocess
@@ -141,6 +142,61 @@ def test_parquet_rows_are_native_objects(tmp_path: Path) -> None:
     rows = [msgspec.json.decode(value) for value in _values(path)]
     assert rows[0] == {"ts": "2026-01-02T03:04:05Z", "principal": "a", "status": 200, "features": ["tools"]}
     assert rows[1] == {"ts": "2026-01-02T03:04:05Z", "status": 401}
+
+
+def test_parquet_with_times_in_nanoseconds_is_read(tmp_path: Path) -> None:
+    """What pandas writes by default could not be replayed: a traceback instead of events."""
+    path = tmp_path / "events.parquet"
+    at = pa.array([datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)], pa.timestamp("ns", "UTC"))
+    pq.write_table(pa.table({"ts": at, "sent": pa.array([5], pa.duration("ns"))}), path)
+    (row,) = [msgspec.json.decode(value) for value in _values(path)]
+    assert row["ts"] == "2026-01-02T03:04:05+00:00"
+
+
+EXPORTS = {
+    "indented array": json.dumps([{"n": 1, "s": "a]},{"}, {"n": 2, "in": {"x": [1, 2]}}], indent=2),
+    "indented objects": json.dumps({"n": 1, "s": "}"}, indent=4)
+    + "\n"
+    + json.dumps({"n": 2, "in": {"x": []}}, indent=4),
+    "an object on each line of an array": '[{"n":1,"s":"[{"},\n{"n":2,"in":{}}\n]\n',
+    "opened on one line": '[{\r\n "n": 1\r\n}, {\r\n "n": 2, "in": 0\r\n}]',
+}
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_json_over_several_lines_is_taken_apart(tmp_path: Path, name: str) -> None:
+    """What `jq .` or an export wrote would be a dead letter for each of its lines."""
+    path = tmp_path / "events.json"
+    path.write_text(EXPORTS[name], newline="")
+    rows = [msgspec.json.decode(value) for value in _values(path, lines_per_chunk=1)]
+    assert [row["n"] for row in rows] == [1, 2]
+    assert "in" in rows[1]
+
+
+def test_an_indented_file_that_is_cut_off_gives_what_it_has(tmp_path: Path) -> None:
+    """The objects before the cut would be lost, or the broken one would pass unseen."""
+    path = tmp_path / "events.json"
+    path.write_text(json.dumps([{"n": 1}, {"n": 2}], indent=1)[:-8])
+    first, cut = _values(path)
+    assert msgspec.json.decode(first) == {"n": 1}
+    with pytest.raises(msgspec.DecodeError):
+        msgspec.json.decode(cut)
+
+
+def test_an_indented_object_has_the_limit_of_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose first bracket never closes would fill the memory."""
+    monkeypatch.setattr(files, "MAX_LINE_BYTES", 100)
+    path = tmp_path / "events.json"
+    path.write_text("{\n" + ' "n": 1,\n' * 50)
+    with pytest.raises(LogError, match=r"events\.json: line 1 is longer"):
+        _values(path)
+
+
+def test_a_broken_first_line_is_a_line(tmp_path: Path) -> None:
+    """One bad entry at the head of a log would swallow those below."""
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"n":1,"path":"/a\n' + LINES[0] + b"\n" + LINES[1] + b"\n")
+    assert _values(path)[1:] == LINES[:2]
 
 
 def test_a_bad_parquet_file_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Envoy's JSON access log (contracts.md 3): our recipe's keys, Envoy AI Gateway's, and Istio's."""
+"""Envoy's JSON access log (contracts.md 3): our recipe's keys, Envoy AI Gateway's, Istio's, and entries of its ALS."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from gatewatch.errors import BadReason, DecodeError
 from gatewatch.events.address import client_of, forwarded_client
 from gatewatch.events.event import AccessEvent
+from gatewatch.events.formats.als import flattened
 from gatewatch.events.formats.base import JsonFormat
 from gatewatch.events.formats.headers import credential_of, lowered
 from gatewatch.events.formats.targets import path_of
@@ -32,6 +33,8 @@ class Envoy(JsonFormat):
 
     def event(self, row: dict[str, Any]) -> AccessEvent | None:
         """One entry, or nothing for the start and the middle of a stream."""
+        if "commonProperties" in row:
+            row = flattened(row)
         if text(row.get("access_log_type")) in _UNFINISHED:
             return None
         start = first(row, "start_time", "START_TIME")

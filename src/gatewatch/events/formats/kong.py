@@ -73,6 +73,11 @@ def _principal(row: dict[str, Any]) -> str | None:
 
 
 def _ai(row: dict[str, Any]) -> dict[str, Any]:
-    """What the AI plugins add: under ``proxy``, or in older versions under the plugin's own name."""
+    """What the AI plugins add: under ``proxy``, or in older versions under the plugin's own name.
+
+    Of several plugins the proxy made the call; a transformer or a guard before it calls a model of its own.
+    """
     ai = within(row, "ai")
-    return within(ai, "proxy") or next((part for part in ai.values() if isinstance(part, dict)), {})
+    named = (within(ai, name) for name in ("proxy", "ai-proxy", "ai-proxy-advanced"))
+    parts = (part for part in ai.values() if isinstance(part, dict))
+    return next((part for part in named if part), None) or next(parts, {})

@@ -22,6 +22,9 @@ _MASTER = "litellm_proxy_master_key"
 _IDENTITY = tuple(f"user_api_key_{part}" for part in ("alias", "user_id", "team_id", "team_alias", "org_id"))
 _AUTH_WORDS = re.compile(r"authenticat|api[ _]?key|virtual key|invalid .{0,40}token", re.IGNORECASE)
 _TEXT_READ = 512  # characters of an error's text that are searched
+_NO_SUCH_MODEL = "ProxyModelNotFoundError"  # answered with 400 (contracts.md 5, tried)
+_NOT_FOUND = 404
+_REDACTED = "redacted-by-litellm"  # what `turn_off_message_logging` leaves of each message
 
 
 class LiteLLM(JsonFormat):
@@ -77,7 +80,7 @@ class LiteLLM(JsonFormat):
             tokens_in=number(row.get("prompt_tokens")),
             tokens_out=number(row.get("completion_tokens")),
             cost_usd=number(row.get("response_cost")),
-            shape=shape_from(row.get("messages"), row.get("response")),
+            shape=shape_from(None if _is_redacted(row.get("messages")) else row.get("messages"), row.get("response")),
         )
 
 
@@ -85,7 +88,8 @@ def _outcome(row: dict[str, Any], meta: dict[str, Any]) -> tuple[int | None, Aut
     """HTTP status as far as the payload tells it, how authentication ended, and whether policy refused.
 
     Without a database LiteLLM answers a wrong key with 400 and a missing one with 500 (contracts.md 5, tried), so
-    words of the error count where nobody is known by more than the key that was shown and nothing was spent.
+    words of the error count where nobody is known by more than the key that was shown and nothing was spent. A model
+    that there is not is "not found", as with every other gateway, though LiteLLM says 400.
     """
     if text(row.get("status")) == "success":
         return 200, "success", None
@@ -96,8 +100,17 @@ def _outcome(row: dict[str, Any], meta: dict[str, Any]) -> tuple[int | None, Aut
     spent = number(row.get("response_cost")) or number(row.get("total_tokens"))
     if not known and (code == 401 or (not spent and _AUTH_WORDS.search(words) is not None)):
         return code or 401, "failure", None
+    if error.get("error_class") == _NO_SUCH_MODEL:
+        code = _NOT_FOUND
     guardrail = text(within(row, "status_fields").get("guardrail_status"))
     return code, "success" if known else None, True if guardrail == "guardrail_intervened" else None
+
+
+def _is_redacted(messages: Any) -> bool:
+    """Whether a placeholder stands for the messages: its shape is no caller's, and the same for all."""
+    last = messages[-1] if isinstance(messages, list) and messages else messages
+    content = last.get("content") if isinstance(last, dict) else last
+    return isinstance(content, str) and content == _REDACTED
 
 
 def _key(hashed: str | None) -> str | None:

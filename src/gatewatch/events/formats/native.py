@@ -6,7 +6,7 @@ ignored. This is the fast path: one msgspec call an event and nothing else of ou
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from gatewatch.events.formats.values import epoch_s, json_object
 from gatewatch.events.shape import add_output, shape_of
 
 FIELDS = frozenset(AccessEvent.__struct_fields__)
+_NAMES = frozenset(name for name, kind in AccessEvent.__annotations__.items() if kind == "str | None")
 
 
 class NativeInput(AccessEvent, kw_only=True, omit_defaults=True, gc=False):
@@ -116,9 +117,26 @@ def _event(raw: bytes) -> AccessEvent:
 
 
 def _plain(raw: bytes) -> bytes:
-    """What a gateway's habits left in our fields taken out: "" and "-" for absent, ISO 8601 for ``ts``."""
+    """What a producer's habits left in our fields put right, on the slow path.
+
+    That is "" and "-" for absent, ISO 8601 for ``ts``, ids that are numbers, one feature without a list, ``auth`` in
+    capitals, ``AS64500`` for an ``asn``.
+    """
     row = json_object(raw)
     plain = {name: value for name, value in row.items() if value not in ("", "-")}
     if isinstance(plain.get("ts"), str):
         plain["ts"] = epoch_s(plain["ts"])
+    for name in _NAMES & plain.keys():
+        if isinstance(plain[name], int) and not isinstance(plain[name], bool):
+            plain[name] = str(plain[name])
+    for name, put_right in _HABITS.items():
+        if isinstance(plain.get(name), str):
+            plain[name] = put_right(plain[name])
     return msgspec.json.encode(plain)
+
+
+_HABITS: dict[str, Callable[[str], object]] = {
+    "features": lambda value: [value],
+    "auth": str.lower,
+    "asn": lambda value: value.removeprefix("AS"),
+}

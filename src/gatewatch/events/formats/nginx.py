@@ -28,7 +28,7 @@ class Nginx(Format):
     def element(self, raw: bytes) -> AccessEvent:
         """One line."""
         row = json_object(raw)
-        end = first(row, "ts", "msec", "time_iso8601", "time", "timestamp")
+        end = first(row, "ts", "msec", "time_iso8601", "@timestamp", "time_local", "timestamp", "time")
         if end is None:
             raise DecodeError(BadReason.MISSING, 'no time: log "ts":$msec')
         code = status(first(row, "st", "status"))
@@ -62,7 +62,7 @@ class Nginx(Format):
         chain = text(first(row, "xff", "http_x_forwarded_for"))
         if self._hops and chain is not None:
             return client_of(chain, self._hops - 1)  # the peer, our last proxy, is not in the chain
-        return client_of(text(first(row, "ip", "remote_addr")) or "")
+        return client_of(text(first(row, "ip", "remote_addr", "client_ip")) or "")
 
 
 def _credential(row: dict[str, Any]) -> str | None:

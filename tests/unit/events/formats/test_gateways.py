@@ -70,6 +70,16 @@ def test_nginx_addresses_behind_our_own_proxies() -> None:
     assert _one("nginx", entry | {"xff": "-"}, 1).ip == "10.0.0.1"
 
 
+@pytest.mark.parametrize(
+    "time", [{"time_local": "24/Nov/2026:04:37:47 +0100"}, {"@timestamp": "2026-11-24T03:37:47+00:00"}]
+)
+def test_nginx_in_the_words_of_the_usual_examples(time: dict[str, str]) -> None:
+    """If this fails, a log whose format was copied from a manual, or is for Elasticsearch, is all dead letters."""
+    line = {"remote_user": "", "request": "GET /x?y=1 HTTP/1.1", "status": "200", "body_bytes_sent": "180"}
+    event = _one("nginx", time | {"client_ip": "203.0.113.9"} | line)
+    assert (event.ts, event.ip, event.path, event.status) == (1795491467.0, "203.0.113.9", "/x", 200)
+
+
 def test_nginx_status_499_stays() -> None:
     """If this fails, requests that clients broke off vanish from the counts."""
     assert _one("nginx", NGINX.entry | {"st": 499}).status == 499
@@ -167,10 +177,19 @@ def test_litellm_a_provider_that_fails_is_not_the_callers_failure() -> None:
 
 
 def test_litellm_other_failures_say_nothing_of_authentication() -> None:
-    """If this fails, a model that does not exist counts as a failed login."""
+    """If this fails, a model that does not exist counts as a failed login, or nobody sees who guesses their names."""
     error = {"error_code": "400", "error_class": "ProxyModelNotFoundError"}
     event = _one("litellm", _failed(error_information=error, error_str="Invalid model name passed in model=gpt-9"))
-    assert (event.auth, event.status, event.error) == (None, 400, "ProxyModelNotFoundError")
+    assert (event.auth, event.status, event.error) == (None, 404, "ProxyModelNotFoundError")
+
+
+@pytest.mark.parametrize("messages", ["redacted-by-litellm", [{"role": "user", "content": "redacted-by-litellm"}]])
+def test_litellm_redacted_messages_have_no_shape(messages: Any) -> None:
+    """If this fails, all requests are near-duplicates where messages are not logged, and new callers copy models."""
+    answer = {"choices": [{"finish_reason": "length", "message": {"content": "redacted-by-litellm"}}]}
+    shape = _one("litellm", LITELLM.entry | {"messages": messages, "response": answer}).shape
+    assert shape is not None
+    assert (shape.hash, shape.body_size, shape.finish_reason) == (None, None, "length")
 
 
 def test_litellm_without_streaming_has_no_time_to_the_first_token() -> None:
