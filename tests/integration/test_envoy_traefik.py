@@ -21,6 +21,7 @@ from starlette.routing import Route
 from gatewatch import settings as settings_module
 from gatewatch.clock import ManualClock
 from gatewatch.enforce.authz import Authz
+from gatewatch.enforce.identity import Identity
 from gatewatch.enforce.throttle import Throttle
 from gatewatch.events import formats
 from gatewatch.events.event import AccessEvent
@@ -102,7 +103,7 @@ def _authz(port: int, recipe_name: str, **identify: Any) -> Server:
     """`/authz` with the recipe's own `identify`, and a ledger of three."""
     enforce = settings_module.load(RECIPES / recipe_name / "gatewatch.yaml").enforce
     assert enforce is not None
-    gateways = {name: g.identify.model_copy(update=identify) for name, g in enforce.gateways.items()}
+    gateways = {name: Identity(g.identify.model_copy(update=identify)) for name, g in enforce.gateways.items()}
     known = ledger(
         decision(BLOCKED),
         decision("127.0.0.9"),
@@ -111,7 +112,7 @@ def _authz(port: int, recipe_name: str, **identify: Any) -> Server:
         decision(hash_secret(MALLORY._auth_header), Scope.CREDENTIAL),
     )
     app = Authz(
-        known, Identify(), ManualClock(NOW), whole=lambda: True, fresh=lambda: True, fail_open=True,
+        known, Identity(Identify()), ManualClock(NOW), whole=lambda: True, fresh=lambda: True, fail_open=True,
         throttle=Throttle(1.0), gateways=gateways, token=SecretStr(TOKEN),
     )  # fmt: skip
     return Server(Starlette(routes=app.routes()), "127.0.0.1", port, "test")

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from gatewatch.clock import SystemClock
 from gatewatch.enforce.authz import Authz
+from gatewatch.enforce.identity import Identity
 from gatewatch.enforce.ledger import Ledger
 from gatewatch.enforce.nginx import MapFiles
 from gatewatch.enforce.throttle import Throttle
@@ -71,7 +72,13 @@ def test_nginx_asks_and_without_an_answer_does_as_it_was_told(
     upstream = recipe(RECIPES / "upstream.conf", {"127.0.0.1:8081": f"127.0.0.1:{enforce}"})
     nginx = Nginx(tmp_path, f"access_log off;\n{upstream}", server(port, model.port, asks))
     known = Authz(
-        _ledger(), Identify(), SystemClock(), whole=bool, fresh=bool, fail_open=not closed, throttle=Throttle(1.0)
+        _ledger(),
+        Identity(Identify()),
+        SystemClock(),
+        whole=bool,
+        fresh=bool,
+        fail_open=not closed,
+        throttle=Throttle(1.0),
     )
     with nginx.running():
         wait_until(lambda: _answers(port))

@@ -96,7 +96,7 @@ class Site:
         """A request a second, each as the gateway answers it."""
         for _ in range(seconds):
             now = self._clock.now()
-            blocked = enforced and self._enforce.ledger.match({Scope.IP: ATTACKER}, now) is not None
+            blocked = enforced and self._enforce.ledger.match([(Scope.IP, ATTACKER)], now) is not None
             self.statuses.append(403 if blocked else 200)
             event = AccessEvent(
                 ts=now, ip=ATTACKER, path="/v1/models", status=self.statuses[-1], principal="mallory", latency_ms=5.0

@@ -16,13 +16,15 @@ from typing import Any, Literal
 import httpx
 import msgspec
 import structlog
-from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from gatewatch.clock import Clock, SystemClock
 from gatewatch.enforce.authz import Authz
 from gatewatch.enforce.bouncers import ORIGIN, SCOPES, TYPES
+from gatewatch.enforce.identity import Identity
 from gatewatch.enforce.ledger import Ledger
 from gatewatch.enforce.throttle import Throttle
 from gatewatch.records import Decision, Mode
@@ -30,6 +32,7 @@ from gatewatch.settings import Identify
 
 _ACTIONS = {name: action for action, name in TYPES.items()}
 _SCOPES = {name: scope for scope, name in SCOPES.items()}
+WS_POLICY = 1008  # RFC 6455 7.4.1: a message that violates a policy
 _UNITS_S = {"h": 3600, "m": 60, "s": 1}
 _log = structlog.get_logger("gatewatch.asgi")
 
@@ -66,10 +69,10 @@ class GatewatchMiddleware:
     ) -> None:
         self._app = app
         self._clock = clock or SystemClock()
-        self._ledger, self._identify = Ledger(), identify or Identify()
+        self._ledger, self._identity = Ledger(), Identity(identify or Identify())
         self._authz = Authz(
             self._ledger,
-            self._identify,
+            self._identity,
             self._clock,
             whole=lambda: True,
             fresh=self._fresh,
@@ -87,19 +90,22 @@ class GatewatchMiddleware:
         self._thread.start()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a blocked request, pass on the others."""
-        if scope["type"] != "http":
+        """Refuse a blocked request or WebSocket, pass on the others."""
+        refusal = self._refusal(HTTPConnection(scope)) if scope["type"] in {"http", "websocket"} else None
+        if refusal is None:
             await self._app(scope, receive, send)
-            return
-        refusal = self._authz.refusal(Request(scope), self._identify)
-        if refusal is not None:
+        elif scope["type"] == "http":
             await refusal(scope, receive, send)
-            return
-        if not self._fail_open and not self._fresh():
-            unavailable = JSONResponse({"error": "unavailable"}, 503, {"Retry-After": "1"})
-            await unavailable(scope, receive, send)
-            return
-        await self._app(scope, receive, send)
+        elif "websocket.http.response" in scope.get("extensions", {}):
+            await WebSocket(scope, receive, send).send_denial_response(refusal)
+        else:  # a server that can only close: it says 403 to a client that it has not accepted
+            await WebSocket(scope, receive, send).close(WS_POLICY)
+
+    def _refusal(self, request: HTTPConnection) -> Response | None:
+        refusal = self._authz.refusal(request, self._identity)
+        if refusal is None and not self._fail_open and not self._fresh():
+            return JSONResponse({"error": "unavailable"}, 503, {"Retry-After": "1"})
+        return refusal
 
     def close(self) -> None:
         """Stop pulling."""

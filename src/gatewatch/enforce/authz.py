@@ -17,21 +17,22 @@ from __future__ import annotations
 
 import hmac
 import math
+import re
 from collections.abc import Callable, Mapping
 
 from pydantic import SecretStr
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from gatewatch.clock import Clock
+from gatewatch.enforce.identity import Identity
 from gatewatch.enforce.ledger import Ledger
 from gatewatch.enforce.throttle import Throttle
-from gatewatch.events.address import canonical_ip
-from gatewatch.events.secrets import hash_secret
-from gatewatch.records import Action, Decision, Scope
-from gatewatch.settings import Identify
+from gatewatch.records import Action, Decision
 
+# What may stand in a header of an answer: other text would make a 500 of it, which most gateways let pass
+_HEADER = re.compile(r"[\w.:-]{1,64}", re.ASCII)
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -40,7 +41,7 @@ class Authz:
 
     Args:
         ledger: what is active.
-        identify: where a request says whose it is.
+        identity: whose a request is.
         whole: whether the ledger was read whole once; until then it may hold what was removed, and is not asked.
         fresh: whether it is whole and was heard of lately.
         fail_open: what to answer to whom no decision is known about, while it is not fresh.
@@ -52,17 +53,17 @@ class Authz:
     def __init__(
         self,
         ledger: Ledger,
-        identify: Identify,
+        identity: Identity,
         clock: Clock,
         *,
         whole: Callable[[], bool],
         fresh: Callable[[], bool],
         fail_open: bool,
         throttle: Throttle,
-        gateways: Mapping[str, Identify] | None = None,
+        gateways: Mapping[str, Identity] | None = None,
         token: SecretStr | None = None,
     ) -> None:
-        self._ledger, self._identify, self._clock = ledger, identify, clock
+        self._ledger, self._identity, self._clock = ledger, identity, clock
         self._whole, self._fresh, self._fail_open = whole, fresh, fail_open
         self._throttle, self._gateways = throttle, dict(gateways or {})
         self._token = token.get_secret_value().encode() if token is not None else None
@@ -90,18 +91,18 @@ class Authz:
         ):
             return JSONResponse({"error": "wrong or missing x-gatewatch-token"}, 403)
         name = request.path_params.get("gateway")
-        identify = self._identify if name is None else self._gateways.get(name)
-        if identify is None:
+        identity = self._identity if name is None else self._gateways.get(name)
+        if identity is None:
             return JSONResponse({"error": "no such gateway under enforce.gateways"}, 403)
-        refusal = self.refusal(request, identify, throttle_status) if self._whole() else None
+        refusal = self.refusal(request, identity, throttle_status) if self._whole() else None
         if refusal is not None:  # a block that is known holds to its end, whatever has happened to the log since
             return refusal
         return Response(status_code=200 if self._fail_open or self._fresh() else 403)
 
-    def refusal(self, request: Request, identify: Identify, throttle_status: int = 429) -> Response | None:
+    def refusal(self, request: HTTPConnection, identity: Identity, throttle_status: int = 429) -> Response | None:
         """The answer to a request that a decision stops, or ``None``."""
         now = self._clock.now()
-        decision = self._ledger.match(keys_of(request, identify), now)
+        decision = self._ledger.match(identity.keys(request.headers.raw), now)
         if decision is None:
             return None
         if decision.action is Action.BLOCK:
@@ -110,21 +111,11 @@ class Authz:
         return refuse(decision, throttle_status, wait_s) if wait_s else None
 
 
-def keys_of(request: Request, identify: Identify) -> dict[Scope, str]:
-    """What the request says of itself, by scope."""
-    found: dict[Scope, str] = {}
-    chain = [part.strip() for part in request.headers.get(identify.ip_header, "").split(",")]
-    hop = len(chain) - 1 - identify.trusted_hops
-    if hop >= 0 and (ip := canonical_ip(chain[hop])) is not None:
-        found[Scope.IP] = ip
-    if identify.principal_header and (principal := request.headers.get(identify.principal_header)):
-        found[Scope.PRINCIPAL] = principal
-    if secret := request.headers.get(identify.secret_header):
-        found[Scope.CREDENTIAL] = hash_secret(secret)
-    return found
-
-
 def refuse(decision: Decision, status: int, wait_s: float) -> Response:
     """The answer to a request that is stopped. It does not say what was seen: only that it is refused, until when."""
-    headers = {"Retry-After": str(max(1, math.ceil(wait_s))), "X-Block-Reason": decision.detector or "manual"}
+    reason = decision.detector or "manual"
+    headers = {
+        "Retry-After": str(max(1, math.ceil(wait_s))),
+        "X-Block-Reason": reason if _HEADER.fullmatch(reason) else "other",
+    }
     return JSONResponse({"error": "access_denied"}, status, headers)

@@ -7,7 +7,7 @@ there is a decision. Everything ends by itself: a decision past its end is never
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -85,10 +85,10 @@ class Ledger:
             self._count_prefix(decision, 1)
         return None
 
-    def match(self, request: Mapping[Scope, str], now: float) -> Decision | None:
+    def match(self, request: Iterable[tuple[Scope, str]], now: float) -> Decision | None:
         """The strongest live decision on any key of a request; of equals the one that ends last.
 
-        ``request`` maps scopes to keys; an address also matches decisions on networks that contain it.
+        ``request`` holds scopes and keys; an address also matches decisions on networks that contain it.
         Cost: about 2 us.
         """
         with self._lock:
@@ -134,8 +134,8 @@ class Ledger:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def _request_keys(self, request: Mapping[Scope, str]) -> Iterator[tuple[Scope, str]]:
-        for scope, key in request.items():
+    def _request_keys(self, request: Iterable[tuple[Scope, str]]) -> Iterator[tuple[Scope, str]]:
+        for scope, key in request:
             if scope is not Scope.IP:
                 yield scope, key
                 continue

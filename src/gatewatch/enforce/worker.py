@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from gatewatch.clock import Clock
 from gatewatch.enforce.authz import Authz
 from gatewatch.enforce.bouncers import Bouncers, types_of
+from gatewatch.enforce.identity import Identity
 from gatewatch.enforce.ledger import Ledger
 from gatewatch.enforce.nginx import MapFiles
 from gatewatch.enforce.throttle import Throttle
@@ -103,13 +104,13 @@ class EnforceWorker:
         bouncers = Bouncers(self.ledger, self._keys, self._clock, lambda: self._whole, types)
         authz = Authz(
             self.ledger,
-            self._settings.identify,
+            Identity(self._settings.identify),
             self._clock,
             whole=lambda: self._whole,
             fresh=lambda: self.fresh,
             fail_open=fail_open,
             throttle=Throttle(self._settings.throttle_per_minute),
-            gateways={name: g.identify for name, g in self._settings.gateways.items() if not g.reads_topic},
+            gateways={name: Identity(g.identify) for name, g in self._settings.gateways.items() if not g.reads_topic},
             token=self._token,
         )
         return Starlette(routes=[*bouncers.routes(), *authz.routes()])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gatewatch.events.secrets import hash_secret, hide_secrets, looks_secret
+from gatewatch.events.secrets import hide_name, hide_secrets
 
 NAMES = ("principal", "credential", "account", "session")
 TEXTS = ("path", "endpoint", "user_agent", "error")
@@ -45,7 +45,7 @@ class Hider:
     def hide(self, columns: dict[str, pa.Array]) -> None:
         """Replace what must not be kept. Cost: 0.3 us a row, and 5-30 us for each new value that is suspicious."""
         for name in NAMES:
-            columns[name] = _hidden(columns[name], _name, self._names, suspicious=None)
+            columns[name] = _hidden(columns[name], hide_name, self._names, suspicious=None)
         for name in TEXTS:
             columns[name] = _hidden(columns[name], _text, self._texts, suspicious=_FORM_OR_RANDOM)
         for name in LABELS:
@@ -69,10 +69,6 @@ def _hidden(array: pa.Array, rule: Callable[[str], str], known: dict[str, str], 
         known.clear()
     clean = [known.get(text) or known.setdefault(text, rule(text)) for text in distinct]
     return array if clean == distinct else pa.array(clean, pa.string()).take(encoded.indices)
-
-
-def _name(text: str) -> str:
-    return hash_secret(text) if looks_secret(text) else hide_secrets(text, random=False)
 
 
 def _text(text: str) -> str:

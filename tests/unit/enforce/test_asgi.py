@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+import anyio
 import httpx
 import pytest
 from pydantic import SecretStr
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Route
-from starlette.testclient import TestClient
+from starlette.routing import Route, WebSocketRoute
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.types import Message
+from starlette.websockets import WebSocket
 
 from gatewatch.clock import ManualClock
 from gatewatch.enforce.asgi import GatewatchMiddleware
@@ -25,6 +28,12 @@ from gatewatch.testing.decisions import NOW, decision, ledger, put
 
 async def _model(_request: Request) -> PlainTextResponse:
     return PlainTextResponse("42")
+
+
+async def _live(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.send_text("42")
+    await socket.close()
 
 
 @contextmanager
@@ -44,7 +53,7 @@ def _server(
         return httpx.Response(got.status_code, content=got.content, request=request)
 
     middleware = GatewatchMiddleware(
-        Starlette(routes=[Route("/", _model)]),
+        Starlette(routes=[Route("/", _model), WebSocketRoute("/live", _live)]),
         "http://gatewatch.test",
         "k",
         fail=fail,
@@ -67,6 +76,36 @@ def test_a_blocked_address_is_refused_and_the_others_served() -> None:
     with _server(book, clock) as (client, _):
         assert client.get("/", headers={"x-real-ip": "203.0.113.9"}).status_code == 403
         assert client.get("/", headers={"x-real-ip": "203.0.113.8"}).text == "42"
+
+
+def test_a_blocked_address_gets_no_websocket_either() -> None:
+    """If this fails, who is blocked goes on using the models over their realtime API."""
+    clock = ManualClock(NOW)
+    with _server(ledger(decision("203.0.113.9"), clock=clock), clock) as (client, middleware):
+        with client.websocket_connect("/live", headers={"x-real-ip": "203.0.113.8"}) as socket:
+            assert socket.receive_text() == "42"
+        with (
+            pytest.raises(WebSocketDenialResponse) as denied,
+            client.websocket_connect("/live", headers={"x-real-ip": "203.0.113.9"}),
+        ):
+            pytest.fail("it was accepted")
+        assert denied.value.status_code == 403
+        assert _old_server(middleware) == [{"type": "websocket.close", "code": 1008, "reason": ""}]
+
+
+def _old_server(middleware: GatewatchMiddleware) -> list[Message]:
+    """What the blocked address is sent where the server has no answers for sockets that were not accepted."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "path": "/live", "headers": [(b"x-real-ip", b"203.0.113.9")]}
+    anyio.run(middleware, scope, receive, send)
+    return sent
 
 
 def test_changes_are_followed_in_both_directions() -> None:

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from gatewatch.clock import ManualClock
 from gatewatch.enforce.authz import Authz
+from gatewatch.enforce.identity import Identity
 from gatewatch.enforce.ledger import Ledger
 from gatewatch.enforce.nginx import MapFiles, render
 from gatewatch.enforce.throttle import Throttle
@@ -31,7 +32,7 @@ def _authz(
 ) -> Authz:
     return Authz(
         book,
-        identify,
+        Identity(identify),
         clock,
         whole=lambda: ready,
         fresh=lambda: ready,
@@ -105,6 +106,14 @@ def test_a_token_keeps_strangers_from_asking() -> None:
     client = TestClient(Starlette(routes=authz.routes()))
     assert client.get("/authz/forward").status_code == 403
     assert client.get("/authz/forward", headers={"x-gatewatch-token": "t"}).status_code == 200
+
+
+@pytest.mark.parametrize("detector", ["erkennung-ü", "a\r\nSet-Cookie: x", "x" * 300])
+def test_a_detectors_name_never_makes_an_error_of_a_refusal(detector: str) -> None:
+    """If this fails, the answer is a 500, and a gateway that fails open serves whom it should refuse."""
+    order = decision("203.0.113.9").model_copy(update={"detector": detector})
+    denied = _client(ledger(order)).get("/authz/forward", headers={"x-real-ip": "203.0.113.9"})
+    assert (denied.status_code, denied.headers["x-block-reason"]) == (403, "other")
 
 
 def test_map_files_hold_only_what_nginx_reads_safely() -> None:

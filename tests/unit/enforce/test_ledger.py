@@ -16,26 +16,26 @@ from gatewatch.testing.decisions import NOW, decision, ledger, put
 def test_an_address_is_stopped_by_itself_and_by_its_network() -> None:
     """If this fails, a blocked attacker gets through, or a neighbour is refused."""
     book = ledger(decision("203.0.113.9"), decision("198.51.100.0/24", Scope.NETWORK))
-    assert book.match({Scope.IP: "203.0.113.9"}, NOW) is not None
-    assert book.match({Scope.IP: "::ffff:203.0.113.9"}, NOW) is not None
-    assert book.match({Scope.IP: "198.51.100.77"}, NOW) is not None
-    assert book.match({Scope.IP: "203.0.113.10"}, NOW) is None
-    assert book.match({Scope.IP: "198.51.101.1"}, NOW) is None
+    assert book.match({Scope.IP: "203.0.113.9"}.items(), NOW) is not None
+    assert book.match({Scope.IP: "::ffff:203.0.113.9"}.items(), NOW) is not None
+    assert book.match({Scope.IP: "198.51.100.77"}.items(), NOW) is not None
+    assert book.match({Scope.IP: "203.0.113.10"}.items(), NOW) is None
+    assert book.match({Scope.IP: "198.51.101.1"}.items(), NOW) is None
 
 
 def test_everything_ends_by_itself_and_shadow_never_begins() -> None:
     """If this fails, customers stay locked out after a block's end, or by a detector that was only being tried."""
     book = ledger(decision("203.0.113.9", ttl_s=10), decision("203.0.113.8", mode=Mode.SHADOW))
-    assert book.match({Scope.IP: "203.0.113.9"}, NOW + 9.9) is not None
-    assert book.match({Scope.IP: "203.0.113.9"}, NOW + 10.0) is None
-    assert book.match({Scope.IP: "203.0.113.8"}, NOW) is None
+    assert book.match({Scope.IP: "203.0.113.9"}.items(), NOW + 9.9) is not None
+    assert book.match({Scope.IP: "203.0.113.9"}.items(), NOW + 10.0) is None
+    assert book.match({Scope.IP: "203.0.113.8"}.items(), NOW) is None
 
 
 def test_a_removal_takes_effect_at_once() -> None:
     """If this fails, an operator's unblock does nothing."""
     book = ledger(decision("203.0.113.9", id_="d"))
     put(book, decision("203.0.113.9", id_="d", removed=NOW + 1))
-    assert book.match({Scope.IP: "203.0.113.9"}, NOW + 1) is None
+    assert book.match({Scope.IP: "203.0.113.9"}.items(), NOW + 1) is None
 
 
 def test_the_strongest_action_wins() -> None:
@@ -44,7 +44,7 @@ def test_the_strongest_action_wins() -> None:
         decision("203.0.113.9", action=Action.THROTTLE, ttl_s=900), decision("acme", Scope.PRINCIPAL, ttl_s=60)
     )
     both = {Scope.IP: "203.0.113.9", Scope.PRINCIPAL: "acme"}
-    match = book.match(both, NOW)
+    match = book.match(both.items(), NOW)
     assert match is not None
     assert match.action is Action.BLOCK
 
@@ -61,7 +61,7 @@ def test_what_ended_is_forgotten() -> None:
     book = ledger(decision("203.0.113.9", ttl_s=10), decision("198.51.100.0/24", Scope.NETWORK, ttl_s=10))
     book.sweep(NOW + 4000)
     assert len(book) == 0
-    assert book.match({Scope.IP: "198.51.100.7"}, NOW) is None
+    assert book.match({Scope.IP: "198.51.100.7"}.items(), NOW) is None
 
 
 NETWORKS = st.builds(
@@ -74,7 +74,7 @@ def test_networks_match_as_the_standard_library_says(networks: list[str], addres
     """If this fails, some prefix length blocks too much or nothing."""
     book = ledger(*(decision(n, Scope.NETWORK) for n in networks))
     inside = any(ip_address(address) in ip_network(n) for n in networks)
-    assert (book.match({Scope.IP: str(ip_address(address))}, NOW) is not None) == inside
+    assert (book.match({Scope.IP: str(ip_address(address))}.items(), NOW) is not None) == inside
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_an_order_that_names_everybody_is_never_enforced(scope: Scope, value: st
     book = Ledger()
     assert book.apply(decision(value, scope), 0, NOW) is not None
     assert book.live(NOW) == []
-    assert book.match({Scope.IP: "203.0.113.9", Scope.PRINCIPAL: "acme"}, NOW) is None
+    assert book.match({Scope.IP: "203.0.113.9", Scope.PRINCIPAL: "acme"}.items(), NOW) is None
 
 
 @pytest.mark.parametrize("skew_s", [-60.0, 0.0, 60.0])
@@ -103,4 +103,4 @@ def test_a_clock_that_is_a_minute_off_delays_no_removal(skew_s: float) -> None:
     book.apply(decision("203.0.113.9", id_="a", removed=NOW + 5), 1, here + 5)
     assert book.live(here + 5) == []
     assert [e.decision.id for e in book.changes(here + 4, here + 5)[1]] == ["a"]
-    assert book.match({Scope.IP: "203.0.113.9"}, here + 5) is None
+    assert book.match({Scope.IP: "203.0.113.9"}.items(), here + 5) is None
