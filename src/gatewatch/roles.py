@@ -25,7 +25,7 @@ from gatewatch.errors import ConfigError, GatewatchError, LogError, StateError
 from gatewatch.log import open_log
 from gatewatch.log.base import Log
 from gatewatch.metrics import Metrics
-from gatewatch.observe.http import Server, serve
+from gatewatch.observe.http import GATEWAYS, Server, serve
 from gatewatch.observe.logs import configure
 from gatewatch.registry import Entry, check_settings, load_all
 from gatewatch.sdk import Lane
@@ -245,7 +245,9 @@ def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True, wa
                 worker = build(role, settings, log, member=member, clock=clock, metrics=metrics, warm_s=warm_s)
             state = _State(role, worker, clock, metrics)
             if isinstance(worker, Serving):
-                opened.callback(Server(worker.app(), *worker.address, "enforce.listen", worker.tls).close)
+                asked = (*worker.address, "enforce.listen", worker.tls)
+                server = Server(worker.app(), *asked, connections=GATEWAYS)
+                opened.callback(server.close)
             if http:
                 opened.callback(serve(settings.metrics, metrics, healthy=state.healthy, ready=state.ready).close)
         except GatewatchError as error:

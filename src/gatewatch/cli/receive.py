@@ -12,7 +12,7 @@ from gatewatch.cli.options import Config
 from gatewatch.errors import ConfigError, TopicMissingError
 from gatewatch.log import open_log
 from gatewatch.metrics import Metrics
-from gatewatch.observe.http import Server, serve
+from gatewatch.observe.http import GATEWAYS, Server, serve
 from gatewatch.observe.logs import configure
 from gatewatch.receive.app import Receiver
 from gatewatch.receive.writer import Writer
@@ -45,7 +45,8 @@ def command(config: Config = None) -> None:
         writer = Writer(log, settings.receive.ack_timeout)
         opened.callback(writer.close)
         app = Receiver(settings.receive, writer, metrics).app()
-        server = Server(app, *settings.receive.address, "receive.listen", settings.receive.tls)
+        address, tls = settings.receive.address, settings.receive.tls
+        server = Server(app, *address, "receive.listen", tls, connections=GATEWAYS)
         opened.callback(server.close)
         if settings.metrics.address[1]:
             opened.callback(serve(settings.metrics, metrics, healthy=lambda: True, ready=lambda: True).close)

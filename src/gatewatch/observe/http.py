@@ -24,10 +24,15 @@ from starlette.types import ASGIApp
 
 from gatewatch.errors import ConfigError
 from gatewatch.metrics import Metrics
+from gatewatch.observe.connection import Connection, room_for
 from gatewatch.settings import HttpSettings, Tls, read_secret
 
 STOP_S = 5.0
-MAX_REQUESTS = 64  # at once: two Prometheus, a kubelet and some gateways; more get 503 and cost no memory
+# Connections at once, idle ones too; more get 503. Some 20 kB each.
+PROBES = 64  # two Prometheus, a kubelet, and people who look
+# Each worker process of a gateway keeps some, and opens one for each request that it has in the air. A 503 lets a
+# request pass where the gateway fails open, so there must be more than a gateway opens.
+GATEWAYS = 4096
 KEEP_ALIVE_S = 75  # longer than the usual scrape interval of 15-60 s
 
 
@@ -40,12 +45,15 @@ class Server:
         port: 0 takes any that is free; see :attr:`port`.
         setting: where the address stands in the settings, for errors.
         tls: certificate and key; plain HTTP without.
+        connections: at once; who opens more gets 503.
 
     Raises:
         ConfigError: the address is taken or is none of this machine's; a certificate or key cannot be used.
     """
 
-    def __init__(self, app: ASGIApp, host: str, port: int, setting: str, tls: Tls | None = None) -> None:
+    def __init__(
+        self, app: ASGIApp, host: str, port: int, setting: str, tls: Tls | None = None, *, connections: int = PROBES
+    ) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         # With its protocol named: asyncio sets TCP_NODELAY on no other, and each answer would wait 40 ms for an ACK.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -63,7 +71,9 @@ class Server:
             access_log=False,
             lifespan="off",
             server_header=False,
-            limit_concurrency=MAX_REQUESTS,
+            http=Connection,
+            ws="none",
+            limit_concurrency=room_for(connections),
             timeout_keep_alive=KEEP_ALIVE_S,
             **_tls_options(tls),
         )
