@@ -56,8 +56,10 @@ def _ledger() -> Ledger:
     return book
 
 
-def _get(port: int, ip: str) -> int:
-    return httpx.get(f"http://127.0.0.1:{port}/", headers={"X-Forwarded-For": ip}, timeout=30.0).status_code
+def _get(port: int, ip: str, user: str = "") -> int:
+    auth = (user, "secret") if user else None
+    url, headers = f"http://127.0.0.1:{port}/", {"X-Forwarded-For": ip}
+    return httpx.get(url, headers=headers, auth=auth, timeout=30.0).status_code
 
 
 @pytest.mark.parametrize(("closed", "status"), [(False, 200), (True, 500)])
@@ -120,3 +122,11 @@ def test_a_map_blocks_and_throttles_and_lets_go(tmp_path: Path, model: Server) -
         assert {_get(port, "203.0.113.7") for _ in range(6)} == {200}
         assert files.update([])
         wait_until(lambda: _get(port, "203.0.113.9") == 200)
+        names = ["default", "include", "hostnames", "volatile", "Ann", "b.c+d@e-1"]
+        orders = [_decision(name).model_copy(update={"scope": Scope.PRINCIPAL}) for name in names]
+        for offset, order in enumerate(orders, 10):
+            book.apply(order, offset, time.time())
+        assert files.update(book.live(time.time()))
+        wait_until(lambda: _get(port, "203.0.113.7", "Ann") == 403)
+        assert {name: _get(port, "203.0.113.7", name) for name in names} == dict.fromkeys(names, 403)
+        assert {_get(port, "203.0.113.7", name) for name in ("ann", "Anna", "bxc+d@e-1", "acme", "")} == {200}

@@ -13,11 +13,12 @@ from gatewatch.cli import own
 from gatewatch.cli.options import Config, Json, duration
 from gatewatch.clock import SystemClock
 from gatewatch.decide import records_io
-from gatewatch.decide.candidate import ADDRESSES, Candidate, parse_network
+from gatewatch.decide.candidate import ADDRESSES, Candidate
 from gatewatch.decide.guards import Known, check
 from gatewatch.decide.text import accused, clean, span
+from gatewatch.events.address import parse_network
 from gatewatch.log.base import Log
-from gatewatch.records import Action, Decision, Mode, Scope
+from gatewatch.records import LONGEST_S, Action, Decision, Mode, Scope
 from gatewatch.settings import Settings
 
 app = typer.Typer(help="List, add and remove block decisions.", no_args_is_help=True, pretty_exceptions_enable=False)
@@ -65,7 +66,7 @@ def add_command(
     """Stop somebody by hand. The same guards hold as for detectors."""
     _require(reason)
     seconds = duration(ttl)
-    if not 0 < seconds < float("inf"):
+    if not 0 < seconds <= LONGEST_S:
         raise typer.BadParameter("a decision lasts for a time: write 10m, 8h or 7d", param_hint="--ttl")
     key = _canonical(scope, value.strip())
     with own.own_log(config) as (settings, log):

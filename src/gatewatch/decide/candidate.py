@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 
+from gatewatch.events.address import Network, parse_network
 from gatewatch.records import Action, Scope
 
-Network = IPv4Network | IPv6Network
 ADDRESSES = (Scope.IP, Scope.NETWORK)
 
 
@@ -34,19 +34,6 @@ class Candidate:
     def network(self) -> Network | None:
         """The addresses it would stop; ``None`` where it names none, or names them wrongly."""
         return parse_network(self.value) if self.scope in ADDRESSES else None
-
-
-def parse_network(text: str) -> Network | None:
-    """An address or CIDR; IPv6 addresses that stand for IPv4 ones (``::ffff:192.0.2.1``) become those."""
-    try:
-        network = ip_network(text, strict=False)
-    except ValueError:
-        return None
-    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
-        mapped = network.network_address.ipv4_mapped
-        if mapped is not None:
-            return IPv4Network((int(mapped), network.prefixlen - 96), strict=False)
-    return network
 
 
 def overlap(a: Network | None, b: Network | None) -> bool:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from ipaddress import IPv4Network
 
-from gatewatch.decide.candidate import ADDRESSES, Candidate, Network, overlap, parse_network
+from gatewatch.decide.candidate import ADDRESSES, Candidate, overlap
 from gatewatch.decide.episodes import COOL_DOWN_S
 from gatewatch.decide.text import clean
+from gatewatch.events.address import Network, parse_network
 from gatewatch.records import Action, Decision, Scope
 from gatewatch.settings import AllowEntry, Guards, Settings
 from gatewatch.state.plans import UNSAVED

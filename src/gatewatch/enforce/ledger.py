@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
-from gatewatch.records import Action, Decision, Mode, Scope
+from gatewatch.events.address import parse_network
+from gatewatch.records import LONGEST_S, Action, Decision, Mode, Scope
 
 # A strict order, so that replicas agree: block outranks throttle outranks challenge.
 RANK = {Action.CHALLENGE: 0, Action.THROTTLE: 1, Action.BLOCK: 2}
@@ -23,6 +24,8 @@ CAPACITY = 200_000
 STOPPABLE = frozenset({Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT, Scope.IP, Scope.NETWORK})
 # The largest blocks that registries give to one holder: /8 in IPv4, /19 in IPv6. The guards are much narrower.
 WIDEST = {4: 8, 6: 19}
+# IPv4 inside IPv6, RFC 4291 2.5.5.2: where a gateway listens on both, each of its IPv4 clients has such an address
+_MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ class Ledger:
         Returns why it is not taken, if it is not: the last line behind the guards, for orders that were written past
         them. What has ended lately is remembered, so that bouncers that still have it are told.
         """
-        refused = names_everybody(decision)
+        decision = _in_one_spelling(decision)
+        refused = names_everybody(decision) or never_ends(decision, now)
         with self._lock:
             known = self._entries.get(decision.id)
             if known is not None and known.number > offset + 1:
@@ -81,7 +85,7 @@ class Ledger:
                 self._sweep(now)
             entry = Entry(decision, offset + 1, now)
             self._entries[decision.id] = entry
-            self._keys.setdefault((decision.scope, _canonical(decision)), set()).add(decision.id)
+            self._keys.setdefault((decision.scope, decision.value), set()).add(decision.id)
             self._count_prefix(decision, 1)
         return None
 
@@ -154,7 +158,7 @@ class Ledger:
         entry = self._entries.pop(id_, None)
         if entry is None:
             return
-        key = (entry.decision.scope, _canonical(entry.decision))
+        key = (entry.decision.scope, entry.decision.value)
         ids = self._keys[key]
         ids.discard(id_)
         if not ids:
@@ -162,7 +166,7 @@ class Ledger:
         self._count_prefix(entry.decision, -1)
 
     def _count_prefix(self, decision: Decision, by: int) -> None:
-        if decision.scope is not Scope.NETWORK or (network := _network(decision.value)) is None:
+        if decision.scope is not Scope.NETWORK or (network := parse_network(decision.value)) is None:
             return
         counts = self._prefixes[network.version]
         counts[network.prefixlen] = counts.get(network.prefixlen, 0) + by
@@ -179,33 +183,40 @@ def names_everybody(decision: Decision) -> str | None:
     if decision.scope is Scope.IP:
         address = _address(decision.value)
         return "the key is no address" if address is None or address.is_unspecified else None
-    if decision.scope is Scope.NETWORK:
-        network = _network(decision.value)
-        if network is None:
-            return "the key is no network"
-        if network.prefixlen < WIDEST[network.version]:
-            return f"a network wider than /{WIDEST[network.version]} is everybody"
+    return _too_wide(decision.value) if decision.scope is Scope.NETWORK else None
+
+
+def _too_wide(text: str) -> str | None:
+    network = parse_network(text)
+    if network is None:
+        return "the key is no network"
+    if network.prefixlen < WIDEST[network.version]:
+        return f"a network wider than /{WIDEST[network.version]} is everybody"
+    if isinstance(network, IPv6Network) and _MAPPED.subnet_of(network):
+        return "all addresses of IPv4 are in this network"
     return None
 
 
-def _canonical(decision: Decision) -> str:
-    if decision.scope is Scope.IP and (address := _address(decision.value)) is not None:
-        return str(address)
-    if decision.scope is Scope.NETWORK and (network := _network(decision.value)) is not None:
-        return str(network)
-    return decision.value
+def never_ends(decision: Decision, now: float) -> str | None:
+    """Why a decision's end is none."""
+    return None if decision.until - now <= LONGEST_S else f"it ends in more than {LONGEST_S / 86400:.0f} days"
+
+
+def _in_one_spelling(decision: Decision) -> Decision:
+    """The same with its address or network as gateways write it: one of two spellings would break some of them."""
+    found: object = None
+    if decision.scope is Scope.IP:
+        found = _address(decision.value)
+    elif decision.scope is Scope.NETWORK:
+        found = parse_network(decision.value)
+    if found is None or str(found) == decision.value:
+        return decision
+    return decision.model_copy(update={"value": str(found)})
 
 
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     try:
-        address = ip_address(text)
+        address = ip_address(text.partition("%")[0])  # without a zone: no client has one
     except ValueError:
         return None
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
-
-
-def _network(text: str) -> IPv4Network | IPv6Network | None:
-    try:
-        return ip_network(text, strict=False)
-    except ValueError:
-        return None

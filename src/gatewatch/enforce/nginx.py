@@ -24,7 +24,9 @@ def render(entries: Iterable[Entry]) -> dict[str, str]:
     """File name to text: addresses and networks in ``ip.conf``, principals in ``principal.conf``.
 
     Addresses that are throttled stand in ``throttle.conf``, for ``limit_req``; so do those to challenge, which nginx
-    cannot. A principal that nginx's syntax might misread is left out: it is some stranger's text in a config file.
+    cannot. A principal that nginx's syntax might misread is left out: it is some stranger's text in a config file. The
+    others are patterns that match them alone: as plain words ``default`` and ``include`` would be commands, and ``Ann``
+    would be ``ann``.
     """
     files: dict[str, list[str]] = {"ip.conf": [], "principal.conf": [], "throttle.conf": []}
     for entry in entries:
@@ -35,7 +37,7 @@ def render(entries: Iterable[Entry]) -> dict[str, str]:
             name = "ip.conf" if decision.action is Action.BLOCK else "throttle.conf"
             files[name].append(f"{decision.value} 1;")
         elif decision.scope is Scope.PRINCIPAL and decision.action is Action.BLOCK:
-            files["principal.conf"].append(f'"{decision.value}" 1;')
+            files["principal.conf"].append(f'"~^{re.escape(decision.value)}$" 1;')
     return {name: "".join(f"{line}\n" for line in sorted(set(lines))) for name, lines in files.items()}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import IPv4Network, IPv6Network, ip_network
 
+Network = IPv4Network | IPv6Network
 _MAPPED = bytes(10) + b"\xff\xff"  # IPv4 inside IPv6, RFC 4291 2.5.5.2
 _NO_ADDRESS = (OSError, ValueError)  # the second for a zero byte or half a surrogate pair, which JSON can carry
 
@@ -34,6 +36,23 @@ def network_of(ip: str) -> str:
         return ip[: ip.rindex(".")] + ".0/24"
     packed = socket.inet_pton(socket.AF_INET6, ip)
     return socket.inet_ntop(socket.AF_INET6, packed[:6] + bytes(10)) + "/48"
+
+
+def parse_network(text: str) -> Network | None:
+    """An address or CIDR; IPv6 addresses that stand for IPv4 ones (``::ffff:192.0.2.1``) become those.
+
+    >>> [str(parse_network(t)) for t in ("192.0.2.7/24", "192.0.2.0/255.255.255.0", "::ffff:192.0.2.0/120", "x")]
+    ['192.0.2.0/24', '192.0.2.0/24', '192.0.2.0/24', 'None']
+    """
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        return None
+    if isinstance(network, IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return IPv4Network((int(mapped), network.prefixlen - 96), strict=False)
+    return network
 
 
 def client_of(chain: str, trusted_hops: int = 0) -> str | None:

@@ -17,7 +17,7 @@ from gatewatch.records.findings import (
     FindingBatch,
     Release,
 )
-from gatewatch.records.orders import Decision, Refusal
+from gatewatch.records.orders import LONGEST_S, Decision, Refusal
 from gatewatch.records.people import Matchers, Silence, Verdict
 from gatewatch.records.routed import H_KIND, H_LAYOUT, H_RANGES, H_READ_AT, H_SCHEMA, DeadLetter, SourceRange
 from gatewatch.records.words import Action, Mode, Opinion, Scope, Severity, Status, VerdictKind
@@ -28,6 +28,7 @@ __all__ = [
     "H_RANGES",
     "H_READ_AT",
     "H_SCHEMA",
+    "LONGEST_S",
     "SERIES_STEP_S",
     "Action",
     "Alert",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pydantic import ConfigDict
+
 from gatewatch.records.model import Model
 from gatewatch.records.words import Action, Mode, Scope
+
+# A century. Bouncers of CrowdSec hold a duration in 64 bits of nanoseconds, which is 292 years, and stop at more.
+LONGEST_S = 36_525 * 86_400.0
 
 
 class Decision(Model):
@@ -11,6 +16,8 @@ class Decision(Model):
 
     The compaction key of the topic is ``id``; a removed decision is written again with ``removed`` set.
     """
+
+    model_config = ConfigDict(allow_inf_nan=False)  # no time is compared with what is no time
 
     id: str
     action: Action

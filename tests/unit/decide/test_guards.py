@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gatewatch.decide import guards
-from gatewatch.decide.candidate import Candidate, overlap, parse_network
+from gatewatch.decide.candidate import Candidate, overlap
 from gatewatch.decide.decider import Decider
 from gatewatch.decide.guards import HOLD_S, Breaker, Known, check
+from gatewatch.events.address import parse_network
 from gatewatch.records import Alert, Finding, FindingBatch, Mode, Scope, Severity, Status, Verdict, VerdictKind
 from gatewatch.settings import PROTECTED_NETWORKS, Settings
 

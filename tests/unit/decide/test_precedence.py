@@ -17,9 +17,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatewatch.decide.candidate import Candidate, parse_network
+from gatewatch.decide.candidate import Candidate
 from gatewatch.decide.decider import Decider
 from gatewatch.decide.guards import GUARDS, Breaker, Known, check
+from gatewatch.events.address import parse_network
 from gatewatch.records import Action, Decision, Finding, FindingBatch, Mode, Scope
 from gatewatch.settings import AllowEntry, Guards
 

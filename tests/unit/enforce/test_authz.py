@@ -127,7 +127,7 @@ def test_map_files_hold_only_what_nginx_reads_safely() -> None:
     ).live(NOW)
     files = render(entries)
     assert files["ip.conf"] == "198.51.100.0/24 1;\n203.0.113.9 1;\n"
-    assert files["principal.conf"] == '"acme" 1;\n'
+    assert files["principal.conf"] == '"~^acme$" 1;\n'
     assert files["throttle.conf"] == "192.0.2.1 1;\n"
 
 

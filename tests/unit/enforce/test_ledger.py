@@ -7,9 +7,10 @@ from ipaddress import ip_address, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from gatewatch.enforce.ledger import Ledger
-from gatewatch.records import Action, Mode, Scope
+from gatewatch.records import LONGEST_S, Action, Decision, Mode, Scope
 from gatewatch.testing.decisions import NOW, decision, ledger, put
 
 
@@ -82,6 +83,8 @@ def test_networks_match_as_the_standard_library_says(networks: list[str], addres
     [
         (Scope.NETWORK, "0.0.0.0/0"), (Scope.NETWORK, "::/0"), (Scope.NETWORK, "192.0.0.0/7"), (Scope.NETWORK, "all"),
         (Scope.IP, "0.0.0.0"), (Scope.IP, "::"), (Scope.IP, "0.0.0.0/0"), (Scope.IP, ""), (Scope.PRINCIPAL, " "),
+        (Scope.NETWORK, "::ffff:0:0/96"), (Scope.NETWORK, "::/64"), (Scope.NETWORK, "::ffff:10.0.0.0/103"),
+        (Scope.NETWORK, "0.0.0.0/0.0.0.0"), (Scope.IP, "::ffff:0.0.0.0"), (Scope.IP, "２０３.0.113.9"),
         (Scope.CREDENTIAL, ""), (Scope.ENDPOINT, "/v1/chat/completions"), (Scope.ALL, "all"),
     ],
 )  # fmt: skip
@@ -91,6 +94,44 @@ def test_an_order_that_names_everybody_is_never_enforced(scope: Scope, value: st
     assert book.apply(decision(value, scope), 0, NOW) is not None
     assert book.live(NOW) == []
     assert book.match({Scope.IP: "203.0.113.9", Scope.PRINCIPAL: "acme"}.items(), NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("scope", "written", "known"),
+    [
+        (Scope.IP, "::ffff:203.0.113.9", "203.0.113.9"),
+        (Scope.IP, "2001:DB8:0::1", "2001:db8::1"),
+        (Scope.IP, "fe80::1%eth0", "fe80::1"),
+        (Scope.NETWORK, "203.0.113.9/24", "203.0.113.0/24"),
+        (Scope.NETWORK, "203.0.113.0/255.255.255.0", "203.0.113.0/24"),
+        (Scope.NETWORK, "::ffff:203.0.113.0/120", "203.0.113.0/24"),
+        (Scope.PRINCIPAL, "::ffff:203.0.113.9", "::ffff:203.0.113.9"),
+    ],
+)
+def test_gateways_are_told_of_an_address_in_one_spelling(scope: Scope, written: str, known: str) -> None:
+    """If this fails, nginx refuses its whole file for a netmask, or a bouncer blocks an address that nobody has."""
+    book = ledger(decision(written, scope))
+    assert [entry.decision.value for entry in book.live(NOW)] == [known]
+    put(book, decision(written, scope, removed=NOW))
+    assert book.live(NOW + 1) == []
+    assert [entry.decision.value for entry in book.ended(NOW + 1)] == [known]
+
+
+@pytest.mark.parametrize("until", [float("inf"), NOW + 2 * LONGEST_S])
+def test_an_order_without_an_end_is_never_enforced(until: float) -> None:
+    """If this fails, one record makes an error of every bouncer's pull, here or there: no block reaches a gateway."""
+    book = Ledger()
+    endless = decision("203.0.113.9").model_copy(update={"until": until})
+    assert book.apply(endless, 0, NOW) is not None
+    assert book.live(NOW) == []
+
+
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999"])
+def test_an_order_holds_numbers_only(number: str) -> None:
+    """If this fails, what JSON has no number for is read as one, and compared with times."""
+    text = decision("203.0.113.9").model_dump_json().replace(f'"until":{NOW + 600.0}', f'"until":{number}')
+    with pytest.raises(ValidationError):
+        Decision.model_validate_json(text)
 
 
 @pytest.mark.parametrize("skew_s", [-60.0, 0.0, 60.0])
