@@ -101,7 +101,9 @@ def test_the_hook_of_litellm_follows_the_stream(hook: Any) -> None:
     key = "ab" * 32
     block = {**common, "id": 1, "scope": "credential", "value": f"sha256:{key}"}
     network = {**common, "id": 2, "scope": "Range", "value": "203.0.113.0/24"}
-    answers = iter([{"new": [block, network], "deleted": None}, {"new": None, "deleted": [block]}])
+    throttle = {**block, "id": 3, "type": "throttle"}
+    changes = [[throttle], [block]]
+    answers = iter([{"new": [block, network], "deleted": None}, *({"new": None, "deleted": d} for d in changes)])
     asked: list[str] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -112,7 +114,7 @@ def test_the_hook_of_litellm_follows_the_stream(hook: Any) -> None:
     decisions._client.close()
     decisions._client = httpx.Client(transport=httpx.MockTransport(answer), base_url="http://gatewatch")
     caller = hook.caller_of(types.SimpleNamespace(api_key=key, key_alias="acme"), {"metadata": {}})
-    chain = {"metadata": {"requester_ip_address": "198.51.100.1, 203.0.113.7"}}
+    chain = {"metadata": {"requester_ip_address": "198.51.100.1, ::ffff:203.0.113.7"}}
     near = hook.caller_of(types.SimpleNamespace(api_key="litellm_proxy_master_key", key_alias=None), chain)
     assert caller == {"principal": "acme", "credential": f"sha256:{key}"}
     assert near == {"ip": "203.0.113.7"}
@@ -121,7 +123,9 @@ def test_the_hook_of_litellm_follows_the_stream(hook: Any) -> None:
     assert decisions.blocks(near)
     assert not decisions.blocks({"ip": "198.51.100.1", "principal": "other"})
     decisions.pull()
+    assert decisions.blocks(caller), "the end of a throttle is not the end of the block"
+    decisions.pull()
     assert not decisions.blocks(caller)
     assert decisions.blocks(near)
-    assert asked == ["true", "false"]
+    assert asked == ["true", "false", "false"]
     assert hook.seconds("1h0m5s") == 3605

@@ -44,7 +44,8 @@ class Decisions:
         rows = answer.raise_for_status().json()
         now = time.monotonic()
         for row in rows["deleted"] or ():
-            self._ends.pop((row["scope"].lower(), row["value"]), None)
+            if row["type"] == "ban":
+                self._ends.pop((row["scope"].lower(), row["value"]), None)
         for row in rows["new"] or ():
             if row["type"] == "ban":
                 self._ends[row["scope"].lower(), row["value"]] = now + seconds(row["duration"])
@@ -87,7 +88,7 @@ class GatewatchHook(CustomLogger):
         while True:
             try:
                 self._decisions.pull()
-            except (httpx.HTTPError, ValueError, KeyError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever something in between answers, the next pull must come
                 print(f"gatewatch: decisions could not be pulled: {error!r}", flush=True)
             time.sleep(PULL_S)
 
@@ -111,9 +112,10 @@ def seconds(duration: str) -> float:
 
 def _address(text: str) -> str | None:
     try:
-        return str(ip_address(text))
+        address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
+    return str(getattr(address, "ipv4_mapped", None) or address)  # a proxy that listens on IPv6 sees ::ffff:192.0.2.1
 
 
 gatewatch = GatewatchHook()

@@ -11,7 +11,7 @@ While nothing has been pulled yet, or the last pull is older than ``stale_s``, `
 from __future__ import annotations
 
 import threading
-from typing import Any, Literal
+from typing import Literal
 
 import httpx
 import msgspec
@@ -25,16 +25,36 @@ from gatewatch.clock import Clock, SystemClock
 from gatewatch.enforce.authz import Authz
 from gatewatch.enforce.bouncers import ORIGIN, SCOPES, TYPES
 from gatewatch.enforce.identity import Identity
-from gatewatch.enforce.ledger import Ledger
+from gatewatch.enforce.ledger import STOPPABLE, Ledger
 from gatewatch.enforce.throttle import Throttle
 from gatewatch.records import Decision, Mode
 from gatewatch.settings import Identify
 
 _ACTIONS = {name: action for action, name in TYPES.items()}
-_SCOPES = {name: scope for scope, name in SCOPES.items()}
+_SCOPES = {SCOPES.get(scope, scope.value): scope for scope in STOPPABLE}
 WS_POLICY = 1008  # RFC 6455 7.4.1: a message that violates a policy
 _UNITS_S = {"h": 3600, "m": 60, "s": 1}
 _log = structlog.get_logger("gatewatch.asgi")
+
+
+class _Row(msgspec.Struct):
+    """A row of the stream."""
+
+    type: str
+    scope: str
+    value: str
+    duration: str
+    scenario: str = ""
+
+
+class _Rows(msgspec.Struct):
+    """An answer of the stream: absent and null are the same."""
+
+    new: list[_Row] | None = None
+    deleted: list[_Row] | None = None
+
+
+_ROWS = msgspec.json.Decoder(_Rows)
 
 
 class GatewatchMiddleware:
@@ -83,6 +103,7 @@ class GatewatchMiddleware:
         self._stale_s, self._every_s = stale_s, every_s
         self._pulled_at = float("-inf")
         self._first = True
+        self._rows = 0
         headers = {"X-Api-Key": api_key, "User-Agent": "gatewatch-asgi/1"}
         self._client = httpx.Client(base_url=url, headers=headers, timeout=5.0, transport=transport)
         self._stop = threading.Event()
@@ -118,36 +139,37 @@ class GatewatchMiddleware:
 
         Raises:
             httpx.HTTPError: no answer, or a refusal.
+            ValueError: the answer is none of this API's.
         """
-        scopes = ",".join([*(s.lower() for s in _SCOPES), "principal", "credential"])
-        params = {"scopes": scopes, "startup": "true" if self._first else "false"}
+        params = {"scopes": ",".join(sorted(_SCOPES)), "startup": "true" if self._first else "false"}
         answer = self._client.get("/v1/decisions/stream", params=params).raise_for_status()
-        rows = msgspec.json.decode(answer.content)
+        rows = _ROWS.decode(answer.content)
         now = self._clock.now()
-        for row in rows["deleted"] or ():
+        for row in rows.deleted or ():
             self._take(row, now, removed=True)
-        for row in rows["new"] or ():
+        for row in rows.new or ():
             self._take(row, now, removed=False)
         self._first = False
         self._pulled_at = now
 
-    def _take(self, row: dict[str, Any], now: float, *, removed: bool) -> None:
-        if row["type"] not in _ACTIONS:
+    def _take(self, row: _Row, now: float, *, removed: bool) -> None:
+        """One row holds for what it names, whichever decision it comes from: the API tells of the last one's end."""
+        if row.type not in _ACTIONS or row.scope not in _SCOPES:
             return
-        scope = _SCOPES.get(row["scope"], row["scope"])
+        self._rows += 1
         decision = Decision(
-            id=row.get("uuid") or str(row["id"]),
-            action=_ACTIONS[row["type"]],
-            scope=scope,
-            value=row["value"],
-            reason=row["scenario"],
-            detector=row["scenario"].removeprefix(f"{ORIGIN}/"),
+            id=f"{row.scope}/{row.type}/{row.value}",
+            action=_ACTIONS[row.type],
+            scope=_SCOPES[row.scope],
+            value=row.value,
+            reason=row.scenario,
+            detector=row.scenario.removeprefix(f"{ORIGIN}/"),
             start=now,
-            until=now if removed else now + _seconds(row["duration"]),
+            until=now if removed else now + _seconds(row.duration),
             mode=Mode.BLOCK,
             removed=now if removed else None,
         )
-        self._ledger.apply(decision, row["id"] - 1, now)
+        self._ledger.apply(decision, self._rows, now)
 
     def _fresh(self) -> bool:
         return self._clock.now() - self._pulled_at < self._stale_s
@@ -156,7 +178,7 @@ class GatewatchMiddleware:
         while not self._stop.is_set():
             try:
                 self.pull()
-            except (httpx.HTTPError, msgspec.DecodeError) as error:
+            except (httpx.HTTPError, ValueError) as error:  # msgspec's and pydantic's errors are among the latter
                 _log.warning("decisions could not be pulled", error=str(error), fail_open=self._fail_open)
             self._stop.wait(self._every_s)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from ipaddress import ip_address, ip_network
 
 import msgspec
@@ -21,7 +21,8 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from gatewatch.clock import Clock
-from gatewatch.enforce.ledger import Entry, Ledger
+from gatewatch.enforce.ledger import Entry, Ledger, Told, longest
+from gatewatch.events.address import Network, parse_network
 from gatewatch.records import Action, Scope
 from gatewatch.settings import Bouncer
 
@@ -90,22 +91,22 @@ class Bouncers:
         now = self._clock.now()
         cursor = (self._name(request) or "", request.client.host if request.client else "")
         since = self._cursors.get(cursor)
-        if request.query_params.get("startup") == "true":
-            new, deleted = self._ledger.live(now), []
-        elif since is None:  # we were restarted and it was not: it may have what has ended meanwhile
-            new, deleted = self._ledger.live(now), self._ledger.ended(now)
-        else:
-            new = self._ledger.changes(since, now)[0]
-            deleted = self._ledger.changes(since - OVERLAP_S, now)[1]
         types = self._types_for(request)
-        wanted = _wanted(request, types)
-        answer = {
-            "new": [_row(e, now, types) for e in _longest(e for e in new if wanted(e))],
-            "deleted": [_row(e, now, types) for e in deleted if wanted(e)],
-        }
+        told = _told(_wanted(request, types), types)
+        if request.query_params.get("startup") == "true":
+            new, deleted = self._live(now, told), []
+        elif since is None:  # we were restarted and it was not: it may have what has ended meanwhile
+            new, deleted = self._live(now, told), self._ledger.changes(float("-inf"), now, told)[1]
+        else:
+            new = self._ledger.changes(since, now, told)[0]
+            deleted = self._ledger.changes(since - OVERLAP_S, now, told)[1]
+        answer = {"new": [_row(e, now, types) for e in new], "deleted": [_row(e, now, types) for e in deleted]}
         if request.method == "HEAD":
             return Response(media_type="application/json")
         return _Written(msgspec.json.encode(answer), lambda: self._pulled(cursor, now))
+
+    def _live(self, now: float, told: Told) -> list[Entry]:
+        return sorted(longest(self._ledger.live(now), told).values(), key=lambda e: e.number)
 
     def _types_for(self, request: Request) -> Types:
         return self._types.get(self._name(request) or "", TYPES)
@@ -125,7 +126,8 @@ class Bouncers:
             return JSONResponse({"message": f"invalid filter: {error}"}, 500)
         types = self._types_for(request)
         wanted = _wanted(request, types, default=None)
-        rows = [_row(e, now, types) for e in _longest(e for e in self._ledger.live(now) if wanted(e) and asked(e))]
+        told = _told(lambda e: wanted(e) and asked(e), types)
+        rows = [_row(e, now, types) for e in self._live(now, told)]
         return Response(msgspec.json.encode(rows) if rows else b"null", media_type="application/json")
 
     async def _usage(self, request: Request) -> Response:
@@ -180,14 +182,14 @@ def go_duration(seconds: float) -> str:
     return sign + (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{left}s"
 
 
-def _longest(entries: Iterable[Entry]) -> list[Entry]:
-    """Of several decisions on one value only the one that ends last."""
-    best: dict[tuple[Scope, Action, str], Entry] = {}
-    for entry in entries:
-        key = (entry.decision.scope, entry.decision.action, entry.decision.value)
-        if key not in best or entry.ends > best[key].ends:
-            best[key] = entry
-    return sorted(best.values(), key=lambda e: e.number)
+def _told(wanted: Callable[[Entry], bool], types: Types) -> Told:
+    """A bouncer knows a scope, a value and a type, and nothing of which decision they come from."""
+
+    def told(entry: Entry) -> Hashable:
+        decision = entry.decision
+        return (decision.scope, decision.value, types[decision.action]) if wanted(entry) else None
+
+    return told
 
 
 def _wanted(request: Request, types: Types, default: str | None = "ip,range") -> Callable[[Entry], bool]:
@@ -225,12 +227,13 @@ def _asked(request: Request) -> Callable[[Entry], bool]:
     """
     query = request.query_params
     if (text := query.get("ip")) is not None:
-        address = ip_address(text)
+        address = _network(ip_address(text))
         return lambda e: (
-            e.decision.scope in {Scope.IP, Scope.NETWORK} and address in ip_network(e.decision.value, strict=False)
+            e.decision.scope in {Scope.IP, Scope.NETWORK}
+            and address.network_address in ip_network(e.decision.value, strict=False)
         )
     if (text := query.get("range")) is not None:
-        network = ip_network(text, strict=False)
+        network = _network(text)
         inside = query.get("contains", "true") == "true"
 
         def in_range(entry: Entry) -> bool:
@@ -248,3 +251,15 @@ def _asked(request: Request) -> Callable[[Entry], bool]:
         (scope is None or SCOPES.get(e.decision.scope, e.decision.scope.value).lower() == scope.lower())
         and (value is None or e.decision.value == value)
     )
+
+
+def _network(text: object) -> Network:
+    """As ledgers spell it: a gateway that listens on IPv6 asks for ``::ffff:203.0.113.9``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    network = parse_network(str(text))
+    if network is None:
+        raise ValueError("not an address or a range")
+    return network

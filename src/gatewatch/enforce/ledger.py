@@ -7,7 +7,7 @@ there is a decision. Everything ends by itself: a decision past its end is never
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -50,6 +50,32 @@ class Entry:
     def live(self, now: float) -> bool:
         """Whether it is served now."""
         return self.ends > now and self.decision.mode is not Mode.SHADOW
+
+
+# What an entry is to somebody who is told of it: equal where he cannot tell two apart; None where he is not told
+Told = Callable[[Entry], Hashable]
+
+
+def _as_it_is(entry: Entry) -> Hashable:
+    decision = entry.decision
+    return decision.scope, decision.value, decision.action
+
+
+def longest(entries: Iterable[Entry], told: Told = _as_it_is) -> dict[Hashable, Entry]:
+    """Of several entries that are one to somebody the one that ends last."""
+    best: dict[Hashable, Entry] = {}
+    for entry in entries:
+        thing = told(entry)
+        if thing is not None and (thing not in best or entry.ends > best[thing].ends):
+            best[thing] = entry
+    return best
+
+
+def _moved(entry: Entry, since: float, now: float) -> bool:
+    """Whether the end that somebody keeps may be another since then: one more, or one that was taken back."""
+    if entry.live(now):
+        return entry.known_at > since
+    return entry.decision.removed is not None and since < entry.told_ended <= now
 
 
 class Ledger:
@@ -109,22 +135,29 @@ class Ledger:
         with self._lock:
             return sorted((e for e in self._entries.values() if e.live(now)), key=lambda e: e.number)
 
-    def changes(self, since: float, now: float) -> tuple[list[Entry], list[Entry]]:
-        """What began to be served after ``since``, and what stopped (and nothing else covers)."""
+    def changes(self, since: float, now: float, told: Told = _as_it_is) -> tuple[list[Entry], list[Entry]]:
+        """What to tell somebody who knew everything at ``since``: what holds now, and what has stopped.
+
+        Whoever is told keeps one end for each thing that ``told`` makes of entries (``None``: of that he is not told).
+        So of several decisions that are one to him he gets the one that ends last, when another joins it and when the
+        last one is removed; and an end only when nothing goes on.
+        """
         with self._lock:
-            entries = list(self._entries.values())
-        live = [e for e in entries if e.live(now)]
-        covered = {(e.decision.scope, e.decision.value, e.decision.action) for e in live}
-        new = [e for e in live if e.known_at > since]
+            entries = [(e, thing) for e in self._entries.values() if (thing := told(e)) is not None]
+        holds = longest((e for e, _ in entries if e.live(now)), told)
+        touched = {thing for e, thing in entries if _moved(e, since, now)}
         ended = [
             e
-            for e in entries
+            for e, thing in entries
             if since < e.told_ended <= now
             and not e.live(now)
             and e.decision.mode is not Mode.SHADOW
-            and (e.decision.scope, e.decision.value, e.decision.action) not in covered
+            and thing not in holds
         ]
-        return sorted(new, key=lambda e: e.number), sorted(ended, key=lambda e: e.number)
+        return (
+            sorted((e for thing, e in holds.items() if thing in touched), key=lambda e: e.number),
+            sorted(ended, key=lambda e: e.number),
+        )
 
     def ended(self, now: float) -> list[Entry]:
         """Everything remembered that has stopped being served and that nothing else covers, in order of number."""

@@ -24,6 +24,7 @@ from gatewatch.enforce.bouncers import Bouncers
 from gatewatch.enforce.ledger import Ledger
 from gatewatch.records import Scope
 from gatewatch.testing.decisions import NOW, decision, ledger, put
+from gatewatch.testing.waiting import wait_until
 
 
 async def _model(_request: Request) -> PlainTextResponse:
@@ -120,6 +121,35 @@ def test_changes_are_followed_in_both_directions() -> None:
         middleware.pull()
         assert client.get("/", headers={"x-real-ip": "203.0.113.9"}).status_code == 200
         assert client.get("/", headers={"x-real-ip": "198.51.100.9"}).status_code == 403
+
+
+def test_who_is_let_go_by_two_orders_in_a_row_is_let_go() -> None:
+    """If this fails, somebody who was blocked twice stays out to the end of the first block, whatever people do."""
+    clock = ManualClock(NOW)
+    book = ledger(decision("203.0.113.9", id_="day", ttl_s=86400), decision("203.0.113.9", id_="minutes"), clock=clock)
+    with _server(book, clock) as (client, middleware):
+        for id_, status in (("day", 403), ("minutes", 200)):
+            clock.advance(5)
+            put(book, decision("203.0.113.9", id_=id_, removed=clock.now()), clock)
+            clock.advance(5)
+            middleware.pull()
+            assert client.get("/", headers={"x-real-ip": "203.0.113.9"}).status_code == status
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b'{"new":[{}]}', b'{"new":[{"type":7}]}'])
+def test_an_answer_of_something_else_does_not_end_the_pulls(answer: bytes) -> None:
+    """If this fails, one answer of a proxy in between and no later block ever reaches the model server, in silence."""
+    asked: list[str] = []
+
+    def answers(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        return httpx.Response(200, content=answer, request=request)
+
+    middleware = GatewatchMiddleware(
+        Starlette(), "http://gatewatch.test", "k", every_s=0.01, transport=httpx.MockTransport(answers)
+    )
+    wait_until(lambda: len(asked) > 2, "another pull")
+    middleware.close()
 
 
 @pytest.mark.parametrize(("fail", "status"), [("open", 200), ("closed", 503)])

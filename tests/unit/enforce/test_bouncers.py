@@ -8,9 +8,10 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from gatewatch.clock import ManualClock
-from gatewatch.enforce.bouncers import Bouncers
+from gatewatch.enforce.bouncers import Bouncers, types_of
 from gatewatch.enforce.ledger import Ledger
 from gatewatch.records import Action, Scope
+from gatewatch.settings import Bouncer
 from gatewatch.testing.decisions import NOW, decision, ledger, put
 
 KEY = {"X-Api-Key": "k-1"}
@@ -73,6 +74,38 @@ def test_a_value_that_something_else_still_covers_is_not_deleted() -> None:
     assert client.get("/v1/decisions/stream", headers=KEY).json()["deleted"] == []
 
 
+def test_a_shorter_block_does_not_shorten_the_one_that_runs() -> None:
+    """If this fails, a detector's ten minutes end a block of a day that a person ordered, at every bouncer."""
+    clock = ManualClock(NOW)
+    book = ledger(decision("203.0.113.9", id_="day", ttl_s=86400), clock=clock)
+    client = _client(book, clock)
+    client.get("/v1/decisions/stream?startup=true", headers=KEY)
+    clock.advance(5)
+    put(book, decision("203.0.113.9", id_="minutes"), clock)
+    clock.advance(5)
+    rows = client.get("/v1/decisions/stream", headers=KEY).json()
+    assert [(d["value"], d["duration"]) for d in rows["new"]] == [("203.0.113.9", "23h59m50s")]
+    clock.advance(5)
+    put(book, decision("203.0.113.9", id_="day", removed=clock.now()), clock)
+    clock.advance(5)
+    rows = client.get("/v1/decisions/stream", headers=KEY).json()
+    assert [(d["value"], d["duration"]) for d in rows["new"]] == [("203.0.113.9", "9m40s")], "what is left is said"
+    assert rows["deleted"] == []
+
+
+def test_the_end_of_a_throttle_that_is_told_as_a_ban_lifts_no_block() -> None:
+    """If this fails, a blocked address walks in when its throttle ends: to a bouncer both are one ban."""
+    clock = ManualClock(NOW)
+    book = ledger(decision("203.0.113.9", action=Action.THROTTLE, ttl_s=30), decision("203.0.113.9"), clock=clock)
+    types = {"nginx": types_of(Bouncer(throttle_as="ban"))}
+    bouncers = Bouncers(book, {"nginx": SecretStr("k-1")}, clock, lambda: True, types)
+    client = TestClient(Starlette(routes=bouncers.routes()))
+    first = client.get("/v1/decisions/stream?startup=true", headers=KEY).json()["new"]
+    assert [(d["type"], d["duration"]) for d in first] == [("ban", "10m0s")]
+    clock.advance(40)
+    assert client.get("/v1/decisions/stream", headers=KEY).json() == {"new": [], "deleted": []}
+
+
 def test_head_does_not_advance_and_each_bouncer_has_its_own_cursor() -> None:
     """If this fails, a health check by HEAD eats the changes, or two bouncers steal each other's."""
     clock = ManualClock(NOW)
@@ -95,6 +128,7 @@ def test_a_question_about_one_address() -> None:
     client = _client(book, ManualClock(NOW))
     rows = client.get("/v1/decisions?ip=203.0.113.9", headers=KEY).json()
     assert {(r["scope"], r["type"]) for r in rows} == {("Ip", "ban"), ("Range", "captcha")}
+    assert client.get("/v1/decisions?ip=::ffff:203.0.113.9", headers=KEY).json() == rows
     assert client.get("/v1/decisions?ip=198.51.100.1", headers=KEY).content == b"null"
     assert client.get("/v1/decisions?ip=nonsense", headers=KEY).status_code == 500
     assert len(client.get("/v1/decisions?range=203.0.113.0/28&contains=true", headers=KEY).json()) == 1
