@@ -63,18 +63,54 @@ def values_of(body: bytes, elements: int) -> list[bytes]:
     head = body.lstrip()[:1]
     if not head:
         return []
-    if head == b"[":
-        try:
-            parts, wrap = [bytes(raw) for raw in _RAWS.decode(body)], True
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            parts, wrap = [body], False
-    else:
-        parts, wrap = body.splitlines() if b"\n" in body else [body], False
+    wrap = head == b"["
+    parts = _array(body, elements) if wrap else _lines(body, elements)
     if len(parts) > elements:
-        raise BodyError(413, f"more than {elements:,} elements: send smaller batches")
+        raise _too_many(elements)
     if len(body) <= VALUE_BYTES:
         return [body]
     return [b"[" + b",".join(group) + b"]" if wrap else b"\n".join(group) for group in _groups(parts)]
+
+
+def _lines(body: bytes, elements: int) -> list[bytes]:
+    if max(body.count(b"\n"), body.count(b"\r")) > elements:  # before there is an object for each
+        raise _too_many(elements)
+    return body.splitlines() if b"\n" in body else [body]
+
+
+def _array(body: bytes, elements: int) -> list[bytes]:
+    """The elements of an array; of what is none the whole.
+
+    Raises:
+        BodyError: there are more; found before there is an object for each, for 16 MB of ``1,1,1`` would be 900 MB.
+    """
+    try:
+        if body.count(b",") >= elements:
+            _count(body, elements)
+        return [bytes(raw) for raw in _RAWS.decode(body)]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [body]
+
+
+class _Element:
+    """Stands for any element while they are counted."""
+
+
+def _count(body: bytes, elements: int) -> None:
+    one, seen = _Element(), 0
+
+    def count(_type: type, _element: object) -> _Element:
+        nonlocal seen
+        seen += 1
+        if seen > elements:
+            raise _too_many(elements)
+        return one
+
+    msgspec.json.decode(body, type=list[_Element], dec_hook=count)
+
+
+def _too_many(elements: int) -> BodyError:
+    return BodyError(413, f"more than {elements:,} elements: send smaller batches")
 
 
 def _groups(parts: list[bytes]) -> Iterator[list[bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import tracemalloc
 import zlib
 from collections.abc import AsyncIterator
 
@@ -73,6 +74,24 @@ def test_a_large_batch_is_cut_between_its_elements(array: bool) -> None:
     assert max(map(len, values)) <= VALUE_BYTES
     read = [msgspec.json.decode(element)["i"] for value in values for element in json_elements(value)]
     assert read == list(range(512))
+
+
+@pytest.mark.parametrize("body", [b"[" + b"1," * 2_000_000 + b"1]", b"{}\n" * 1_500_000, b"{}\n" + b"\r" * 4_000_000])
+def test_too_many_elements_are_never_taken_apart(body: bytes) -> None:
+    """If this fails, a sender's 16 MB of commas are 900 MB of ours, and the machine kills the receiver."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyError, match="more than 10,000 elements"):
+            values_of(body, 10_000)
+        assert tracemalloc.get_traced_memory()[1] < 3 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+def test_commas_within_elements_are_no_elements() -> None:
+    """If this fails, a batch of large records is refused for what stands in them."""
+    body = msgspec.json.encode([{"tokens": list(range(50))}] * 10)
+    assert values_of(body, 10) == [body]
 
 
 def test_what_no_broker_would_take_is_refused_before_it_is_sent() -> None:
