@@ -16,4 +16,6 @@ IP_DECAY_DAYS = 1.0  # behind one address stand many people: their few mistakes 
 PAUSE_S = 3600.0  # after such a pause what was told counts half the threshold at most: it takes news to tell again
 TOLD_SHARE = 0.5
 GROWTH = 1.5  # news: half as many resources again as last told
+GONE = (404, 405, 410, 422, 444)  # what is not there, or not that way; NGINX closes the connection with 444
+AGAIN = 0.25  # of a further id under one template: who has a list of old ids is served less often than theta0 says
 VOTERS = 3  # others refused the same within the hour: more than three in all (algorithms D)

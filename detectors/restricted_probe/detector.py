@@ -40,7 +40,7 @@ from . import constants as k
 from .explain import explain
 from .kernel import scan
 from .layout import COMMON, FOUND, NAMES, ROW, SHARED, Columns, Memory, Params
-from .names import FeatureHashes, table
+from .names import Families, FeatureHashes, table
 
 REFRESH_S = 300.0  # what goes on is told again after so long
 _TRIED = (
@@ -109,7 +109,9 @@ class RestrictedProbe(Detector):
     Sees:
         * *probe*: different resources refused (denied, 403, or 401 to a named caller), each at the first try, with few
           first tries served between: after 5, however slowly within a week; after 2 or 1 if they are restricted.
-        * *enumeration*: the same for names that are not there (404, 405, 422), at half the weight: after 9.
+        * *enumeration*: the same for names that are not there (404, 405, 410, 422, 444), at half the weight: after 9.
+          Without routes in the log a further id under one template counts a quarter of that: after 30 or so, if hardly
+          any is served; and what is served a moment later (a client that looks before it creates) counts not at all.
         * *coverage*: a fifth of the ``restricted`` list refused, three names at least.
         * *canary*: any request for a name that nobody was ever told of, even a served one.
         * *many_refusals*: 5 different resources refused in an hour or 12 in a week, whatever was served between.
@@ -122,10 +124,11 @@ class RestrictedProbe(Detector):
         * who was served on a resource in the last 7 to 14 days and is refused now: a permission changed, that is no
           probe; likewise what more than three customers of this partition are refused within an hour (but never what
           is on the list);
-        * sequential ids behind one route template: one resource, unless the gateway logs no template;
+        * sequential ids behind one route template: one resource, unless the gateway logs no template; without one, ids
+          that are not there, if every third of them or more is served;
         * an address with as many new resources served as missing, such as a crawler with old links;
         * sources behind one address for longer than a day: an address forgets in a day, a principal in a week;
-        * refusals inside a 200, or by a gateway that logs no status.
+        * refusals inside a 200, by a redirect to the login, as a 400, or by a gateway that logs no status.
 
     Options:
         restricted: names (route, path, model or feature, exactly as logged) with a weight: 1 counts like any refusal,
@@ -173,6 +176,7 @@ class RestrictedProbe(Detector):
         self._looked_at = np.zeros(1, np.int64)
         self._names = table(config.restricted, config.canaries, context.seed)
         self._features = FeatureHashes(context.seed)
+        self._families = Families(context.seed)
         self._hits = Hits.empty(0)
         self._found = np.zeros(0, FOUND)
 
@@ -180,7 +184,7 @@ class RestrictedProbe(Detector):
         """Score each row, then learn from it. The two scopes share nothing, so one goes after the other."""
         self._hits = self._hits.fitting(batch.n * len(self.scopes))
         self._looked_at[0] += batch.n
-        columns = _columns(batch, *self._features.of(batch))
+        columns = _columns(batch, *self._features.of(batch), self._families.of(batch))
         for index, (scope, side) in enumerate(self._sides.items()):
             keys = batch.column(f"k_{scope.value}")
             if not keys.any():
@@ -275,14 +279,17 @@ _NUMBERS = (
     "role", "status", "auth", "denied", "blocked_by_us", "k_principal", "k_endpoint", "k_path", "k_model",
 )  # of Columns after ``key``, in order  # fmt: skip
 _DTYPES = (
-    np.float64, np.uint64, np.uint8, np.int32, np.int8, np.int8, np.int8, *(np.uint64,) * 5, np.int64,
+    np.float64, np.uint64, np.uint8, np.int32, np.int8, np.int8, np.int8, *(np.uint64,) * 5, np.int64, np.uint64,
 )  # of Columns, in order  # fmt: skip
 
 
-def _columns(batch: Batch, feature: npt.NDArray[np.uint64], feature_from: npt.NDArray[np.int64]) -> Columns:
+def _columns(
+    batch: Batch, feature: npt.NDArray[np.uint64], feature_from: npt.NDArray[np.int64], family: npt.NDArray[np.uint64]
+) -> Columns:
     """What both scopes read; ``key`` is to be replaced by theirs."""
     numbers: list[npt.NDArray[Any]] = [batch.column(name) for name in _NUMBERS]
-    return Columns(*(batch.ts, feature, *numbers, read_only(feature), read_only(feature_from)))
+    own = (read_only(feature), read_only(feature_from), read_only(family))
+    return Columns(*(batch.ts, feature, *numbers, *own))
 
 
 def _params(config: Config, context: Context, scope: Scope) -> Params:

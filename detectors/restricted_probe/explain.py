@@ -29,7 +29,7 @@ def _first_contacts(finding: RawFinding) -> Explanation:
         parts.append(Contribution("served", -d["credit"], f"served: {_count(d['served'], 'resources')}, between them"))
     rest = finding.nats - sum(part.nats for part in parts)  # rounding
     parts[0] = Contribution(parts[0].name, parts[0].nats + rest, parts[0].text)
-    step = d["step"] if d["refused"] >= d["missing"] else d["step"] * d["missing_weight"]
+    step = d["step"] if d["refused"] >= d["missing"] else d["gain_missing"] / d["missing"]
     fewer = math.floor((finding.nats - finding.threshold_nats) / step) + 1
     tried = d["refused"] + d["missing"] + d["served"]
     return Explanation(

@@ -30,9 +30,11 @@ from gatewatch.sdk import (
 )
 
 from .constants import (
+    AGAIN,
     CANARY,
     COVERAGE,
     ENUMERATION,
+    GONE,
     HOUR_S,
     LISTED,
     MANY,
@@ -48,7 +50,19 @@ from .constants import (
 from .layout import Columns, Contact, Memory, Names, Params
 from .names import slot_of
 from .pairs import met, turn
-from .row import age, clear, evidence, fingerprint, holds, refused_within, step_down, step_up, touch_name, touched
+from .row import (
+    age,
+    clear,
+    evidence,
+    fingerprint,
+    holds,
+    refused_within,
+    step_down,
+    step_up,
+    touch_name,
+    touched,
+    was_made,
+)
 from .shared import forgive, refused_to_many
 from .telling import is_news, write
 
@@ -93,12 +107,21 @@ def scan(columns: Columns, wanted: int, memory: Memory, names: Names, p: Params,
         if new:
             clear(row, t)
         first = not met(pairs, common, mix(key[i], resource))
+        again = first and outcome == MISSING and _of_known_family(columns.family, i, key[i], pairs, common, p)
         if outcome != SERVED or canary or evidence(row) > 0.0 or is_held(keys, at):
             known = succeeded_since(keys, at, 0.0)
-            contact = Contact(i, t, outcome, key[i], known, resource, weight, bit, canary, first)
+            contact = Contact(i, t, outcome, key[i], known, resource, weight, bit, canary, first, again)
             n, held = _visit(contact, row, memory, p, found, n)
             hold(keys, at, held)
     return n
+
+
+@kernel
+def _of_known_family(family: Any, i: int, key: np.uint64, pairs: Pairs, common: Any, p: Params) -> bool:
+    """Whether the key missed another id of the same template before; from now on it did."""
+    if family.shape[0] == 0 or family[i] == U64(0):
+        return False
+    return met(pairs, common, mix(key, mix(family[i], p.salt)))
 
 
 @kernel
@@ -123,7 +146,7 @@ def outcome_of(status: int, denied: int, auth: int, named: bool) -> int:
         return REFUSED
     if status == 401:
         return REFUSED if named else UNTOLD  # without a name it is a failed login: credential_stuffing's
-    if status in (404, 405, 422):
+    if status in GONE:
         return MISSING
     if 200 <= status < 400:
         return SERVED
@@ -168,6 +191,8 @@ def _visit(
         reason = _turned_away(row, contact, weight, memory, p)
     elif contact.first:
         step_down(row, weight, p)
+    else:
+        was_made(row, fingerprint(contact.resource), p)
     if contact.canary and t - row.canary_at >= p.refresh_s:
         row.canary_at = t
         reason = CANARY
@@ -189,7 +214,8 @@ def _turned_away(row: Any, contact: Contact, weight: float, memory: Memory, p: P
     first = contact.first and not holds(row, name)  # the memory of pairs forgets, the exact set does not
     if first:
         kind = LISTED if listed and refused else contact.outcome
-        step_up(row, kind, name, weight * (contact.weight if listed else 1.0), contact.t, p)
+        each = contact.weight if listed else AGAIN if contact.again else 1.0
+        step_up(row, kind, name, weight * each, contact.t, p)
     if refused and contact.bit >= 0:
         touch_name(row, contact.bit, contact.t)
     if refused and not contact.known:

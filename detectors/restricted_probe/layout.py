@@ -117,6 +117,7 @@ class Columns(NamedTuple):
     model: npt.NDArray[Any]
     feature: npt.NDArray[Any]  # hashes of all rows' features, one after the other
     feature_from: npt.NDArray[Any]  # (n + 1,) where each row's begin; (0,) where no row has any
+    family: npt.NDArray[Any]  # hash of the path without its ids, where it is not there; (0,) where all are there
 
 
 class Contact(NamedTuple):
@@ -132,3 +133,4 @@ class Contact(NamedTuple):
     bit: int  # of its name on the list, -1 where it is not on it
     canary: bool
     first: bool  # the pair of key and resource was not met before
+    again: bool  # but another id of its family was missing before

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import Batch, HashSeed, hash_text, kernel, words_of
+from gatewatch.sdk import Batch, HashSeed, hash_text, kernel, templates_of, words_of
 
+from .constants import GONE
 from .layout import Names
 
 U64 = np.uint64
@@ -77,3 +78,27 @@ class FeatureHashes:
                 self._known.clear()
             known = self._known[name] = hash_text(name, self._seed)
         return known
+
+
+class Families:
+    """Hashes of paths without their ids, of requests for what is not there, where the gateway logs no route.
+
+    Args:
+        seed: the installation's.
+    """
+
+    def __init__(self, seed: HashSeed) -> None:
+        self._seed = seed
+
+    def of(self, batch: Batch) -> npt.NDArray[np.uint64]:
+        """One for each row, 0 where there is none; (0,) where no row has any. Cost: 1 us a row that was not there."""
+        if not batch.has("path"):
+            return np.zeros(0, np.uint64)
+        rows = np.flatnonzero(np.isin(batch.column("status"), GONE) & (batch.column("k_endpoint") == 0))
+        if len(rows) == 0:
+            return np.zeros(0, np.uint64)
+        templates, codes = templates_of(batch, rows)
+        hashes = np.array([0 if name is None else hash_text(name, self._seed) for name in templates], np.uint64)
+        found = np.zeros(batch.n, np.uint64)
+        found[rows] = hashes[codes]
+        return found

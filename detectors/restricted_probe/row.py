@@ -113,9 +113,9 @@ def step_up(row: Any, kind: int, resource: np.uint32, weight: float, t: float, p
 
 @kernel
 def step_back(row: Any, at: int, p: Params) -> None:
-    """What was held against the key turns out to be refused to many: forget it."""
+    """What was held against the key turns out to be refused to many, or to be its own: forget it."""
     if row.kind[at] == MISSING:
-        row.missing = max(0.0, row.missing - p.missing_weight * p.up)
+        row.missing -= row.missing / max(row.n_missing, 1.0)
         row.n_missing = max(0.0, row.n_missing - 1.0)
     else:
         row.refused = max(0.0, row.refused - p.up)
@@ -123,6 +123,14 @@ def step_back(row: Any, at: int, p: Params) -> None:
     row.kind[at] = 0
     if evidence(row) <= 0.0:
         end_excursion(row)
+
+
+@kernel
+def was_made(row: Any, resource: np.uint32, p: Params) -> None:
+    """A resource is served: if it was not there before, the key looked whether it is, and then made it."""
+    for j in range(KEPT):
+        if row.kind[j] == MISSING and row.resource[j] == resource:
+            step_back(row, j, p)
 
 
 @kernel

@@ -17,7 +17,7 @@ from gatewatch.sdk.findings import Hits, RawFinding, Reason
 from gatewatch.sdk.part import Context, DetectorConfig, Need
 from gatewatch.sdk.population import PopulationDetector, PopulationHit
 from gatewatch.sdk.stats import TableStats, pair_stats, table_stats
-from gatewatch.sdk.words import Words, words_of
+from gatewatch.sdk.words import Words, templates_of, words_of
 from gatewatch.state.hashing import HashSeed, hash_text, mix
 from gatewatch.state.jit import kernel, scale
 from gatewatch.state.keytable import (
@@ -96,6 +96,7 @@ __all__ = [
     "snapshot_parts",
     "succeeded_since",
     "table_stats",
+    "templates_of",
     "touch",
     "used_rows",
     "words_of",

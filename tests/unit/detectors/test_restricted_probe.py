@@ -19,7 +19,7 @@ from gatewatch import registry
 from gatewatch.errors import ConfigError, StateError
 from gatewatch.events.batch import Batch
 from gatewatch.records import Opinion, Scope
-from gatewatch.sdk import Context, Detector, RawFinding
+from gatewatch.sdk import Context, Detector, RawFinding, templates_of
 from gatewatch.settings import DetectorSettings
 from gatewatch.state.hashing import HashSeed, hash_text
 from gatewatch.testing.batches import SEED, batch_of, batch_of_columns, cut
@@ -161,6 +161,50 @@ def test_names_that_do_not_exist_count_half() -> None:
     assert told(detector(), missing[:8]) == []
     assert told(detector(), missing) == [("ip", "203.0.113.9", "enumeration")]
     assert told(detector(missing_weight=0), missing) == []
+
+
+@pytest.mark.parametrize("status", [404, 405, 410, 422, 444])
+def test_whatever_says_that_nothing_is_there_counts(status: int) -> None:
+    """A scanner whom NGINX drops without an answer (444), or who asks for what is gone, would not be seen."""
+    asked = asks(None, routes(9), ip="203.0.113.9", status=status)
+    assert told(detector(), asked) == [("ip", "203.0.113.9", "enumeration")]
+
+
+def by_path(who: str, paths: Iterable[str], status: int, **more: Any) -> list[Event]:
+    """As :func:`asks`, where the gateway logs no routes."""
+    return [{**event, "path": event["endpoint"], "endpoint": None} for event in asks(who, paths, status=status, **more)]
+
+
+def test_old_ids_count_less_than_names() -> None:
+    """A removed route, or a list of deleted records, would accuse each client that has ids of it."""
+    old = [f"/v1/orders/{n}" for n in range(4000, 4060)]
+    assert told(detector(), by_path("ci", old[:25], 404)) == []
+    (who, *_rest) = told(detector(), by_path("ci", old, 404))  # but whoever counts through them is told of in the end
+    assert who == ("principal", "ci", "enumeration")
+
+
+def test_ids_that_are_refused_count_in_full() -> None:
+    """Who counts through the records of others would be found after thirty of them, not after five."""
+    assert told(detector(), by_path("ci", [f"/v1/orders/{n}" for n in range(5)], 403)) == [("principal", "ci", "probe")]
+
+
+def test_who_looks_and_then_creates_is_no_scanner() -> None:
+    """A client that asks whether a name is free before it takes it would be accused after nine names."""
+    names = [
+        f"/models/{word}"
+        for word in ["ada", "bob", "eve", "dan", "fay", "gil", "hal", "ian", "jan", "kim", "lea", "mia"]
+    ]
+    looked, made = by_path("ci", names, 404, gap_s=10.0), by_path("ci", names, 201, gap_s=10.0, start=T + 1)
+    assert told(detector(), sorted(looked + made, key=lambda e: e["ts"])) == []
+    assert told(detector(), looked) != []
+
+
+def test_paths_without_ids() -> None:
+    """Two records of one kind would be two names, or two names one record."""
+    paths = ["/v1/orders/4711", "/v1/orders/4712", "/x/3fae09b2-77aa", "/x/0123456789abcdefXYZw", "/backup", None]
+    batch = batch_of([{"ts": T, "path": path} for path in paths])
+    distinct, codes = templates_of(batch, np.arange(len(paths)))
+    assert [distinct[code] for code in codes] == ["/v*/orders/*", "/v*/orders/*", "/x/*", "/x/*", "/backup", None]
 
 
 def test_restricted_names_weigh_more() -> None:
