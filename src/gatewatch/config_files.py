@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Hashable
+import re
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from gatewatch.errors import ConfigError
+
+_SHOWN = 60  # characters of a wrong value in an error: enough to find it
 
 
 def read_mapping(path: Path, name: str, sections: str) -> dict[str, Any]:
@@ -31,12 +34,60 @@ def read_mapping(path: Path, name: str, sections: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError(name, "is not UTF-8 text") from error
     except yaml.YAMLError as error:
-        raise ConfigError(name, f"is not YAML: {error}") from error
+        raise ConfigError(name, f"is not YAML: {_where(error)}") from error
     if data is None:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(name, f"must be a mapping of sections ({sections}, ...)")
     return data
+
+
+def placed(error: ConfigError, path: Path) -> ConfigError:
+    """The error with the file and the line at which its key stands; of a missing key, the line of what should hold it.
+
+    Cost: the file is read once more.
+    """
+    try:
+        node = yaml.compose(path.read_bytes().decode(), Loader=_Strict)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return error
+    line = _line(node, error.path) if node is not None else 0
+    return ConfigError(error.path, error.problem, f"{path} line {line}" if line else str(path))
+
+
+def _line(node: yaml.Node, path: str) -> int:
+    """The line of the deepest part of a dotted path that the file has; 0 where it has none. A key may have dots."""
+    if isinstance(node, yaml.SequenceNode):
+        head, _dot, rest = path.partition(".")
+        if not head.isdigit() or int(head) >= len(node.value):
+            return 0
+        item = node.value[int(head)]
+        return _line(item, rest) or item.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if path == key.value or path.startswith(f"{key.value}."):
+                return _line(value, path[len(key.value) + 1 :]) or key.start_mark.line + 1
+    return 0
+
+
+def _where(error: yaml.YAMLError) -> str:
+    """What the parser says, in one line."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        what = " ".join(part for part in (error.context, error.problem) if part)
+        return f"line {mark.line + 1}, column {mark.column + 1}: {what}"
+    return str(error)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """How an error about an unknown name ends: with the nearest that there is, else with all.
+
+    >>> nearest("aler", ["off", "alert"]), nearest("zzz", ["off", "alert"])
+    (": did you mean 'alert'?", '; there are: off, alert')
+    """
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f": did you mean {close[0]!r}?" if close else f"; there are: {', '.join(names)}"
 
 
 def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") -> ConfigError:
@@ -46,7 +97,15 @@ def explain(error: ValidationError, model: type[BaseModel], prefix: str = "") ->
     path = ".".join(str(part) for part in (*([prefix] if prefix else []), *first["loc"]))
     if first["type"] == "extra_forbidden":
         return ConfigError(path, f"unknown key{_nearest(model, first['loc'])}")
+    if first["type"] == "enum":
+        return ConfigError(path, _no_such(first["input"], first["ctx"]["expected"]))
     return ConfigError(path, first["msg"].removeprefix("Value error, "))
+
+
+def _no_such(value: object, expected: str) -> str:
+    """What there is instead of a value that is none of a closed set."""
+    known = re.findall(r"'([^']*)'", expected)
+    return f"no {str(value)[:_SHOWN]!r} here{nearest(str(value), known)}"
 
 
 class _Strict(yaml.SafeLoader):

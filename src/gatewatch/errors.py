@@ -29,15 +29,22 @@ class GatewatchError(Exception):
 
 
 class ConfigError(GatewatchError):
-    """A setting is wrong."""
+    """A setting is wrong.
 
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(path, problem)
+    Args:
+        path: of the key, with dots.
+        problem: what is wrong, and how to mend it.
+        place: file and line, where the setting comes from a file.
+    """
+
+    def __init__(self, path: str, problem: str, place: str = "") -> None:
+        super().__init__(path, problem, place)
         self.path = path
         self.problem = problem
+        self.place = place
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.problem}" if self.path else self.problem
+        return ": ".join(part for part in (self.place, self.path, self.problem) if part)
 
 
 class BadReason(StrEnum):

@@ -18,6 +18,7 @@ import yaml
 from pydantic import Field
 
 import gatewatch.detectors
+from gatewatch.config_files import nearest
 from gatewatch.errors import ConfigError, DetectorError
 from gatewatch.records import Mode
 from gatewatch.sdk import Context, Detector, DetectorConfig, Lane, Need, PopulationDetector, Reason, Scope
@@ -189,7 +190,7 @@ def check_settings(entries: dict[str, Entry], detectors: dict[str, DetectorSetti
     """
     for name, settings in detectors.items():
         if name not in entries:
-            raise ConfigError(f"detectors.{name}", f"no such detector; there are: {', '.join(sorted(entries))}")
+            raise ConfigError(f"detectors.{name}", f"no such detector{nearest(name, entries)}")
         entries[name].options(settings)
 
 

@@ -101,7 +101,44 @@ def test_an_unknown_key_names_its_path_and_the_nearest(tmp_path: Path, text: str
     """Otherwise a typo is ignored in silence, and a guard that the user believes in is not there."""
     with pytest.raises(ConfigError) as caught:
         loaded(tmp_path, text)
-    assert str(caught.value) == message
+    assert str(caught.value) == f"{tmp_path / 'gatewatch.yaml'} line 1: {message}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("kafka:\n  prefix: a\n  partitons: 3\n", "line 3: kafka.partitons"),
+        (
+            "sources:\n  - {topic: a, format: native}\n  - topic: b\n    format: native\n    hops: 1\n",
+            "line 5: sources.1.hops",
+        ),
+        ("projects:\n  a.b:\n    budget:\n      false_alarms_per_day: -1\n", "line 4: projects.a.b.budget"),
+        ("guards:\n  allow:\n    - {ip: 1.2.3.4, owner: a, reason: b}\n", "line 3: guards.allow.0.until"),
+    ],
+)
+def test_an_error_names_the_line(tmp_path: Path, text: str, told: str) -> None:
+    """Otherwise somebody looks for one wrong key in a file of three hundred lines."""
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, text)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("detectors: {rate_spike: {mode: alrt}}", "no 'alrt' here: did you mean 'alert'?"),
+        ("detectors: {rate_spike: {mode: loud}}", "no 'loud' here; there are: off, shadow, alert, block"),
+        (
+            "detectors: {rate_spike: {block: {ttl: 10 minutes}}}",
+            "'10 minutes' is no duration: write 90 (seconds), 10m, 8h or 7d",
+        ),
+    ],
+)
+def test_a_wrong_value_is_told_with_what_would_be_right(tmp_path: Path, text: str, message: str) -> None:
+    """Otherwise the error repeats the words of a library, and the user has to find the manual."""
+    with pytest.raises(ConfigError) as caught:
+        loaded(tmp_path, text)
+    assert caught.value.problem == message
 
 
 @pytest.mark.parametrize(
@@ -148,7 +185,7 @@ def test_a_port_for_all_needs_a_token_or_a_clear_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("kafka: [", "is not YAML"),
+        ("kafka: [", "is not YAML: line 1, column 9: while parsing a flow node"),
         ("- a", "must be a mapping of sections"),
         ("just words", "must be a mapping of sections"),
         ("kafka: {prefix: a}\nkafka: {prefix: b}", "'kafka' stands there twice"),
@@ -159,6 +196,7 @@ def test_what_is_no_settings_file_is_told_with_its_name(tmp_path: Path, text: st
     with pytest.raises(ConfigError, match=message) as caught:
         loaded(tmp_path, text)
     assert "gatewatch.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value), "one line, as all errors are"
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

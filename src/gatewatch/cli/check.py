@@ -17,9 +17,11 @@ from rich.table import Table
 
 from gatewatch import settings as settings_module
 from gatewatch.catalog import Catalog
+from gatewatch.cli import screen
 from gatewatch.cli.errors import FAILED, printable
 from gatewatch.cli.options import Config, Json
 from gatewatch.clock import SystemClock
+from gatewatch.config_files import nearest
 from gatewatch.decide import modes
 from gatewatch.errors import ConfigError, LogError
 from gatewatch.events import formats
@@ -90,7 +92,7 @@ def command(
     if online:
         remarks += _topics(settings)
     table = list(modes_of(settings, entries))
-    console = Console()
+    console = screen.console()
     if as_json:
         console.print_json(data={"remarks": [asdict(remark) for remark in remarks], "modes": table})
     else:
@@ -154,9 +156,8 @@ def _detectors(settings: Settings, entries: dict[str, Entry]) -> Remarks:
     for project, its in settings.projects.items():
         for name in its.detectors:
             if name not in entries:
-                known = ", ".join(entries)
                 path = f"projects.{project}.detectors.{name}"
-                yield Remark(Level.ERROR, path, f"no such detector; there are: {known}")
+                yield Remark(Level.ERROR, path, f"no such detector{nearest(name, entries)}")
 
 
 def _sources(settings: Settings, entries: dict[str, Entry]) -> Remarks:
@@ -186,7 +187,7 @@ def blind(fields: frozenset[str], entries: dict[str, Entry]) -> list[Blind]:
 
 
 def _print_blind(name: str, found: list[Blind], *, as_json: bool) -> None:
-    console = Console()
+    console = screen.console()
     if as_json:
         console.print_json(data=[asdict(one) for one in found])
     elif found:

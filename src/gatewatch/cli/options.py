@@ -32,11 +32,10 @@ def duration(text: str) -> float:
     >>> duration("8h")
     28800.0
     """
-    value = parse_duration(text)
     try:
-        return float(str(value))
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is no duration; write 90, 10m, 8h or 7d") from None
+        return float(str(parse_duration(text)))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def moment(text: str) -> float:

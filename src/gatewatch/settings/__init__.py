@@ -12,7 +12,8 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from gatewatch.config_files import read_mapping
+from gatewatch.config_files import placed, read_mapping
+from gatewatch.errors import ConfigError
 from gatewatch.settings.base import (
     Duration,
     Listen,
@@ -151,8 +152,12 @@ def load(path: Path | None) -> Settings:
     """Read and check a settings file; ``None`` gives the defaults.
 
     Raises:
-        ConfigError: names the key, says what is wrong, suggests the nearest known key.
+        ConfigError: names file, line and key, says what is wrong, suggests the nearest known key.
     """
     if path is None:
         return Settings()
-    return parse(read_mapping(path, str(path), "kafka, sources, detectors"), Settings)
+    data = read_mapping(path, str(path), "kafka, sources, detectors")
+    try:
+        return parse(data, Settings)
+    except ConfigError as error:
+        raise placed(error, path) from error

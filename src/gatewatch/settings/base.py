@@ -26,9 +26,14 @@ def parse_duration(value: object) -> object:
     >>> parse_duration(5)
     5
     """
-    if isinstance(value, str) and (m := re.fullmatch(r"\s*([0-9.]+)\s*(ms|s|m|h|d|w)\s*", value)):
+    if not isinstance(value, str):
+        return value
+    if m := re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|h|d|w)\s*", value):
         return float(m[1]) * _UNITS_S[m[2]]
-    return value
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"{value[:60]!r} is no duration: write 90 (seconds), 10m, 8h or 7d") from None
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, allow_inf_nan=False)]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gatewatch.config_files import nearest
 from gatewatch.errors import ConfigError
 from gatewatch.simulate import benign
 from gatewatch.simulate.attacks import ATTACKS, Attack, Stage
@@ -98,9 +99,9 @@ class Simulation:
 
     def __init__(self, scenario: str, *, rate: float, duration_s: float, start: float, seed: int) -> None:
         if scenario not in SCENARIOS:
-            raise ConfigError("scenario", f"no scenario {scenario!r}; there are: {', '.join(SCENARIOS)}")
+            raise ConfigError("--scenario", f"no scenario {scenario!r}{nearest(scenario, SCENARIOS)}")
         if not (0 < rate <= 1e6 and 0 < duration_s <= 366 * 86400):
-            raise ConfigError("rate, duration", "need 0 < rate <= 1,000,000 a second and 0 < duration <= 366 days")
+            raise ConfigError("--rate, --duration", "need 0 < rate <= 1,000,000 a second and 0 < duration <= 366 days")
         self.scenario = SCENARIOS[scenario]
         self.rate, self.start, self.stop, self.seed = rate, start, start + duration_s, seed
         self.world = build(self._rng("world"), rate, service_share=_SERVICE_SHARE)

@@ -71,9 +71,9 @@ def test_budgets_are_added_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "path", "said"),
     [
-        ("detectors: {rate_spice: {}}", "detectors.rate_spice", "there are:"),
+        ("detectors: {rate_spice: {}}", "detectors.rate_spice", "did you mean 'rate_spike'?"),
         ("detectors: {credential_stuffing: {limitz: {}}}", "detectors.credential_stuffing.limitz", "'limits'"),
-        ("projects: {a: {detectors: {rate_spice: {}}}}", "projects.a.detectors.rate_spice", "there are:"),
+        ("projects: {a: {detectors: {rate_spice: {}}}}", "projects.a.detectors.rate_spice", "did you mean"),
         ("sources: [{topic: t, format: nginxx}]", "sources.0.format", "did you mean 'nginx'"),
         ("catalog: none.yaml", "catalog", "cannot be read"),
         (
@@ -102,7 +102,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     path.write_text("sorces: []\n")
     result = CliRunner().invoke(app, ["check", "--config", str(path)])
     assert result.exit_code == 2
-    assert result.stderr == "error: sorces: unknown key: did you mean 'sources'?\n"
+    assert result.stderr == f"error: {path} line 1: sorces: unknown key: did you mean 'sources'?\n"
 
 
 def test_a_detector_that_a_format_blinds_is_named_with_the_cure() -> None:

@@ -75,7 +75,7 @@ def test_an_error_of_ours_is_one_line_and_exit_2(tmp_path: Path) -> None:
     config.write_text("kafak: {}\n")
     result = _run("-m", "gatewatch", "check", "--config", str(config))
     assert result.returncode == 2
-    assert result.stderr == "error: kafak: unknown key: did you mean 'kafka'?\n"
+    assert result.stderr == f"error: {config} line 1: kafak: unknown key: did you mean 'kafka'?\n"
 
 
 def test_debug_shows_where_an_error_comes_from(tmp_path: Path) -> None:

@@ -105,8 +105,10 @@ def test_the_scenario_of_the_demo_has_every_attack() -> None:
 
 def test_an_unknown_scenario_names_those_that_exist() -> None:
     """A typo would end in a traceback instead of a list of what to write."""
-    with pytest.raises(ConfigError, match="there are: quiet, mixed, demo"):
+    with pytest.raises(ConfigError, match="did you mean 'quiet'"):
         _simulation("qiet")
+    with pytest.raises(ConfigError, match="there are: quiet, mixed, demo"):
+        _simulation("everything")
 
 
 @pytest.mark.parametrize(("name", "value"), [("rate", 0.0), ("rate", float("nan")), ("duration_s", -1.0)])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
+from gatewatch.config_files import nearest
 from gatewatch.errors import ConfigError
 from gatewatch.events.formats.apisix import Apisix
 from gatewatch.events.formats.base import Format
@@ -45,9 +45,7 @@ def get(name: str, *, source: Source | None = None) -> Format:
         ConfigError: there is none, or the source's map is wrong.
     """
     if name not in _FORMATS:
-        near = difflib.get_close_matches(name, _FORMATS, n=1)
-        hint = f": did you mean {near[0]!r}?" if near else f"; there are: {', '.join(names())}"
-        raise ConfigError("format", f"no format {name!r}{hint}")
+        raise ConfigError("format", f"no format {name!r}{nearest(name, names())}")
     if source is not None and source.map is not None:
         if name != "native":
             raise ConfigError("sources.map", "goes with format native only")
