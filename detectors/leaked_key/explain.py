@@ -37,8 +37,8 @@ def _often(d: Mapping[str, float]) -> str:
 
 def _baseline(d: Mapping[str, float], what: str) -> str:
     days = f"{d['days']:.0f} days" if d["days"] >= 2.0 else f"{24 * d['days']:.1f} hours"
-    moved = "never" if d["moves"] < 0.5 else f"{d['moves']:.0f} times"
-    return f"known for {days} in use, in which it came from a new {what} {moved}"
+    moved = "not once" if d["moves"] < 0.5 else "once" if d["moves"] < 1.5 else f"{d['moves']:.0f} times"
+    return f"in use for {days}, and {moved} from a new {what} before"
 
 
 def _counterfactual(finding: RawFinding, parts: list[Contribution]) -> str:

@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.table import Table
 
 from gatewatch import registry
-from gatewatch.cli import own
+from gatewatch.cli import own, screen
 from gatewatch.cli.options import AtLeast, Config, Json, OpenOnly, Shadow, Since, duration
 from gatewatch.decide import records_io
-from gatewatch.decide.text import accused, number, span
+from gatewatch.decide.text import span
 from gatewatch.errors import DetectorError
 from gatewatch.records import Alert, Incident, Mode, Severity, Status
+from gatewatch.records.quantities import amount, number, usual
 from gatewatch.state.layout import check_layout
 from gatewatch.tune.again import Again, again
 from gatewatch.watch.playbook import playbooks
@@ -79,7 +80,7 @@ def show_command(
     table = Table("field", "value", show_edge=False)
     for name, value in fields(alert):
         table.add_row(name, own.shown(value, 1000))
-    Console().print(table)
+    screen.console().print(table)
 
 
 @app.command("explain")
@@ -95,7 +96,7 @@ def explain_command(
     if as_json:
         own.print_json(alert.model_dump(mode="json") | {"playbook_text": playbook})
         return
-    console = Console()
+    console = screen.console()
     console.print(f"[{COLOURS[alert.severity]}]{alert.severity}[/] {own.shown(alert.summary, 1000)}", highlight=False)
     console.print(_times(alert), highlight=False)
     console.print()
@@ -134,7 +135,9 @@ def replay_command(
         for found in done.found:
             shadow = " (shadow)" if found.mode is Mode.SHADOW else ""
             same = "the same first row" if found.samples[:1] == alert.samples[:1] else "another first row"
-            Console().print(f"again: {own.shown(found.summary, 1000)}{shadow}; {same}", highlight=False, soft_wrap=True)
+            screen.console().print(
+                f"again: {own.shown(found.summary, 1000)}{shadow}; {same}", highlight=False, soft_wrap=True
+            )
     if not done.found:
         raise own.nothing(_why_not(alert, done, settings.hash))
 
@@ -170,24 +173,33 @@ def _one(alerts: list[Alert], alert_id: str) -> Alert:
     return own.one(alerts, alert_id, "alert", "`gatewatch alerts list --shadow`")
 
 
-def _table(alerts: Sequence[Alert]) -> Table:
-    table = Table("id", "severity", "status", "last (UTC)", "who", "what", "owner", show_edge=False)
-    table.columns[0].no_wrap = True
-    for a in alerts:
-        severity = f"[{COLOURS[a.severity]}]{a.severity}[/]" + (" (shadow)" if a.mode is Mode.SHADOW else "")
-        who = own.shown(accused(a.scope, a.key))
-        owner = own.shown(a.owner or ("nobody" if "unowned" in a.context else "-"))
-        table.add_row(a.id, severity, a.status.value, own.when(a.last_ts), who, own.shown(a.summary, 1000), owner)
-    return table
+def _table(alerts: Sequence[Alert], on: Console) -> Table:
+    """The summary says who and what."""
+    rows = [
+        (
+            a.id, own.when(a.last_ts), graded(a), a.status.value,
+            own.shown(a.owner or ("nobody" if "unowned" in a.context else "")), own.shown(a.summary, 1000),
+        )
+        for a in alerts
+    ]  # fmt: skip
+    return screen.listing(("id", "last (UTC)", "severity", "status", "owner", "what"), rows, on)
+
+
+def graded(record: Alert | Incident) -> str:
+    """The severity in its colour, and whether it was only recorded."""
+    shadow = " (shadow)" if record.mode is Mode.SHADOW else ""
+    return f"[{COLOURS[record.severity]}]{record.severity}[/]{shadow}"
 
 
 def fields(alert: Alert | Incident) -> Iterator[tuple[str, str]]:
     """Everything that is recorded, as names and texts."""
     for name, value in alert.model_dump(mode="json").items():
-        if value in (None, {}, []):
+        if value in (None, {}, [], ""):
             continue
         if name.endswith(("_ts", "_until")):
             yield name, f"{own.when(value)} UTC"
+        elif name == "contributions":
+            yield from ((f"contribution {part['name']}", f"{part['nats']:+.1f} nats: {part['text']}") for part in value)
         elif isinstance(value, dict):
             yield from ((f"{name}.{key}", _plain(inner)) for key, inner in value.items())
         else:
@@ -195,6 +207,10 @@ def fields(alert: Alert | Incident) -> Iterator[tuple[str, str]]:
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(_plain(inner) for inner in value)
+    if isinstance(value, float):
+        return number(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
@@ -205,7 +221,7 @@ def _times(alert: Alert) -> str:
 
 def _score(alert: Alert) -> str:
     return (
-        f"[bold]why[/] {number(alert.observed)} {own.shown(alert.unit)} where {number(alert.expected)} was expected: "
+        f"[bold]why[/] {amount(alert.observed, own.shown(alert.unit))} where {usual(alert.expected)} was expected: "
         f"{alert.nats:.1f} nats of surprise, the threshold is {alert.threshold_nats:.1f}"
     )
 

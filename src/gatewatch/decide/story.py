@@ -8,8 +8,9 @@ from gatewatch.decide.cases import Case
 from gatewatch.decide.episodes import UPDATE_S
 from gatewatch.decide.evidence import ACTORS
 from gatewatch.decide.guards import utc
-from gatewatch.decide.text import accused, clean, number, span
+from gatewatch.decide.text import accused, clean, span
 from gatewatch.records import Action, Incident, IncidentMember, Mode, Scope, Status
+from gatewatch.records.quantities import amount, usual
 
 # A record stays far below 1 MiB, and a page shows no more; the totals say how many there are.
 MEMBERS_SHOWN = 20
@@ -91,7 +92,7 @@ def _parts(case: Case, now: float) -> Iterator[str]:
     yield f"{title(case)} since {utc(case.first_ts)}, {span(max(case.last_ts - case.first_ts, 0.0))}"
     worst = "at the worst " if case.size > 1 else ""
     of_findings = f", {case.count} findings" if case.count > 1 else ""
-    yield f"{worst}{number(lead.observed)} {clean(lead.unit)} where {number(lead.expected)} is normal{of_findings}"
+    yield f"{worst}{amount(lead.observed, clean(lead.unit))} where {usual(lead.expected)} is normal{of_findings}"
     actors = [s for s in case.scopes if s in ACTORS]
     victims = len(case.victims)
     if victims > 1 and actors:

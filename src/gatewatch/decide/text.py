@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from gatewatch.records import Finding, Scope
+from gatewatch.records.quantities import amount, usual
 
 TEXT_CAP = 128  # of one stranger's string in a sentence: any identifier fits, an essay does not
 # Control, format (bidi overrides, zero width), surrogate, private use, line and paragraph separators: nothing of these
@@ -33,17 +34,6 @@ def clean(text: str, cap: int = TEXT_CAP) -> str:
     shown = "".join(" " if unicodedata.category(c) in _UNSEEN else c for c in text[: 4 * cap])
     line = " ".join(shown.split())
     return line if len(line) <= cap else line[: cap - 1] + "…"
-
-
-def number(value: float) -> str:
-    """A count or rate as people write it: three digits are enough below a thousand.
-
-    >>> number(286.0), number(0.41234), number(1234567.8)
-    ('286', '0.412', '1,234,568')
-    """
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
 
 
 def span(seconds: float) -> str:
@@ -83,5 +73,5 @@ def sentence(finding: Finding) -> str:
     ]
     word = "by" if finding.scope in _ACTORS else "on"
     who = f"{finding.title} {word} {accused(finding.scope, finding.key)}"
-    what = f"{number(finding.observed)} {finding.unit}{over}, expected {number(finding.expected)}"
+    what = f"{amount(finding.observed, finding.unit)}{over}, expected {usual(finding.expected)}"
     return "; ".join((f"{who}: {what}", *beside))

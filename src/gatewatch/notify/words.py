@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 from gatewatch.notify.notice import Notice
 from gatewatch.records import SERIES_STEP_S, Alert, Mode, Scope, Severity, Status
+from gatewatch.records.quantities import amount, number, usual
 
 TITLE_MAX = 140  # Slack's header takes 150
 VALUE_MAX = 300  # a stranger's longest string, cut: nobody reads more of it on a phone
@@ -113,8 +114,8 @@ def _values(alert: Alert) -> dict[str, str]:
         if name not in _LONG and value not in (None, "")
     }
     values |= {name: utc(getattr(alert, name)) for name in ("first_ts", "last_ts", "valid_until")}
-    values |= {name: f"{_number(getattr(alert, name))} {alert.unit}" for name in ("observed", "expected")}
-    values |= {name: f"{_number(getattr(alert, name))} nats" for name in ("nats", "threshold_nats")}
+    values |= {name: amount(getattr(alert, name), alert.unit) for name in ("observed", "expected")}
+    values |= {name: f"{number(getattr(alert, name))} nats" for name in ("nats", "threshold_nats")}
     values |= {"window_s": _span(alert.window_s), "p": f"{alert.p:.2g}"}
     values.setdefault("owner", "the catalog names nobody")
     values.setdefault("escalation", "whoever decides (the catalog names nobody)")
@@ -182,8 +183,8 @@ def _rate(series: Sequence[float]) -> str:
     bars = spark(series)
     if not bars:
         return ""
-    lasted = _span(len(series) * SERIES_STEP_S)
-    return f"{bars} {_number(series[-1])} requests a minute now, {_number(max(series))} at most in the last {lasted}"
+    now, lasted = amount(series[-1], "requests a minute"), _span(len(series) * SERIES_STEP_S)
+    return f"{bars} {now} now, {number(max(series))} at most in the last {lasted}"
 
 
 def measured(alert: Alert) -> str:
@@ -191,7 +192,7 @@ def measured(alert: Alert) -> str:
     times = alert.observed / alert.expected if alert.expected > 0 else 0.0
     over = f" over {_span(alert.window_s)}" if alert.window_s > 0 else ""
     factor = f", {times:,.0f} times as many" if times >= 2 else ""
-    return f"{_number(alert.observed)} {shown(alert.unit, 60)}{over}; expected {_number(alert.expected)}{factor}"
+    return f"{amount(alert.observed, shown(alert.unit, 60))}{over}; expected {usual(alert.expected)}{factor}"
 
 
 def _title(notice: Notice) -> str:
@@ -275,10 +276,6 @@ def _done(notice: Notice) -> str:
     if n:
         return f"stopped by {n} decision{'s' if n > 1 else ''}: {', '.join(alert.decision_ids[:3])}".rstrip(": ")
     return "nothing: mode block would stop it" if alert.mode is not Mode.BLOCK else "nothing was stopped"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _span(seconds: float) -> str:
