@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
 import random
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from uuid import uuid4
 
@@ -24,12 +23,16 @@ from gatewatch.notify.chain import verify
 from gatewatch.notify.record import read
 from gatewatch.records import Alert, Status
 from gatewatch.settings import KafkaSettings
+from gatewatch.testing import notify_process
 from gatewatch.testing.alerts import alert
 from gatewatch.testing.sinks import PagerDutyStandIn, SlackStandIn, StandIn
 from gatewatch.testing.waiting import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
-KILLS = int(os.environ.get("GATEWATCH_TEST_KILLS", "6"))  # 50 by hand: GATEWATCH_TEST_KILLS=50
+KILLS = 50
+# Imports are most of a start: each life is forked from a process that has made them, and knows nothing of the test's.
+NURSERY = multiprocessing.get_context("forkserver")
+NURSERY.set_forkserver_preload(["gatewatch.testing.notify_process", "kafka"])
 ALERTS_A_LIFE = 3
 PATIENCE_S = 120.0  # a process start and a join on a busy machine
 CLOCK = SystemClock()
@@ -43,11 +46,18 @@ class Site:
         for sink in (self.slack, self.pager, self.manager):
             opened.callback(sink.close)
         self.prefix = f"t{uuid4().hex[:8]}"
+        token = folder / "token"
+        token.write_text("t0k3n", encoding="utf-8")
         document = {
             "kafka": {"bootstrap": [bootstrap], "prefix": self.prefix},
             "notify": {
-                "slack": {"channel": "C77", "token_env": "TOKEN", "url": f"{self.slack.url}/api/", "per_minute": 60},
-                "pagerduty": {"routing_key_env": "TOKEN", "url": self.pager.url, "per_minute": 100},
+                "slack": {
+                    "channel": "C77",
+                    "token_file": str(token),
+                    "url": f"{self.slack.url}/api/",
+                    "per_minute": 60,
+                },
+                "pagerduty": {"routing_key_file": str(token), "url": self.pager.url, "per_minute": 100},
                 "alertmanager": {"url": self.manager.url},
             },
         }
@@ -60,21 +70,19 @@ class Site:
             admin.create([TopicSpec(f"{self.prefix}.{name}", 1) for name in topics])
         self._producer = self.log.producer()
         opened.callback(self._producer.close)
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: BaseProcess | None = None
         opened.callback(self.kill)
 
     def start(self) -> None:
         """One more life."""
-        command = [sys.executable, "-m", "gatewatch.testing.notify_process", str(self.config)]
-        self.process = subprocess.Popen(command, env={**os.environ, "TOKEN": "t0k3n"}, stdout=subprocess.PIPE)
+        self.process = NURSERY.Process(target=notify_process.main, args=(str(self.config),), daemon=True)
+        self.process.start()
 
     def kill(self) -> None:
         """Kill -9."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait(PATIENCE_S)
-            if self.process.stdout is not None:
-                self.process.stdout.close()
+            self.process.join(PATIENCE_S)
 
     def write(self, *alerts: Alert) -> None:
         """As decide does."""
