@@ -77,7 +77,7 @@ class Flow:
         )
         catalog = Catalog.load(settings.catalog)
         self.decide = DecideWorker(
-            self.log, self.settings, self.entries, catalog, member="flow", clock=self._clock, metrics=self.metrics
+            self.log, settings, self.entries, catalog, member="flow", clock=self._clock, metrics=self.metrics
         )
         self._read: dict[str, int] = {}
         self._events = 0

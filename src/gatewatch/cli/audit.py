@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
-from gatewatch.cli import own
+from gatewatch.cli import own, screen
 from gatewatch.cli.options import Config, Json, duration
 from gatewatch.clock import SystemClock
 from gatewatch.log.base import Log
@@ -109,12 +110,15 @@ def _as_json(report: Report, *, kept: bool) -> dict[str, object]:
     }
 
 
-def _table(actions: Sequence[Action]) -> Table:
-    table = Table("when (UTC)", "receiver", "alert", "revision", "severity", "result", "detail", show_edge=False)
-    for a in actions:
-        name, detail = own.shown(a.receiver or "-"), own.shown(a.detail)
-        table.add_row(own.when(a.ts), name, own.shown(a.alert_id), str(a.revision), a.severity, a.result, detail)
-    return table
+def _table(actions: Sequence[Action], on: Console) -> Table:
+    rows = [
+        (
+            own.when(a.ts), own.shown(a.alert_id), own.shown(a.receiver or "-"), a.severity, a.result, str(a.revision),
+            own.shown(a.detail),
+        )
+        for a in actions
+    ]  # fmt: skip
+    return screen.listing(("when (UTC)", "alert", "receiver", "severity", "result", "revision", "detail"), rows, on)
 
 
 def _builtins(action: Action) -> dict[str, object]:

@@ -11,12 +11,11 @@ from typing import Annotated
 
 import structlog
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from gatewatch import settings as settings_module
 from gatewatch.canary.run import Canary, Hop
-from gatewatch.cli import own
+from gatewatch.cli import own, screen
 from gatewatch.cli.options import Config, Json
 from gatewatch.clock import SystemClock
 from gatewatch.errors import LogError
@@ -60,7 +59,7 @@ def _once(hops: list[Hop], *, as_json: bool) -> None:
         table = Table("hop", "seconds", "", show_edge=False)
         for hop in hops:
             table.add_row(hop.name, "-" if hop.seconds is None else f"{hop.seconds:.2f}", hop.why)
-        Console().print(table)
+        screen.console().print(table)
     if any(hop.seconds is None for hop in hops):
         raise typer.Exit(own.NOTHING)
 

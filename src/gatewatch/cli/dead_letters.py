@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatewatch.cli import own
+from gatewatch.cli import own, screen
 from gatewatch.cli.errors import printable
 from gatewatch.cli.options import Config, Json
 from gatewatch.decide import records_io
@@ -59,7 +59,7 @@ def show_command(
     table = Table("field", "value", show_edge=False)
     for name in ("reason", "detail", "topic", "partition", "offset", "index", "format", "size", "sha256"):
         table.add_row(name, own.shown(getattr(letter, name), 1000))
-    Console().print(table)
+    screen.console().print(table)
     if letter.raw is None:
         typer.echo(f"the element was not kept; {_KEEP}")
     else:
@@ -88,7 +88,8 @@ def retry_command(
         if not letters:
             raise own.nothing("no dead letters")
         whole = [letter for letter in letters if _is_whole(letter)]
-        _send_back(log, whole)
+        if whole:
+            _send_back(log, whole)
     typer.echo(f"{len(whole)} sent back")
     if refused := len(letters) - len(whole):
         raise own.nothing(f"{refused} cannot be retried: the element was not kept, or not whole; {_KEEP}")
@@ -144,13 +145,16 @@ def _send_back(log: Log, letters: list[DeadLetter]) -> None:
         producer.close(flush=False)
 
 
-def _table(letters: Sequence[DeadLetter]) -> Table:
-    table = Table("id", "reason", "format", "bytes", "raw", "what is wrong", show_edge=False)
-    for letter in letters:
-        raw = "kept" if _is_whole(letter) else ("cut" if letter.raw is not None else "-")
-        detail = own.shown(letter.detail, 300)
-        table.add_row(own.shown(address(letter)), letter.reason, letter.format, f"{letter.size:,}", raw, detail)
-    return table
+def _table(letters: Sequence[DeadLetter], on: Console) -> Table:
+    rows = [
+        (
+            own.shown(address(letter)), f"{letter.size:,} bytes", letter.reason, letter.format,
+            "kept" if _is_whole(letter) else ("cut" if letter.raw is not None else "not kept"),
+            own.shown(letter.detail, 300),
+        )
+        for letter in letters
+    ]  # fmt: skip
+    return screen.listing(("id", "size", "reason", "format", "raw", "what is wrong"), rows, on)
 
 
 def _builtins(letter: DeadLetter) -> dict[str, object]:

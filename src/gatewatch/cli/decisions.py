@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
-from gatewatch.cli import own
+from gatewatch.cli import own, screen
 from gatewatch.cli.options import Config, Json, duration
 from gatewatch.clock import SystemClock
 from gatewatch.decide import records_io
@@ -49,7 +50,7 @@ def list_command(
     now = _clock.now()
     chosen = [d for d in decisions if everything or is_active(d, now)]
     none = "nobody is stopped" if not everything else "no decision was ever made"
-    own.print_list(chosen, lambda rows: _table(rows, now), none, as_json=as_json, plain=own.model)
+    own.print_list(chosen, lambda rows, on: _table(rows, now, on), none, as_json=as_json, plain=own.model)
 
 
 @app.command("add")
@@ -73,6 +74,8 @@ def add_command(
         now = _clock.now()
         candidate = Candidate(secrets.token_hex(8), scope, key, now)
         refused = check(candidate, _known(settings, _read(log, settings), now))
+        if refused is not None and refused[0] == "malformed":  # no gateway could obey it
+            raise typer.BadParameter(refused[1], param_hint="--value")
         if refused is not None and not force:
             raise own.nothing(f"refused by {refused[0]}: {refused[1]}. With --force it is ordered all the same")
         forced = f" (forced past {refused[0]})" if refused is not None else ""
@@ -200,16 +203,16 @@ def _require(reason: str) -> None:
         raise typer.BadParameter("say why", param_hint="--reason")
 
 
-def _table(decisions: Sequence[Decision], now: float) -> Table:
-    table = Table("id", "action", "who", "until (UTC)", "left", "offence", "by", "why", show_edge=False)
-    table.columns[0].no_wrap = True
-    for d in decisions:
-        by = d.actor or d.detector or "unknown"
-        table.add_row(
-            d.id, d.action.value, own.shown(accused(d.scope, d.value)), own.when(d.until), _left(d, now),
-            str(d.offence), own.shown(by), own.shown(d.reason, 500),
-        )  # fmt: skip
-    return table
+def _table(decisions: Sequence[Decision], now: float, on: Console) -> Table:
+    rows = [
+        (
+            d.id, own.when(d.until), d.action.value, _left(d, now), own.shown(d.actor or d.detector or "unknown"),
+            f"offence {d.offence}" if d.offence > 1 else "", own.shown(accused(d.scope, d.value)),
+            own.shown(d.reason, 500),
+        )
+        for d in decisions
+    ]  # fmt: skip
+    return screen.listing(("id", "until (UTC)", "action", "left", "by", "again", "who", "why"), rows, on)
 
 
 def _left(decision: Decision, now: float) -> str:

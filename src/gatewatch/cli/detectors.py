@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import gatewatch.detectors
+from gatewatch.cli import screen
 from gatewatch.cli.options import Json
 from gatewatch.registry import Entry, load, load_all
 from gatewatch.scaffold import Kind, write
@@ -27,7 +28,7 @@ app = typer.Typer(
 def list_all(as_json: Json = False) -> None:
     """Every detector on the search path, and the folder it came from."""
     entries = load_all()
-    console = Console()
+    console = screen.console()
     if as_json:
         console.print_json(data=[summary(entry) for entry in entries.values()])
         return
@@ -52,7 +53,7 @@ def list_all(as_json: Json = False) -> None:
 def show(name: Annotated[str, typer.Argument(help="Name of a detector.")], as_json: Json = False) -> None:
     """What a detector sees and misses, its options with their defaults, its tags, and what to do about its alerts."""
     entry = load(name)
-    console = Console()
+    console = screen.console()
     if as_json:
         described = {
             **summary(entry),
@@ -95,7 +96,7 @@ def new(
 def check(name: Annotated[str, typer.Argument(help="Name of a detector.")], as_json: Json = False) -> None:
     """Hold a detector to its contract, run its cases, measure its cost. Exit code 1 where a law is broken."""
     entry = load(name)
-    console = Console()
+    console = screen.console()
     results = list(outcomes(entry))
     broken = sum(not result.ok for result in results)
     costs, sees = ({}, None) if broken else (cost_us(entry), sees_the_traffic(entry))  # what is broken may raise

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from gatewatch import settings as settings_module
+from gatewatch.cli import screen
 from gatewatch.cli.options import Config, Json
 from gatewatch.cli.replaying import Files, Format, bar_over, source_of, tell_unread
 from gatewatch.tune import evaluate_report
@@ -47,7 +47,7 @@ def command(
     if out is not None:
         _write(report, out)
     if as_json:
-        Console().print_json(data=evaluate_report.as_json(report))
+        screen.console().print_json(data=evaluate_report.as_json(report))
     else:
         _print(report)
     tell_unread(report.unread, report.events, fmt, quiet=as_json)
@@ -61,14 +61,14 @@ def _write(report: Report, out: Path) -> None:
     written = [out / "evaluation.json"]
     written[0].write_bytes(msgspec.json.format(msgspec.json.encode(evaluate_report.as_json(report)), indent=2))
     pictures = evaluate_report.plots(report, out)
-    console = Console(stderr=True)
+    console = screen.console(stderr=True)
     if not pictures:
         console.print(escape("no pictures: they need matplotlib, pip install 'gatewatch[plots]'"))
     console.print(f"written: {', '.join(str(path) for path in (*written, *pictures))}", markup=False)
 
 
 def _print(report: Report) -> None:
-    console = Console()
+    console = screen.console()
     for table in evaluate_report.tables(report):
         console.print(table)
     unread = sum(some.elements for some in report.unread)

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatewatch.cli import own
-from gatewatch.cli.alerts import COLOURS, fields
+from gatewatch.cli import own, screen
+from gatewatch.cli.alerts import COLOURS, fields, graded
 from gatewatch.cli.options import AtLeast, Config, Json, OpenOnly, Shadow, Since
 from gatewatch.decide import records_io
 from gatewatch.decide.text import accused
@@ -60,7 +60,7 @@ def show_command(
     if as_json:
         own.print_json(incident.model_dump(mode="json"))
         return
-    console = Console()
+    console = screen.console()
     console.print(f"[{COLOURS[incident.severity]}]{incident.severity}[/] {own.shown(incident.story, 2000)}\n")
     table = Table("field", "value", show_edge=False)
     for name, value in fields(incident):
@@ -86,14 +86,12 @@ def load(config: Path | None, folder: Path | None) -> list[Incident]:
     return own.latest(incidents)
 
 
-def _table(incidents: Sequence[Incident]) -> Table:
-    table = Table("id", "severity", "status", "last (UTC)", "story", "owner", show_edge=False)
-    table.columns[0].no_wrap = True
-    for i in incidents:
-        severity = f"[{COLOURS[i.severity]}]{i.severity}[/]" + (" (shadow)" if i.mode is Mode.SHADOW else "")
-        row = (i.id, severity, i.status.value, own.when(i.last_ts), own.shown(i.story, 1000), own.shown(i.owner or "-"))
-        table.add_row(*row)
-    return table
+def _table(incidents: Sequence[Incident], on: Console) -> Table:
+    rows = [
+        (i.id, own.when(i.last_ts), graded(i), i.status.value, own.shown(i.owner or ""), own.shown(i.story, 1000))
+        for i in incidents
+    ]
+    return screen.listing(("id", "last (UTC)", "severity", "status", "owner", "story"), rows, on)
 
 
 def _members(incident: Incident) -> Table:

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from gatewatch import log as log_room
 from gatewatch import settings as settings_module
+from gatewatch.cli import screen
 from gatewatch.cli.options import duration
 from gatewatch.clock import SystemClock
 from gatewatch.decide.text import clean
@@ -157,7 +158,7 @@ def when(ts: float) -> str:
 
 def print_list(
     records: Sequence[T],
-    table: Callable[[Sequence[T]], Table],
+    table: Callable[[Sequence[T], Console], Table],
     none: str,
     *,
     as_json: bool,
@@ -171,7 +172,8 @@ def print_list(
     if as_json:
         print_json([plain(record) for record in records])
     elif records:
-        Console().print(table(records))
+        on = screen.console()
+        on.print(table(records, on))
     if not records:
         raise nothing(none)
 
@@ -183,4 +185,4 @@ def model(record: BaseModel) -> object:
 
 def print_json(data: object) -> None:
     """One JSON document on stdout."""
-    Console().print_json(data=data)
+    screen.console().print_json(data=data)

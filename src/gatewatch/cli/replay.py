@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from gatewatch import settings as settings_module
+from gatewatch.cli import screen
 from gatewatch.cli.options import Config
 from gatewatch.cli.replaying import Files, Format, bar_over, source_of, tell_unread
 from gatewatch.tune.replay import Replayed, replay, write
@@ -39,21 +38,19 @@ def command(
         done = replay(files, source, settings, warm=warm or (), progress=progress)
     summary = write(done, out, settings)
     if as_json:
-        Console().print_json(data=summary)
+        screen.console().print_json(data=summary)
     else:
         _print(done, summary, out)
     tell_unread(done.unread(), done.events, fmt, quiet=as_json)
 
 
 def _print(done: Replayed, summary: dict[str, object], out: Path) -> None:
-    console = Console()
+    console = screen.console()
     alerts = [a for a in done.last_alerts() if a.mode != "shadow"]
     if alerts:
-        table = Table("severity", "detector", "who", "what", title=None, show_edge=False)
-        for alert in sorted(alerts, key=lambda a: -a.severity.rank)[:_SHOWN]:
-            who = f"{alert.scope} {alert.key}"
-            table.add_row(alert.severity.value, alert.detector, escape(who), escape(alert.summary))
-        console.print(table)
+        gravest = sorted(alerts, key=lambda a: -a.severity.rank)[:_SHOWN]
+        rows = ((a.severity.value, a.detector, escape(a.summary)) for a in gravest)
+        console.print(screen.listing(("severity", "detector", "what"), rows, console))
         if len(alerts) > _SHOWN:
             console.print(f"and {len(alerts) - _SHOWN} more in {out / 'alerts.jsonl'}")
     console.print(
@@ -69,3 +66,5 @@ def _print(done: Replayed, summary: dict[str, object], out: Path) -> None:
         f"written to {out}: alerts.jsonl, decisions.jsonl, findings.jsonl, summary.json"
         + (", dead-letters.jsonl" if done.dead else "")
     )
+    if alerts:
+        console.print(f"next: gatewatch incidents list --from {out}; gatewatch alerts explain ID --from {out}")

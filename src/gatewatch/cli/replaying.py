@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 
+from gatewatch.cli import screen
 from gatewatch.cli.errors import printable
 from gatewatch.log.files import total_bytes
 from gatewatch.settings import Settings, Source
@@ -44,8 +45,8 @@ def tell_unread(unread: Sequence[Unread], events: int, fmt: str, *, quiet: bool)
 @contextmanager
 def bar_over(files: Sequence[str], verb: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     """A bar over the bytes of some files, on standard error, where somebody looks."""
-    console = Console(stderr=True)
+    console = screen.console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=quiet or not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(verb, total=total_bytes(files))
+        task = bar.add_task(f"{verb} (the first run on a machine compiles for some minutes)", total=total_bytes(files))
         yield lambda read, events: bar.update(task, completed=read, description=f"{verb}: {events:,} events")

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from gatewatch import verdicts
-from gatewatch.cli import own
+from gatewatch.cli import own, screen
 from gatewatch.cli.options import Config, Json, ending
 from gatewatch.clock import SystemClock
 from gatewatch.notify.record import read
@@ -73,7 +74,9 @@ def list_command(
         weeks = ("held_back_this_week", "held_back_last_week")
         return silence.model_dump(mode="json") | dict(zip(weeks, hidden[silence.id], strict=True))
 
-    own.print_list(chosen, lambda rows: _table(rows, hidden), "nothing is silenced", as_json=as_json, plain=plain)
+    own.print_list(
+        chosen, lambda rows, on: _table(rows, hidden, on), "nothing is silenced", as_json=as_json, plain=plain
+    )
 
 
 @app.command("remove")
@@ -90,13 +93,11 @@ def remove_command(
     typer.echo(f"{ended.id}: {described(ended)} is told again")
 
 
-def _table(chosen: Sequence[Silence], hidden: dict[str, tuple[int, int]]) -> Table:
-    table = Table("id", "what", "held back", "until (UTC)", "owner", "why", show_edge=False)
-    table.columns[0].no_wrap = True
+def _table(chosen: Sequence[Silence], hidden: dict[str, tuple[int, int]], on: Console) -> Table:
+    rows = []
     for s in chosen:
         end = own.when(s.until) if s.removed is None else f"removed by {s.removed_by}"
         this, last = hidden[s.id]
-        back = f"{this:,} this week, {last:,} last"
         what, why = own.shown(described(s), 500), own.shown(s.reason, 500)
-        table.add_row(s.id, what, back, own.shown(end), own.shown(s.owner), why)
-    return table
+        rows.append((s.id, own.shown(end), own.shown(s.owner), f"{this:,} this week, {last:,} last", what, why))
+    return screen.listing(("id", "until (UTC)", "owner", "held back", "what", "why"), rows, on)

@@ -10,10 +10,10 @@ from typing import Annotated, BinaryIO
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from gatewatch import settings as settings_module
+from gatewatch.cli import screen
 from gatewatch.cli.options import Config, Seed, duration, moment
 from gatewatch.clock import Clock, SystemClock
 from gatewatch.errors import ConfigError
@@ -124,7 +124,7 @@ def _label(simulation: Simulation, window: Window, side: BinaryIO | None) -> int
 @contextmanager
 def _progress(simulation: Simulation) -> Iterator[Callable[[float, int], None]]:
     """A bar over event time, where somebody looks."""
-    console = Console(stderr=True)
+    console = screen.console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task("simulating", total=simulation.stop - simulation.start)

@@ -8,9 +8,8 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from gatewatch.cli import screen
 from gatewatch.cli.options import Config, Json
 from gatewatch.cli.own import NOTHING, nothing, own_log, print_json, shown, when
 from gatewatch.decide import memory
@@ -34,14 +33,17 @@ def list_(config: Config = None, as_json: Json = False) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("task", "offset", "written", "chunks", "MB stored", "MB", "versions", show_edge=False)
-    for r in rows:
-        sizes = (f"{r['stored_bytes'] / 1e6:.1f}", f"{r['raw_bytes'] / 1e6:.1f}")
-        names = ", ".join(f"{name} {version}" for name, version in r["versions"].items())
-        table.add_row(
-            shown(r["task"]), str(r["offset"]), when(r["written"]), str(r["chunks"]), *sizes, shown(names, 500)
-        )
-    Console().print(table)
+    heads = ("task", "offset", "written (UTC)", "chunks", "MB stored", "MB", "versions")
+    on = screen.console()
+    on.print(screen.listing(heads, (_cells(r) for r in rows), on))
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    names = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
+    sizes = (f"{row['stored_bytes'] / 1e6:.1f}", f"{row['raw_bytes'] / 1e6:.1f}")
+    return (
+        shown(row["task"]), str(row["offset"]), when(row["written"]), str(row["chunks"]), *sizes, shown(names, 500)
+    )  # fmt: skip
 
 
 @app.command()

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from gatewatch import settings as settings_module
+from gatewatch.cli import screen
 from gatewatch.cli.options import Config, Json
 from gatewatch.cli.replaying import Files, Format, bar_over, source_of
 from gatewatch.tune.suggest import FACTORS, LEAST_DAYS, Advice, Price, suggest
@@ -36,13 +36,13 @@ def command(
     with bar_over(files, "replaying", quiet=as_json) as bar:
         advice = suggest(files, source, settings, labels=labels, progress=lambda _step, _steps: bar)
     if as_json:
-        Console().print_json(data={**asdict(advice), "changes": advice.changes(), "diff": advice.diff()})
+        screen.console().print_json(data={**asdict(advice), "changes": advice.changes(), "diff": advice.diff()})
         return
     _print(advice)
 
 
 def _print(advice: Advice) -> None:
-    console = Console()
+    console = screen.console()
     console.print(f"{advice.events:,} events over {advice.days:.1f} days; alarms are those of medium severity or worse")
     console.print(_budgets(advice))
     if advice.limits:

@@ -6,10 +6,10 @@ from contextlib import closing
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from gatewatch import settings as settings_module
+from gatewatch.cli import screen
 from gatewatch.cli.options import Config, Json
 from gatewatch.cli.own import NOTHING, nothing, own_log, print_json, shown
 from gatewatch.errors import GatewatchError
@@ -40,7 +40,7 @@ def create(config: Config = None, as_json: Json = False) -> None:
     table = Table("topic", "partitions", "", show_edge=False)
     for spec in wanted:
         table.add_row(spec.name, str(spec.partitions), "created" if spec.name in made else "exists")
-    console = Console()
+    console = screen.console()
     console.print(table)
     said = "laid out now" if laid_out else "laid out before"
     console.print(f"{said}: {layout.partitions} partitions, hash seed {layout.seed_id}, schema {layout.schema}")
@@ -113,7 +113,7 @@ def _layout(log: Log, settings: Settings, wrong: list[Difference]) -> tuple[Layo
 
 
 def _print(wrong: list[Difference], problem: str | None) -> None:
-    console = Console()
+    console = screen.console()
     if wrong:
         table = Table("topic", "what", "is", "must be", show_edge=False)
         for d in wrong:

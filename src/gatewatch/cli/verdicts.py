@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from gatewatch import verdicts
-from gatewatch.cli import own
+from gatewatch.cli import own, screen
 from gatewatch.cli.options import Config, Json, duration, ending
 from gatewatch.clock import SystemClock
 from gatewatch.config_files import read_mapping
@@ -143,11 +144,12 @@ def _find(log: Log, settings: Settings, about_id: str) -> Alert | Incident:
     return own.one(records, about_id, "alert or incident", commands)
 
 
-def _table(chosen: Sequence[Verdict]) -> Table:
-    table = Table("said (UTC)", "what", "about", "who", "until (UTC)", "by", "why", show_edge=False)
-    for v in chosen:
-        table.add_row(
-            own.when(v.ts), v.kind.value, v.alert_id or v.incident_id, own.shown(accused(v.scope, v.key)),
-            "" if v.until is None else own.when(v.until), own.shown(v.actor), own.shown(v.reason, 500),
-        )  # fmt: skip
-    return table
+def _table(chosen: Sequence[Verdict], on: Console) -> Table:
+    rows = [
+        (
+            own.when(v.ts), v.alert_id or v.incident_id or "", v.kind.value, own.shown(v.actor),
+            "" if v.until is None else own.when(v.until), own.shown(accused(v.scope, v.key)), own.shown(v.reason, 500),
+        )
+        for v in chosen
+    ]  # fmt: skip
+    return screen.listing(("said (UTC)", "about", "what", "by", "until (UTC)", "who", "why"), rows, on)

@@ -30,6 +30,8 @@ _QUOTES = "'\"`()[]{}<>,;"
 _DEEPEST = 4  # of nested values: ours have two levels
 # Say at info what only their authors need
 _NOISY = ("kafka", "httpx", "httpcore", "uvicorn", "numba", "asyncio", "slack_sdk")
+# Warns whenever a turn of its own loop took 0.1 s: on a busy machine all the time, and nobody can do anything about it
+_DEAF = ("kafka.net.selector",)
 
 
 def configure(
@@ -67,6 +69,8 @@ def configure(
     root.setLevel(settings.level.upper())
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name in _DEAF:
+        logging.getLogger(name).setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
 
 

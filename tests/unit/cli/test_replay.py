@@ -47,3 +47,25 @@ def test_json_stays_json(tmp_path: Path) -> None:
     assert code == 0
     assert json.loads(out)["dead_letters_by_reason"] == {"json": 1}
     assert not err
+
+
+def test_alerts_carry_the_hash_that_check_prints(tmp_path: Path) -> None:
+    """Else nobody can tell whether an alert of a replay was made under the settings at hand."""
+    config = tmp_path / "gatewatch.yaml"
+    config.write_text("detectors: {rate_spike: {limits: {requests_per_minute: 30}}}\n")
+    lines = [json.dumps({"ts": T0 + i / 10, "principal": "p", "auth": "success", "status": 200}) for i in range(300)]
+    code, out, _err = _replay(tmp_path, lines, "--config", str(config), "--json")
+    assert code == 0
+    alerts = [json.loads(line) for line in (tmp_path / "out" / "alerts.jsonl").read_text().splitlines()]
+    assert {alert["config_hash"] for alert in alerts} == {json.loads(out)["config_hash"]}
+    checked = CliRunner().invoke(app, ["check", "--config", str(config)])
+    assert f"config hash {json.loads(out)['config_hash']}" in checked.stdout
+
+
+def test_it_says_what_to_run_next(tmp_path: Path) -> None:
+    """Else a newcomer has a folder of JSON lines and looks for what reads it."""
+    lines = [json.dumps({"ts": T0 + i / 10, "principal": "p", "auth": "success", "status": 200}) for i in range(300)]
+    config = tmp_path / "gatewatch.yaml"
+    config.write_text("detectors: {rate_spike: {limits: {requests_per_minute: 30}}}\n")
+    _code, out, _err = _replay(tmp_path, lines, "--config", str(config))
+    assert f"gatewatch incidents list --from {tmp_path / 'out'}" in " ".join(out.split())
