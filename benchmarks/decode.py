@@ -26,6 +26,44 @@ SAMPLES: dict[str, object] = {
         "response_cost": 0.0000135, "requester_ip_address": "203.0.113.9", "user_agent": "openai-python/1.99",
         "metadata": {"user_api_key_hash": "250fde4203a9f7eeb9d7ebc4953dcb64d9ad7bd2a18775b38ef6e037aed22a09"},
     },
+    "kong": {
+        "started_at": 1795491465548, "client_ip": "203.0.113.9", "latencies": {"proxy": 1500, "request": 1526},
+        "request": {"id": "9f0c4e6b2d1a48f7a3b5c7d9e1f20314", "method": "POST", "uri": "/v1/chat/completions",
+        "size": 812, "headers": {"user-agent": "curl/8"}}, "response": {"status": 200, "size": 4096},
+        "consumer": {"username": "acme"}, "route": {"name": "chat"}, "service": {"name": "llm"},
+    },
+    "envoy": {
+        "start_time": "2026-11-24T03:37:45.548Z", "method": "POST", "x-envoy-origin-path": "/v1/chat/completions",
+        "response_code": 200, "duration": 1526, "response_duration": 210, "bytes_received": 105, "bytes_sent": 432,
+        "downstream_remote_address": "203.0.113.9:64484", "x-request-id": "83b6c0de-0001-4a11-8000-000000000001",
+        "user-agent": "curl/8", "route_name": "chat", "principal": "acme",
+    },
+    "otlp": {
+        "traceId": "4bf92f3577b34da6a3ce929d0e0e4736", "spanId": "00f067aa0ba902b7", "name": "chat gpt-x", "kind": 2,
+        "startTimeUnixNano": "1795491465548000000", "endTimeUnixNano": "1795491467074000000",
+        "attributes": [
+            {"key": "client.address", "value": {"stringValue": "203.0.113.9"}},
+            {"key": "http.request.method", "value": {"stringValue": "POST"}},
+            {"key": "url.path", "value": {"stringValue": "/v1/chat/completions"}},
+            {"key": "http.response.status_code", "value": {"intValue": "200"}},
+            {"key": "user.id", "value": {"stringValue": "acme"}},
+            {"key": "gen_ai.request.model", "value": {"stringValue": "gpt-x"}},
+            {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "812"}},
+            {"key": "gen_ai.usage.output_tokens", "value": {"intValue": "96"}},
+        ],
+    },
+    "ocsf": {
+        "class_uid": 6003, "activity_id": 1, "time": 1795491465548, "duration": 1526, "status_id": 1,
+        "metadata": {"version": "1.8.0", "uid": "req-7f3a"}, "actor": {"user": {"uid": "u-17", "name": "acme"}},
+        "src_endpoint": {"ip": "203.0.113.9"}, "api": {"operation": "chat.completions", "response": {"code": 200}},
+        "http_request": {"http_method": "POST", "url": {"path": "/v1/chat/completions"}, "length": 1812},
+        "http_response": {"code": 200, "length": 4096}, "ai_model": {"ai_provider": "openai", "name": "gpt-x"},
+    },
+    "cloudevents": {
+        "specversion": "1.0", "id": "req-7f3a", "source": "/gateways/eu-1", "type": "example.gateway.access.v1",
+        "time": "2026-11-24T03:37:45.548Z", "datacontenttype": "application/json",
+        "data": {"ip": "203.0.113.9", "status": 401, "latency_ms": 4, "account": "ada", "path": "/v1/models"},
+    },
 }  # fmt: skip
 COMBINED = b'203.0.113.9 - acme [17/May/2015:10:05:03 +0000] "GET /v1/models HTTP/1.1" 200 2030 "-" "curl/8"'
 
