@@ -71,6 +71,10 @@ class Applied:
                 self.unsure.discard(stream)
         return verdict
 
+    def misses(self, ranges: Sequence[SourceRange]) -> bool:
+        """Whether going on without a record that stands for these ranges would lose anything."""
+        return any(r.stop > self.offsets.get((r.topic_id, r.partition), r.start) for r in ranges)
+
     def give_up(self, ranges: Sequence[SourceRange]) -> Verdict:
         """As :meth:`accept`, for a record whose rows nobody can read: what would have counted of it is lost."""
         verdict = self.accept(ranges)

@@ -133,7 +133,7 @@ class DetectTask:
         """Apply one routed record; what it caused, or None.
 
         Raises:
-            StateError: it was written by another version.
+            StateError: it was written by another version, and holds what we have not applied.
             UnreadableError: by none of our workers, or it was damaged: :meth:`pass_over` goes on without it.
         """
         head = dict(headers)
@@ -142,7 +142,10 @@ class DetectTask:
         try:
             ranges, batch, control = read(value, head)
         except StateError as error:
-            raise type(error)(f"`routed` partition {self.partition} offset {offset}: {error}") from error
+            # Who claims another version and stands for nothing new is no worker that was upgraded before us
+            newer = not isinstance(error, UnreadableError) and self.applied.misses(ranges_of(head))
+            kind = StateError if newer else UnreadableError
+            raise kind(f"`routed` partition {self.partition} offset {offset}: {error}") from error
         verdict = self._count(self.applied.accept(ranges))
         findings: list[Finding] = []
         effects: list[Effect] = []

@@ -126,6 +126,20 @@ def test_another_version_is_not_passed_over() -> None:
     assert not isinstance(caught.value, UnreadableError)
 
 
+def test_what_claims_another_version_and_stands_for_nothing_new_is_passed_over() -> None:
+    """If this fails, one line that names a version stops detection for as long as `routed` is kept."""
+    newer = VERSION.partition(b"/")[0] + b"/999:7"
+    one = task()
+    one.apply(0, *record(0, 4))
+    refused(one, 1, *record(2, schema=newer))
+    refused(one, 2, *record(0, schema=newer, ranges=msgspec.msgpack.encode([])))
+    one.apply(3, *record(4))
+    assert (one.counts.rows, one.counts.lost, one.counts.refused) == (6, 0, 0)
+    with pytest.raises(StateError, match="same version") as caught:
+        one.apply(4, *record(6, schema=newer))
+    assert not isinstance(caught.value, UnreadableError), "a worker that was upgraded before us has more to say"
+
+
 def worker(log: MemoryLog, clock: ManualClock, metrics: Metrics) -> DetectWorker:
     """One that keeps snapshots and watches."""
     saver = Saver(kind(SETTINGS), log, SETTINGS, SEED, clock=clock, metrics=metrics)
