@@ -23,6 +23,7 @@ import numpy.typing as npt
 from gatewatch.sdk import (
     STRIDE,
     Pairs,
+    ahead,
     ask_pair,
     find_or_admit,
     hold,
@@ -60,7 +61,7 @@ def scan(columns: Columns, tables: Tables, memory: Memory, found: npt.NDArray[np
     n = 0
     for i in range(columns.ts.shape[0]):
         if i % STRIDE == 0:
-            _look_ahead(columns, tables, common, good, i)
+            _look_ahead(columns, tables, common, seen, good, i)
         auth, t = columns.auth[i], columns.ts[i]
         if auth < 1 or auth > 2 or columns.blocked[i] == 1 or not np.isfinite(t):
             continue
@@ -103,8 +104,8 @@ def scan(columns: Columns, tables: Tables, memory: Memory, found: npt.NDArray[np
 
 
 @kernel
-def _look_ahead(columns: Columns, tables: Tables, common: Any, good: Pairs, i: int) -> None:
-    """Have in the cache what the next rows need: keys, and pairs that succeeded."""
+def _look_ahead(columns: Columns, tables: Tables, common: Any, seen: Pairs, good: Pairs, i: int) -> None:
+    """Have in the cache what the next rows need: keys, and pairs."""
     account, credential, principal = columns.account, columns.credential, columns.principal
     ip, network, none = columns.ip, columns.network, common.no_name
     look_ahead(tables.ip, tables.rows_ip, ip, i)
@@ -112,12 +113,18 @@ def _look_ahead(columns: Columns, tables: Tables, common: Any, good: Pairs, i: i
     look_ahead(tables.account, tables.rows_account, account, i)
     if not is_far(tables.ip, tables.rows_ip):
         return
-    for j in range(min(ip.shape[0], i + STRIDE), min(ip.shape[0], i + 2 * STRIDE)):
+    for j in range(ahead(i, 1), min(ip.shape[0], i + 2 * STRIDE)):
         name = _first_of(account[j], credential[j], principal[j], none)
-        ask_pair(good, _pair(common, IP, ip[j], name))
-        ask_pair(good, _pair(common, NETWORK, network[j], name))
+        _ask_pair(seen, good, _pair(common, IP, ip[j], name))
+        _ask_pair(seen, good, _pair(common, NETWORK, network[j], name))
         if account[j] != U64(0):
-            ask_pair(good, _pair(common, ACCOUNT, account[j], _first_of(network[j], ip[j], none, none)))
+            _ask_pair(seen, good, _pair(common, ACCOUNT, account[j], _first_of(network[j], ip[j], none, none)))
+
+
+@kernel
+def _ask_pair(seen: Pairs, good: Pairs, pair: np.uint64) -> None:
+    ask_pair(seen, pair)
+    ask_pair(good, pair)
 
 
 @kernel

@@ -17,6 +17,8 @@ from gatewatch.sdk import (
     AuthCode,
     Head,
     Role,
+    ahead,
+    ask_place,
     ask_row,
     ask_set,
     find_or_admit,
@@ -98,10 +100,12 @@ def _ask_pairs(pairs: Head, rows: Any, principal: Any, model: Any, endpoint: Any
     """As :func:`look_ahead`, for callers on models."""
     if is_far(pairs, rows):
         n = principal.shape[0]
-        for j in range(min(n, i + 2 * STRIDE), min(n, i + 3 * STRIDE)):
+        for j in range(ahead(i, 3), min(n, i + 4 * STRIDE)):
             ask_set(pairs, mix(principal[j], _either(model[j], endpoint[j])))
-        for j in range(min(n, i + STRIDE), min(n, i + 2 * STRIDE)):
+        for j in range(ahead(i, 2), min(n, i + 3 * STRIDE)):
             ask_row(pairs, rows, mix(principal[j], _either(model[j], endpoint[j])))
+        for j in range(ahead(i, 1), min(n, i + 2 * STRIDE)):
+            ask_place(pairs, rows, mix(principal[j], _either(model[j], endpoint[j])))
 
 
 @kernel

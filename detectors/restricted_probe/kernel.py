@@ -18,6 +18,7 @@ from gatewatch.sdk import (
     AuthCode,
     Head,
     Pairs,
+    ahead,
     ask_pair,
     find_or_admit,
     hold,
@@ -128,7 +129,7 @@ def _of_known_family(family: Any, i: int, key: np.uint64, pairs: Pairs, common: 
 def _ask_pairs(keys: Head, rows: Any, pairs: Pairs, key: Any, endpoint: Any, path: Any, model: Any, i: int) -> None:
     """As :func:`look_ahead`, for what was met. Where features are asked for, it is another pair: in vain."""
     if is_far(keys, rows):
-        for j in range(min(key.shape[0], i + STRIDE), min(key.shape[0], i + 2 * STRIDE)):
+        for j in range(ahead(i, 1), min(key.shape[0], i + 2 * STRIDE)):
             ask_pair(pairs, mix(key[j], _resource(endpoint[j], path[j], model[j])))
 
 

@@ -16,7 +16,7 @@ from gatewatch.events.batch import Role
 from gatewatch.events.rollup import COUNTS, SPAN_S, WIDTH, Kind
 from gatewatch.state.hashing import mix
 from gatewatch.state.jit import kernel
-from gatewatch.state.keytable import STRIDE
+from gatewatch.state.keytable import STRIDE, ahead
 from gatewatch.state.pairs import Pairs, ask_pair
 
 U64 = np.uint64
@@ -171,7 +171,7 @@ def add_rows(
 def _ask_logins(rows: Columns, pairs: Pairs, i: int) -> None:
     """Have in the cache which of the next rows' logins are first contacts."""
     account, credential, principal, network = rows.account, rows.credential, rows.principal, rows.network
-    for j in range(min(network.shape[0], i + STRIDE), min(network.shape[0], i + 2 * STRIDE)):
+    for j in range(ahead(i, 1), min(network.shape[0], i + 2 * STRIDE)):
         ask_pair(pairs, mix(network[j], who_of(account[j], credential[j], principal[j])))
 
 

@@ -167,17 +167,25 @@ def is_far(head: Head, rows: npt.NDArray[np.void]) -> bool:
 
 @kernel
 def look_ahead(head: Head, rows: npt.NDArray[np.void], keys: npt.NDArray[np.uint64], i: int) -> None:
-    """Have in the cache what the visits of the next stride's keys will need. Call it at each :data:`STRIDE`-th row.
+    """Have in the cache what the visits of the next strides' keys will need. Call it at each :data:`STRIDE`-th row.
 
     ``keys`` (batch rows,) are those to be looked up, ``i`` is the row under way. A key that is not looked up after all
     costs a little time and changes nothing; a table that is in the cache anyway is left alone.
     """
     if is_far(head, rows):
         n = keys.shape[0]
-        for j in range(min(n, i + 2 * STRIDE), min(n, i + 3 * STRIDE)):
+        for j in range(ahead(i, 3), min(n, i + 4 * STRIDE)):
             ask_set(head, keys[j])
-        for j in range(min(n, i + STRIDE), min(n, i + 2 * STRIDE)):
+        for j in range(ahead(i, 2), min(n, i + 3 * STRIDE)):
             ask_row(head, rows, keys[j])
+        for j in range(ahead(i, 1), min(n, i + 2 * STRIDE)):
+            ask_place(head, rows, keys[j])
+
+
+@kernel
+def ahead(i: int, strides: int) -> int:
+    """The first row to be asked for so many strides ahead of row ``i``: of a batch that begins, all up to there."""
+    return i + strides * STRIDE if i > 0 else 0
 
 
 @kernel
@@ -188,16 +196,39 @@ def ask_set(head: Head, key: np.uint64) -> None:
 
 @kernel
 def ask_row(head: Head, rows: npt.NDArray[np.void], key: np.uint64) -> None:
-    """Have in the cache, some rows later, what the key's visit needs."""
+    """Have in the cache, some rows later, what the key's visit needs: before :func:`ask_place`."""
     at = find(head, key)
     if at >= 0:
         prefetch(head.notes, at, 0)
-        for skip in range(0, rows.itemsize, LINE_BYTES):
-            prefetch(rows, at, skip)
-        prefetch(rows, at, rows.itemsize - 1)  # rows need not begin with a line
+        _ask_lines(rows, at)
     else:  # it will want one of its set: their notes are on two lines
         prefetch(head.notes, set_of(head, key), 0)
         prefetch(head.notes, set_of(head, key), LINE_BYTES)
+
+
+@kernel
+def ask_place(head: Head, rows: npt.NDArray[np.void], key: np.uint64) -> None:
+    """Have in the cache, some rows later, the row that a key without one will most likely take."""
+    if find(head, key) >= 0:
+        return
+    base = set_of(head, key)
+    guess, least = base, np.inf
+    for row in range(base, base + WAYS):
+        if head.keys[row] == _U64(0):
+            guess = row
+            break
+        note = head.notes[row]
+        order = float(note.last) + (_LATEST if note.success > _U32(0) else 0.0)
+        if order < least:
+            guess, least = row, order
+    _ask_lines(rows, guess)
+
+
+@kernel
+def _ask_lines(rows: npt.NDArray[np.void], at: int) -> None:
+    for skip in range(0, rows.itemsize, LINE_BYTES):
+        prefetch(rows, at, skip)
+    prefetch(rows, at, rows.itemsize - 1)  # rows need not begin with a line
 
 
 @kernel
@@ -250,15 +281,13 @@ def _victim(head: Head, base: int, now: float, success: bool) -> int:
     third = _third_heaviest_held(head, base, now)
     best = customer = -1  # the lightest of the lowest rank, and the lightest with a success
     best_rank, others = _CUSTOMER + 1, 0
-    best_weight = customer_weight = np.inf
     for row in range(base, base + WAYS):
-        w = weight_at(head, row, now)
-        rank = _rank(head, row, now, w > third)
-        if rank == _CUSTOMER and w < customer_weight:
-            customer, customer_weight = row, w
+        rank = _rank(head, row, now, third)
+        if rank == _CUSTOMER and (customer < 0 or _is_lighter(head, row, customer, now)):
+            customer = row
         others += rank < _CUSTOMER
-        if rank < best_rank or (rank == best_rank and w < best_weight):
-            best, best_rank, best_weight = row, rank, w
+        if rank < best_rank or (rank == best_rank and _is_lighter(head, row, best, now)):
+            best, best_rank = row, rank
     if others < OPEN_WAYS:
         return customer
     if success:
@@ -268,10 +297,22 @@ def _victim(head: Head, base: int, now: float, success: bool) -> int:
 
 
 @kernel
-def _rank(head: Head, row: int, now: float, heavy: bool) -> int:
+def _rank(head: Head, row: int, now: float, third: float) -> int:
     if succeeded_since(head, row, now - SUCCESS_KEEP_S):
         return _CUSTOMER
-    return 1 if is_held(head, row) and heavy else 0
+    return 1 if is_held(head, row) and (third < 0.0 or weight_at(head, row, now) > third) else 0
+
+
+@kernel
+def _is_lighter(head: Head, row: int, other: int, now: float) -> bool:
+    """Whether a row weighs less than another at ``now``. Mostly seen without an exponential, which takes most of it."""
+    a, b, second = head.notes[row], head.notes[other], _second(now)
+    a_last, b_last = min(a.last, second), min(b.last, second)
+    if a.weight >= b.weight and a_last >= b_last:
+        return False
+    if a.weight <= b.weight and a_last <= b_last:
+        return True
+    return bool(weight_at(head, row, now) < weight_at(head, other, now))
 
 
 @kernel
