@@ -18,7 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 from random import Random
 
-from tests.fuzz.targets import Target, makers
+from tests.fuzz.target import Target
+from tests.fuzz.targets import makers
 
 HANG_S = 600.0  # a round that takes longer hangs (the first may compile kernels): every traceback, and the end
 FORMAT_SHARE = 8  # a format gets so many times the inputs of a whole flow, which is as many times slower

@@ -11,7 +11,6 @@ import gzip
 import json
 import math
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import closing
 from functools import cache, partial
@@ -24,7 +23,9 @@ import numpy as np
 import pyarrow as pa
 from tests.contract.format_cases import JSON_CASES, Case
 from tests.contract.format_cases_more import MORE_CASES
+from tests.fuzz.gateways import Gateways
 from tests.fuzz.hostile import MARK, Hostile
+from tests.fuzz.target import Target
 
 from gatewatch.catalog import Catalog
 from gatewatch.decide import records_io
@@ -69,16 +70,6 @@ TP = TopicPartition("access", 0)
 VALUES = 100  # of a round
 ROUND_S = 10.0  # CPU of one round of the smallest kind: a hundred times what it takes; what is quadratic takes longer
 LINE = '203.0.113.9 - alice [17/May/2015:10:05:03 +0000] "GET /v1/models?key=x HTTP/1.1" 200 512 "-" "curl/8"'
-
-
-class Target(ABC):
-    """One thing that is fed."""
-
-    name: str
-
-    @abstractmethod
-    def round(self, random: Random) -> int:
-        """Feed it once; how many inputs that were."""
 
 
 class Reading(Target):
@@ -349,7 +340,7 @@ def makers() -> dict[str, Callable[[], Target]]:
     for case in CASES:
         if case.name != "native with a map":  # the same after ingest as native
             found[f"flow {case.name}"] = partial(Whole, case)
-    return found | {target.name: target for target in (Batches, Routed, RolledUp, Findings, Received)}
+    return found | {target.name: target for target in (Batches, Routed, RolledUp, Findings, Received, Gateways)}
 
 
 @cache
