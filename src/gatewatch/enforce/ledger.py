@@ -143,15 +143,18 @@ class Ledger:
         last one is removed; and an end only when nothing goes on.
         """
         with self._lock:
-            entries = [(e, thing) for e in self._entries.values() if (thing := told(e)) is not None]
-        holds = longest((e for e, _ in entries if e.live(now)), told)
-        touched = {thing for e, thing in entries if _moved(e, since, now)}
+            recent = [e for e in self._entries.values() if e.known_at > since or since < e.told_ended <= now]
+            keys = {(e.decision.scope, e.decision.value) for e in recent}
+            beside = [self._entries[id_] for key in keys for id_ in self._keys[key]]
+        holds = longest((e for e in beside if e.live(now)), told)
+        touched = {told(e) for e in recent if _moved(e, since, now)}
         ended = [
             e
-            for e, thing in entries
+            for e in recent
             if since < e.told_ended <= now
             and not e.live(now)
             and e.decision.mode is not Mode.SHADOW
+            and (thing := told(e)) is not None
             and thing not in holds
         ]
         return (
