@@ -86,6 +86,7 @@ class OutputDrift(PopulationDetector):
         * a change of less than about 5 % of the answers, or of an endpoint with fewer than ``least_answers`` a window:
           its windows last longer, and so does the delay;
         * a change that came while the reference was learned; one so slow that each reference takes it in;
+        * errors: how many there are, and what they say; an answer is what was not refused and did not fail;
         * which of 64 groups of callers it is, only that it is one; versions that share one of 16 places;
         * what callers do not see: weights that were taken, a model that answers as before.
 
@@ -159,7 +160,8 @@ class OutputDrift(PopulationDetector):
                 seen[place] = max(float(seen[place]), now)  # at once: nobody who comes later may take its row
         there = at >= 0
         at, rows = at[there], rows[there]
-        memory["answers"][at] += np.maximum(rollup.column("requests")[rows], 0.0)
+        errors = rollup.column("client_errors") + rollup.column("server_errors")
+        memory["answers"][at] += np.maximum((rollup.column("requests") - errors)[rows], 0.0)
         memory["window"][at] += found[there]
         memory["callers"][at] += rollup.histogram("principal")[rows]
         memory["versions"][at] += rollup.histogram("version")[rows]

@@ -146,8 +146,8 @@ def add_rows(
         who = who_of(account[i], credential[i], principal[i])
         add_login(amounts, blocked[i], auth[i], known[i], who, network[i], ts[i], seen)
         filled = fill_bins(
-            marks, latency_ms[i], bytes_in[i], bytes_out[i], tokens_out[i], confidence[i], entropy[i], finish[i],
-            shape[i], principal[i], version[i],
+            marks, status[i], latency_ms[i], bytes_in[i], bytes_out[i], tokens_out[i], confidence[i], entropy[i],
+            finish[i], shape[i], principal[i], version[i],
         )  # fmt: skip
         for kind in range(4):
             key = _coarse(kind, project[i], endpoint[i], model[i], user_agent[i], asn[i])

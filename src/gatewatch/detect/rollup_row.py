@@ -130,14 +130,19 @@ def _is_new(seen: Seen, pair: np.uint64) -> bool:
 
 @kernel
 def fill_bins(
-    marks: npt.NDArray[np.int64], latency_ms: float, bytes_in: float, bytes_out: float, tokens_out: float,
+    marks: npt.NDArray[np.int64], status: int, latency_ms: float, bytes_in: float, bytes_out: float, tokens_out: float,
     confidence: float, entropy: float, finish: int, shape: np.uint64, principal: np.uint64, version: int,
 ) -> int:  # fmt: skip
-    """Which bins of the histograms the row fills; returns how many."""
-    n = _octaves(marks, 0, latency_ms, _LATENCY_AT, _LATENCY_N, 1.0)
-    n = _octaves(marks, n, bytes_in, _IN_AT, _IN_N, _BYTES_UNIT)
-    n = _octaves(marks, n, bytes_out, _OUT_AT, _OUT_N, _BYTES_UNIT)
-    n = _octaves(marks, n, tokens_out, _TOKENS_AT, _TOKENS_N, 1.0)
+    """Which bins of the histograms the row fills; returns how many.
+
+    An error is no answer: its length says nothing of the model's, nor the time in which a gateway refuses.
+    """
+    n = _octaves(marks, 0, bytes_in, _IN_AT, _IN_N, _BYTES_UNIT)
+    if not 400 <= status < 500:
+        n = _octaves(marks, n, latency_ms, _LATENCY_AT, _LATENCY_N, 1.0)
+    if status < 400:
+        n = _octaves(marks, n, bytes_out, _OUT_AT, _OUT_N, _BYTES_UNIT)
+        n = _octaves(marks, n, tokens_out, _TOKENS_AT, _TOKENS_N, 1.0)
     n = _steps(marks, n, confidence, _CONFIDENCE_AT, _CONFIDENCE_N, 1.0 / _CONFIDENCE_N)
     n = _steps(marks, n, entropy, _ENTROPY_AT, _ENTROPY_N, ENTROPY_STEP)
     return _places(marks, n, finish, shape, principal, version)

@@ -149,6 +149,15 @@ def test_histograms_hold_what_the_rows_had() -> None:
     assert (_count(rows, "outputs"), _count(rows, "refusals")) == (3.0, 1.0)
 
 
+def test_errors_are_no_answers() -> None:
+    """A client that is refused in a loop would look like a model that answers with nothing, in no time."""
+    sizes = {"ts": T0, "tokens_out": 0, "bytes_out": 90, "latency_ms": 2.0, "bytes_in": 100}
+    rows = _all_of(batch_of([{**sizes, "status": status} for status in (200, 403, 429, 502)] + [sizes]))
+    row = rows.bins[rows.kinds == Kind.ALL][0]
+    filled = {name: row[bins_of(name)].sum() for name in ("tokens_out", "bytes_out", "latency_ms", "bytes_in")}
+    assert filled == {"tokens_out": 2.0, "bytes_out": 2.0, "latency_ms": 3.0, "bytes_in": 5.0}
+
+
 def test_restored_sums_go_on() -> None:
     """After a restart an endpoint's rate would begin at nothing, and old pairs would be new again."""
     calm, attack = traffic.calm(), traffic.attack(first_offset=2000)
