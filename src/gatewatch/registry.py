@@ -21,10 +21,9 @@ import gatewatch.detectors
 from gatewatch.config_files import nearest
 from gatewatch.errors import ConfigError, DetectorError
 from gatewatch.records import Mode
+from gatewatch.records.words import RESERVED
 from gatewatch.sdk import Context, Detector, DetectorConfig, Lane, Need, PopulationDetector, Reason, Scope
 from gatewatch.settings import BlockSettings, DetectorSettings, Section, Settings, parse
-
-RESERVED = "gatewatch"  # the detector's name in alerts about Gatewatch itself
 
 
 class Defaults(Section):

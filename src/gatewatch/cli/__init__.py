@@ -7,6 +7,7 @@ its own) or ``command`` (a function).
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from gatewatch import __version__
 from gatewatch.cli.errors import reported
+from gatewatch.cli.examples import EXAMPLES
 
 # name -> module, and what the list of commands says about it; in the order a newcomer needs them
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -83,7 +85,18 @@ def load(name: str) -> Any:
         group.command(name)(module.command)
     command = typer.main.get_command(group)
     command.name = name
+    for path, leaf in leaves(command):
+        leaf.epilog = f"Example: {EXAMPLES[path]}" if path in EXAMPLES else None
     return command
+
+
+def leaves(command: Any) -> Iterator[tuple[str, Any]]:
+    """What can be run: the command itself, or those of a group, each with its words."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield command.name, command
+    else:
+        yield from ((f"{command.name} {name}", leaf) for name, leaf in inner.items())
 
 
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)

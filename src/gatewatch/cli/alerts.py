@@ -6,13 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from gatewatch import registry
 from gatewatch.cli import own, screen
 from gatewatch.cli.options import AtLeast, Config, Json, OpenOnly, Shadow, Since, duration
 from gatewatch.decide import records_io
@@ -20,9 +19,9 @@ from gatewatch.decide.text import span
 from gatewatch.errors import DetectorError
 from gatewatch.records import Alert, Incident, Mode, Severity, Status
 from gatewatch.records.quantities import amount, number, usual
-from gatewatch.state.layout import check_layout
-from gatewatch.tune.again import Again, again
-from gatewatch.watch.playbook import playbooks
+
+if TYPE_CHECKING:
+    from gatewatch.tune.again import Again
 
 app = typer.Typer(help="List, show and explain alerts.", no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -122,6 +121,10 @@ def replay_command(
     Ends with exit code 1 where it does not come again: retention has taken its rows, the settings have changed, or its
     baseline needs a longer --back.
     """
+    # `gatewatch alerts list` starts none of the rooms that this needs
+    from gatewatch.state.layout import check_layout  # noqa: PLC0415
+    from gatewatch.tune.again import again  # noqa: PLC0415
+
     with own.own_log(config) as (settings, log):
         alerts = list(own.readable(own.in_topic(log, settings.kafka.topic("alerts")), records_io.read_alert))
         alert = _one(own.latest(alerts), alert_id)
@@ -252,6 +255,9 @@ def _reasons(alert: Alert) -> Iterator[tuple[str, str]]:
 
 
 def _playbook(alert: Alert) -> str:
+    from gatewatch import registry  # noqa: PLC0415 - imports every detector: a list needs none
+    from gatewatch.watch.playbook import playbooks  # noqa: PLC0415
+
     if (own_words := playbooks().get(f"{alert.detector}/{alert.reason}")) is not None:
         return own_words
     try:

@@ -7,11 +7,14 @@ What is learned and not warm yet never gets past shadow, whatever the settings s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from gatewatch.records import Finding, Mode
-from gatewatch.registry import Entry
+from gatewatch.records.words import RESERVED
 from gatewatch.settings import BlockSettings, ProjectDetectorSettings, Settings
-from gatewatch.watch.reasons import NAME
+
+if TYPE_CHECKING:  # commands that list orders or verdicts need no compiler of kernels
+    from gatewatch.registry import Entry
 
 _ORDER = tuple(Mode)
 
@@ -25,7 +28,7 @@ def configured(settings: Settings, entries: Mapping[str, Entry], detector: str, 
     """What the settings say for a detector in a project, or for us. A detector that is not installed is off."""
     entry = entries.get(detector)
     if entry is None:
-        return settings.watch.mode if detector == NAME else Mode.OFF
+        return settings.watch.mode if detector == RESERVED else Mode.OFF
     narrow = _in_project(settings, detector, project)
     if narrow is not None and narrow.mode is not None:
         return narrow.mode

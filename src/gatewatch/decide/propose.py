@@ -19,8 +19,8 @@ import yaml
 from gatewatch.decide.episodes import EpisodeKey, key_of
 from gatewatch.decide.text import clean
 from gatewatch.records import Finding, Verdict, VerdictKind
+from gatewatch.records.words import RESERVED
 from gatewatch.settings import AllowEntry, Settings
-from gatewatch.watch.reasons import NAME
 
 # One key that is judged wrong says something of the key, three say something of the detector there.
 KEYS_FOR_A_MODE = 3
@@ -116,7 +116,7 @@ def _modes(
         counts[verdict.kind] = counts.get(verdict.kind, 0) + 1
     for (detector, project), counts in sorted(keys.items(), key=lambda item: (item[0][0], item[0][1] or "")):
         wrong = counts.get(VerdictKind.FALSE_ALARM, 0)
-        if detector in ("", NAME) or wrong < KEYS_FOR_A_MODE or counts.get(VerdictKind.TRUE, 0):
+        if detector in ("", RESERVED) or wrong < KEYS_FOR_A_MODE or counts.get(VerdictKind.TRUE, 0):
             continue
         path = (
             ("detectors", detector, "mode") if project is None else ("projects", project, "detectors", detector, "mode")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gatewatch.demo.coverage import COVERAGE
 from gatewatch.records import Alert, Decision, Finding, Mode, Scope, Severity
-from gatewatch.registry import RESERVED
+from gatewatch.records.words import RESERVED
 from gatewatch.simulate.labels import Episode, keys_of
 from gatewatch.simulate.rows import Rows
 from gatewatch.simulate.world import World

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+RESERVED = "gatewatch"  # the detector's name in alerts about Gatewatch itself
+
 
 class Scope(StrEnum):
     """What a key is: the type of the thing that a finding accuses and that a decision stops."""

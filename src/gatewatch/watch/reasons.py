@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gatewatch.records import Severity
-from gatewatch.registry import RESERVED
+from gatewatch.records.words import RESERVED
 from gatewatch.sdk import Reason
 
 NAME = RESERVED  # the detector's name in findings and alerts

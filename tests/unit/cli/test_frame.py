@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ import typer
 from typer.testing import CliRunner
 
 from gatewatch import __version__
-from gatewatch.cli import COMMANDS, app, load
+from gatewatch.cli import COMMANDS, app, leaves, load
 from gatewatch.cli.errors import reported
+from gatewatch.cli.examples import EXAMPLES
 from gatewatch.cli.options import duration, moment
 from gatewatch.errors import ConfigError
 
@@ -46,6 +48,16 @@ def test_help_imports_nothing_heavy() -> None:
     assert (result.returncode, result.stdout.strip()) == (0, "[]"), result.stderr
 
 
+@pytest.mark.parametrize(
+    "name", ["alerts", "incidents", "decisions", "verdicts", "silences", "audit", "dead-letters", "simulate", "ship"]
+)
+def test_commands_that_read_records_compile_nothing(name: str) -> None:
+    """Looking one alert up at night would take seconds, of which numba takes more than one."""
+    code = f"import sys\nfrom gatewatch.cli import load\nload({name!r})\nprint('numba' in sys.modules)\n"
+    result = _run("-c", code)
+    assert (result.returncode, result.stdout.strip()) == (0, "False"), result.stderr
+
+
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_is_there_and_explains_itself(name: str) -> None:
     """A name in the list would end in an import error, or say one thing in the list and another in its own help."""
@@ -54,6 +66,21 @@ def test_every_command_is_there_and_explains_itself(name: str) -> None:
     assert command.help.startswith(COMMANDS[name][1])
     result = CliRunner().invoke(app, [name, "--help"])
     assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_shows_an_example_that_it_takes(name: str) -> None:
+    """A newcomer would copy a line that ends in a usage error, or has none to copy."""
+    for path, leaf in leaves(load(name)):
+        words = [w for w in shlex.split(EXAMPLES[path]) if "=" not in w or w.startswith("-")]
+        assert words[: 1 + len(path.split())] == ["gatewatch", *path.split()]
+        leaf.make_context(path, words[1 + len(path.split()) :])  # parses, and runs nothing
+        assert f"Example: {EXAMPLES[path]}" in leaf.epilog
+
+
+def test_no_example_is_of_a_command_that_is_gone() -> None:
+    """The table would keep lines that nobody can run."""
+    assert set(EXAMPLES) == {path for name in COMMANDS for path, _leaf in leaves(load(name))}
 
 
 def test_version_is_printed() -> None:
