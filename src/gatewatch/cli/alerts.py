@@ -15,10 +15,9 @@ from rich.table import Table
 from gatewatch.cli import own, screen
 from gatewatch.cli.options import AtLeast, Config, Json, OpenOnly, Shadow, Since, duration
 from gatewatch.decide import records_io
-from gatewatch.decide.text import span
 from gatewatch.errors import DetectorError
 from gatewatch.records import Alert, Incident, Mode, Severity, Status
-from gatewatch.records.quantities import amount, number, usual
+from gatewatch.records.quantities import amount, number, span, usual
 
 if TYPE_CHECKING:
     from gatewatch.tune.again import Again

@@ -16,10 +16,11 @@ from gatewatch.clock import SystemClock
 from gatewatch.decide import records_io
 from gatewatch.decide.candidate import ADDRESSES, Candidate
 from gatewatch.decide.guards import Known, check
-from gatewatch.decide.text import accused, clean, span
+from gatewatch.decide.text import accused, clean
 from gatewatch.events.address import parse_network
 from gatewatch.log.base import Log
 from gatewatch.records import LONGEST_S, Action, Decision, Mode, Scope
+from gatewatch.records.quantities import span
 from gatewatch.settings import Settings
 
 app = typer.Typer(help="List, add and remove block decisions.", no_args_is_help=True, pretty_exceptions_enable=False)

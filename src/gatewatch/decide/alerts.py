@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from gatewatch.decide.episodes import Episode
 from gatewatch.decide.guards import PAGING
 from gatewatch.decide.severity import at_least
-from gatewatch.decide.text import clean, sentence, span
+from gatewatch.decide.text import clean, sentence
 from gatewatch.records import Alert, Contribution, ContributionModel, Finding, Mode, Severity, Status
+from gatewatch.records.quantities import span
 from gatewatch.registry import Entry
 from gatewatch.watch import playbook
 

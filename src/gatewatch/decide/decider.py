@@ -17,7 +17,6 @@ from gatewatch.decide.policy import Moment, Policy
 from gatewatch.decide.revisions import Revisions
 from gatewatch.decide.said import CLOSING, SEEN
 from gatewatch.decide.state import SHAPE, State
-from gatewatch.decide.text import span
 from gatewatch.decide.turn import Decided, Turn
 from gatewatch.records import (
     Decision,
@@ -32,6 +31,7 @@ from gatewatch.records import (
     Verdict,
     VerdictKind,
 )
+from gatewatch.records.quantities import span
 from gatewatch.registry import Entry
 from gatewatch.sdk import Reason
 from gatewatch.settings import Settings

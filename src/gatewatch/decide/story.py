@@ -8,9 +8,9 @@ from gatewatch.decide.cases import Case
 from gatewatch.decide.episodes import UPDATE_S
 from gatewatch.decide.evidence import ACTORS
 from gatewatch.decide.guards import utc
-from gatewatch.decide.text import accused, clean, span
+from gatewatch.decide.text import accused, clean
 from gatewatch.records import Action, Incident, IncidentMember, Mode, Scope, Status
-from gatewatch.records.quantities import amount, usual
+from gatewatch.records.quantities import amount, span, usual
 
 # A record stays far below 1 MiB, and a page shows no more; the totals say how many there are.
 MEMBERS_SHOWN = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 
 from gatewatch.records import Finding, Scope
-from gatewatch.records.quantities import amount, usual
+from gatewatch.records.quantities import amount, span, usual
 
 TEXT_CAP = 128  # of one stranger's string in a sentence: any identifier fits, an essay does not
 # Control, format (bidi overrides, zero width), surrogate, private use, line and paragraph separators: nothing of these
@@ -34,26 +34,6 @@ def clean(text: str, cap: int = TEXT_CAP) -> str:
     shown = "".join(" " if unicodedata.category(c) in _UNSEEN else c for c in text[: 4 * cap])
     line = " ".join(shown.split())
     return line if len(line) <= cap else line[: cap - 1] + "…"
-
-
-def span(seconds: float) -> str:
-    """A duration with one unit, two where the second says something.
-
-    >>> span(10), span(720), span(5400), span(86400 * 3)
-    ('10 s', '12 min', '1 h 30 min', '3 d')
-    """
-    whole = round(seconds)
-    if whole < 1:
-        return f"{seconds * 1000:.0f} ms"
-    if whole < 120:
-        return f"{whole} s"
-    minutes = round(seconds / 60)
-    if minutes < 120 and (minutes < 60 or minutes % 60 == 0):
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        hours, rest = divmod(minutes, 60)
-        return f"{hours} h {rest} min" if rest else f"{hours} h"
-    return f"{round(seconds / 86400)} d"
 
 
 def accused(scope: Scope, key: str) -> str:

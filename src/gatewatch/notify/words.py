@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from gatewatch.notify.notice import Notice
 from gatewatch.records import SERIES_STEP_S, Alert, Mode, Scope, Severity, Status
-from gatewatch.records.quantities import amount, number, usual
+from gatewatch.records.quantities import amount, number, span, usual
 
 TITLE_MAX = 140  # Slack's header takes 150
 VALUE_MAX = 300  # a stranger's longest string, cut: nobody reads more of it on a phone
@@ -25,11 +25,17 @@ _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _STEP = re.compile(r"^\s*\d+[.)]\s+(.*(?:\n(?!\s*\d+[.)]\s)(?=[ \t]+\S).*)*)", re.MULTILINE)
 _FIELD = re.compile(r"(\bscope )?(?:\{([a-z_.]+)\}|`(?:context\.)?([a-z_]+)`)")
 _DECIMAL = re.compile(r"^\d{1,4}(\.\d{1,9})?$")
+_NOTHING = re.compile(r"^0(\.0*)?$")
 _SCHEME = re.compile(r"\b(h)tt(ps?)(?=:)", re.IGNORECASE)
 _BARS = "▁▂▃▄▅▆▇█"
 _LONG = frozenset({"samples", "contributions", "series", "tags", "context", "decision_ids", "summary"})
 # Fields that a playbook names and a message shows elsewhere, by what they are called there
-_ELSEWHERE = {"contributions": "contributions (see Why)", "samples": "rows (see Rows)"}
+_ELSEWHERE = {
+    "contributions": "contributions (see Why)",
+    "samples": "rows (see Rows)",
+    "baseline": "baseline (see Compared with)",
+}
+_SAYS_NATS = 0.05  # a part of the score that is +0.0 when it is written says nothing
 _PLAIN = frozenset({"first_ts", "last_ts", "valid_until", "escalation"})  # their value says enough
 
 
@@ -72,7 +78,9 @@ def words_of(notice: Notice) -> Words:
         facts=tuple(_filled(_facts(notice))),
         details=tuple(_filled(_details(alert))),
         members=tuple(_members(notice)),
-        why=tuple(f"{shown(c.text)} ({c.nats:+.1f} nats)" for c in alert.contributions[:10]),
+        why=tuple(
+            f"{shown(c.text)} ({c.nats:+.1f} nats)" for c in alert.contributions[:10] if abs(c.nats) >= _SAYS_NATS
+        ),
         steps=tuple(steps_of(alert, notice.playbook)),
         spark=_rate(alert.series),
         command="; ".join(f"gatewatch alerts {verb} {visible(alert.id, 64)}" for verb in ("explain", "replay")),
@@ -91,11 +99,14 @@ def steps_of(alert: Alert, playbook: str) -> list[str]:
         if braced is not None:
             return before + shown(values.get(braced.rsplit(".", 1)[-1], "unknown"), 128)
         value = values.get(quoted)
-        if before or value is None:  # "with scope `ip`" names a kind of key, not this one
+        if quoted in _ELSEWHERE or before or value is None:  # "with scope `ip`" names a kind of key, not this one
             return before + _ELSEWHERE.get(quoted, quoted)
         if quoted == "key":
             return f"{alert.scope.value} {shown(value, 128)}"
-        return shown(value, 128) if quoted in _PLAIN else f"{_name(quoted)} ({shown(value, 128)})"
+        if quoted in _PLAIN:
+            return shown(value, 128)
+        within = match.string.count("(", 0, match.start()) > match.string.count(")", 0, match.start())
+        return f"{_name(quoted)} {shown(value, 128)}" if within else f"{_name(quoted)} ({shown(value, 128)})"
 
     steps = (" ".join(step.split()).replace("**", "") for step in _STEP.findall(playbook)[:STEPS_MAX])
     return [cut(_FIELD.sub(filled, step).replace("`", ""), STEP_MAX) for step in steps]
@@ -116,7 +127,7 @@ def _values(alert: Alert) -> dict[str, str]:
     values |= {name: utc(getattr(alert, name)) for name in ("first_ts", "last_ts", "valid_until")}
     values |= {name: amount(getattr(alert, name), alert.unit) for name in ("observed", "expected")}
     values |= {name: f"{number(getattr(alert, name))} nats" for name in ("nats", "threshold_nats")}
-    values |= {"window_s": _span(alert.window_s), "p": f"{alert.p:.2g}"}
+    values |= {"window_s": span(alert.window_s), "p": f"{alert.p:.2g}"}
     values.setdefault("owner", "the catalog names nobody")
     values.setdefault("escalation", "whoever decides (the catalog names nobody)")
     return values | alert.context
@@ -183,14 +194,14 @@ def _rate(series: Sequence[float]) -> str:
     bars = spark(series)
     if not bars:
         return ""
-    now, lasted = amount(series[-1], "requests a minute"), _span(len(series) * SERIES_STEP_S)
+    now, lasted = amount(series[-1], "requests a minute"), span(len(series) * SERIES_STEP_S)
     return f"{bars} {now} now, {number(max(series))} at most in the last {lasted}"
 
 
 def measured(alert: Alert) -> str:
     """What was seen, with its unit, beside what was expected."""
     times = alert.observed / alert.expected if alert.expected > 0 else 0.0
-    over = f" over {_span(alert.window_s)}" if alert.window_s > 0 else ""
+    over = f" over {span(alert.window_s)}" if alert.window_s > 0 else ""
     factor = f", {times:,.0f} times as many" if times >= 2 else ""
     return f"{amount(alert.observed, shown(alert.unit, 60))}{over}; expected {usual(alert.expected)}{factor}"
 
@@ -223,6 +234,7 @@ def _facts(notice: Notice) -> Iterator[tuple[str, str]]:
     yield "Since", utc(first)
     yield "Measured", measured(alert)
     yield "Compared with", shown(alert.baseline)
+    yield "How sure", f"{alert.nats:.1f} nats of surprise; {alert.threshold_nats:.1f} are enough for an alert"
     yield "Done", _done(notice)
     owner = (incident.owner if incident is not None else None) or alert.owner
     escalation = f", escalate to {shown(alert.escalation, 100)}" if alert.escalation else ""
@@ -230,15 +242,15 @@ def _facts(notice: Notice) -> Iterator[tuple[str, str]]:
     yield "Project", shown(alert.project or "")
     yield "Acknowledged", shown(f"by {notice.acknowledged_by}") if notice.acknowledged_by else "by nobody yet"
     yield "Verdict", shown(notice.verdict or "")
-    if incident is not None:
-        yield "Keys", f"{incident.members_total:,} in {incident.alerts_total:,} alerts"
+    if incident is not None and max(incident.members_total, incident.alerts_total) > 1:
+        yield "Keys", f"{incident.members_total:,} in {amount(incident.alerts_total, 'alerts')}"
 
 
 def _details(alert: Alert) -> Iterator[tuple[str, str]]:
     yield "Otherwise", shown(alert.counterfactual)
-    yield "Surprise", f"{alert.nats:.1f} nats; the threshold is {alert.threshold_nats:.1f} nats"
     for name, value in sorted(alert.context.items())[:20]:
-        yield _beside(name, value)
+        if name != "share" or not _NOTHING.match(value):
+            yield _beside(name, value)
     yield "Rows", ", ".join(shown(sample, 120) for sample in alert.samples[:5])
     yield "Tags", ", ".join(shown(tag, 40) for tags in alert.tags.values() for tag in tags)
     yield "Detector", f"{shown(alert.detector, 60)} {alert.detector_version}, settings {shown(alert.config_hash, 20)}"
@@ -276,13 +288,6 @@ def _done(notice: Notice) -> str:
     if n:
         return f"stopped by {n} decision{'s' if n > 1 else ''}: {', '.join(alert.decision_ids[:3])}".rstrip(": ")
     return "nothing: mode block would stop it" if alert.mode is not Mode.BLOCK else "nothing was stopped"
-
-
-def _span(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size or seconds == size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
 
 
 # OCSF's numbers (contracts.md 7.1), and PagerDuty's words (10.1)

@@ -26,6 +26,26 @@ def usual(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2g}"
 
 
+def span(seconds: float) -> str:
+    """A duration with one unit, two where the second says something.
+
+    >>> span(10), span(720), span(5400), span(86400 * 3)
+    ('10 s', '12 min', '1 h 30 min', '3 d')
+    """
+    whole = round(seconds)
+    if whole < 1:
+        return f"{seconds * 1000:.0f} ms"
+    if whole < 120:
+        return f"{whole} s"
+    minutes = round(seconds / 60)
+    if minutes < 120 and (minutes < 60 or minutes % 60 == 0):
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        hours, rest = divmod(minutes, 60)
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    return f"{round(seconds / 86400)} d"
+
+
 def amount(value: float, unit: str) -> str:
     """A number with its unit; of things there is one, or a whole number.
 

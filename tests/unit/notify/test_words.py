@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gatewatch import registry
 from gatewatch.notify.notice import Notice
 from gatewatch.notify.words import SPARK_CELLS, measured, shown, spark, steps_of, visible, words_of
-from gatewatch.records import Severity, Status
+from gatewatch.records import ContributionModel, Severity, Status
 from gatewatch.testing.alerts import NOW, PLAYBOOK, alert, incident, notice
 
 HOSTILE = {
@@ -109,10 +109,37 @@ def test_what_guards_need_has_words_and_units() -> None:
     details = dict(words.details)
     assert details["share of what is served"] == "1.2 %"
     assert details["callers in good health there"] == "3"
-    assert details["Surprise"] == "42.0 nats; the threshold is 9.2 nats"
+    assert dict(words.facts)["How sure"] == "42.0 nats of surprise; 9.2 are enough for an alert"
     assert words.spark == "▁▁█ 412 requests a minute now, 412 at most in the last 15 min"
     odd = alert(context={"share": "most"})
     assert dict(words_of(Notice("a", "a", 1, odd)).details)["share of what is served"] == "most"
+
+
+def test_a_step_repeats_nothing_and_nests_no_brackets() -> None:
+    """If this fails, the first step is four lines of what stands above it, and the reader scrolls on a phone."""
+    told = alert(context={"credential": "k-1", "model": "small"})
+    [step] = steps_of(told, "1. Read `baseline`; revoke its credentials (`context.credential`, `model`) at `model`.")
+    expected = (
+        "Read baseline (see Compared with); revoke its credentials (credential k-1, model small) at model (small)."
+    )
+    assert step == expected
+
+
+def test_what_says_nothing_is_left_out() -> None:
+    """If this fails, "0 %" and "+0.0 nats" take the place of what matters on the first screen."""
+    parts = (
+        ContributionModel(name="window", nats=23.4, text="168 USD an hour"),
+        ContributionModel(name="season", nats=0.0, text="1.00 times the mean"),
+    )
+    words = words_of(Notice("a", "a", 1, alert(context={"share": "0.0000"}, contributions=parts)))
+    assert "share of what is served" not in dict(words.details)
+    assert words.why == ("168 USD an hour (+23.4 nats)",)
+
+
+def test_one_is_one() -> None:
+    """If this fails, people read "1 accounts over 14.9 min" and doubt the rest."""
+    told = alert(observed=1.0, expected=0.2857, window_s=893.0)
+    assert measured(told) == "1 account over 15 min; expected 0.29, 4 times as many"
 
 
 @pytest.mark.parametrize("name", registry.names())
