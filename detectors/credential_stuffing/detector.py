@@ -10,7 +10,6 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from gatewatch.sdk import (
-    AuthCode,
     Batch,
     Context,
     Detector,
@@ -29,9 +28,10 @@ from gatewatch.sdk import (
     TableStats,
     hash_text,
     no_pairs,
+    no_rows,
     pair_stats,
-    read_only,
     restore_parts,
+    rows_of,
     snapshot_parts,
     table_stats,
 )
@@ -39,7 +39,7 @@ from gatewatch.sdk import (
 from . import constants as k
 from .explain import explain
 from .kernel import scan
-from .layout import COMMON, FOUND, ROW, SITE, Columns, Memory, Tables
+from .layout import COMMON, FOUND, ROW, SITE, Memory, Tables
 
 REFRESH_S = 300.0  # what goes on is told again after so long (CrowdSec's "blackhole" is 5 min as well)
 _TRIED = ("accounts", "failures", "successes", "gain", "credit", "theta0")
@@ -183,10 +183,10 @@ class CredentialStuffing(Detector):
         room = batch.n * len(self.scopes)
         self._hits = self._hits.fitting(room)
         self._rows[0] += batch.n
-        if batch.has("auth") and _any_tries(batch.column("auth")):
+        if batch.has("auth"):
             if len(self._found) < room:
                 self._found = np.zeros(2 * room, FOUND)
-            n = scan(_columns(batch), self._kernel_tables, self._memory, self._found)
+            n = scan(rows_of(batch), self._kernel_tables, self._memory, self._found)
             if n:
                 self._hits.add(self._found[:n])  # warm: sequential tests need no warming up
         return self._hits
@@ -245,33 +245,14 @@ class CredentialStuffing(Detector):
     def warm_up(cls) -> None:
         """Compile by running over no rows. Cost: about 10 s once, then 2 s from the cache on disk."""
         detector = cls(Config(sources_total=96, pairs_total=96), Context(_NO_SEED, partitions=1, alarms_per_day=1.0))
-        none = Columns(*(read_only(np.zeros(0, dtype)) for dtype in _DTYPES))
-        scan(none, detector._kernel_tables, detector._memory, detector._found)
+        scan(no_rows(), detector._kernel_tables, detector._memory, detector._found)
 
 
-_SUCCESS, _FAILURE = int(AuthCode.SUCCESS), int(AuthCode.FAILURE)
 _OPTIONS = (
     "failures_at_once", "failures_per_minute", "accounts_per_10min", "broken_client_failures", "alarms_per_day",
     "refresh_s", "networks", "accounts",
 )  # fmt: skip
 _NO_SEED = HashSeed(0, 0)
-_DTYPES = (np.float64, np.uint8, np.int8, np.int8, *(np.uint64,) * 5)  # of Columns, in order
-_KEYS = ("account", "credential", "principal", "ip", "network")
-
-
-def _any_tries(auth: npt.NDArray[np.generic]) -> bool:
-    """Whether the kernel has anything to do: to look costs less than to hand it all arrays."""
-    return bool(((auth == _SUCCESS) | (auth == _FAILURE)).any())
-
-
-def _columns(batch: Batch) -> Columns:
-    return Columns(
-        ts=batch.ts,
-        role=batch.role,
-        auth=batch.column("auth"),
-        blocked=batch.column("blocked_by_us"),
-        **{name: batch.column(f"k_{name}") for name in _KEYS},
-    )
 
 
 def _new_site() -> npt.NDArray[np.void]:

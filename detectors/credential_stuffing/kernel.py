@@ -35,7 +35,7 @@ from gatewatch.sdk import (
 )
 
 from .constants import ACCOUNT, IP, NETWORK, NOTHING, WEEK_S
-from .layout import Attempt, Columns, Memory, Tables
+from .layout import Attempt, Memory, Tables
 from .pairs import holds
 from .row import age, clear, failure, success, threshold_of
 from .site import advance
@@ -45,13 +45,15 @@ U64 = np.uint64
 
 
 @kernel
-def scan(columns: Columns, tables: Tables, memory: Memory, found: npt.NDArray[np.void]) -> int:
+def scan(rows: Any, tables: Tables, memory: Memory, found: npt.NDArray[np.void]) -> int:
     """Score each row of a batch, then learn from it; how many findings are in ``found``.
+
+    ``rows`` are its records (:func:`gatewatch.sdk.rows_of`).
 
     Cost: 0.05 us a row that does not authenticate, 0.3 us for one that does.
     """
-    account, credential, principal = columns.account, columns.credential, columns.principal
-    ip, network = columns.ip, columns.network
+    account, credential, principal = rows.k_account, rows.k_credential, rows.k_principal
+    ip, network = rows.k_ip, rows.k_network
     heads_ip, heads_network, heads_account = tables.ip, tables.network, tables.account
     rows_ip, rows_network, rows_account = tables.rows_ip, tables.rows_network, tables.rows_account
     seen, good = memory.seen, memory.good
@@ -59,15 +61,15 @@ def scan(columns: Columns, tables: Tables, memory: Memory, found: npt.NDArray[np
     common = memory.common[0]
     none = common.no_name
     n = 0
-    for i in range(columns.ts.shape[0]):
+    for i in range(rows.shape[0]):
         if i % STRIDE == 0:
-            _look_ahead(columns, tables, common, seen, good, i)
-        auth, t = columns.auth[i], columns.ts[i]
-        if auth < 1 or auth > 2 or columns.blocked[i] == 1 or not np.isfinite(t):
+            _look_ahead(rows, tables, common, seen, good, i)
+        auth, t = rows[i].auth, rows[i].ts
+        if auth < 1 or auth > 2 or rows[i].blocked_by_us == 1 or not np.isfinite(t):
             continue
         advance(common, memory.site, seen, good, t)
         ok = auth == 1
-        role = columns.role[i]
+        role = rows[i].role
         if role & 2 and ip[i] != U64(0):
             name = _first_of(account[i], credential[i], principal[i], none)
             secret = account[i] == U64(0) and credential[i] != U64(0)
@@ -104,10 +106,10 @@ def scan(columns: Columns, tables: Tables, memory: Memory, found: npt.NDArray[np
 
 
 @kernel
-def _look_ahead(columns: Columns, tables: Tables, common: Any, seen: Pairs, good: Pairs, i: int) -> None:
+def _look_ahead(rows: Any, tables: Tables, common: Any, seen: Pairs, good: Pairs, i: int) -> None:
     """Have in the cache what the next rows need: keys, and pairs."""
-    account, credential, principal = columns.account, columns.credential, columns.principal
-    ip, network, none = columns.ip, columns.network, common.no_name
+    account, credential, principal = rows.k_account, rows.k_credential, rows.k_principal
+    ip, network, none = rows.k_ip, rows.k_network, common.no_name
     look_ahead(tables.ip, tables.rows_ip, ip, i)
     look_ahead(tables.network, tables.rows_network, network, i)
     look_ahead(tables.account, tables.rows_account, account, i)

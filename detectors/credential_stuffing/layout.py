@@ -128,20 +128,6 @@ class Memory(NamedTuple):
     common: npt.NDArray[np.void]  # (1,) COMMON
 
 
-class Columns(NamedTuple):
-    """The columns of a batch that matter."""
-
-    ts: npt.NDArray[np.float64]
-    role: npt.NDArray[np.uint8]
-    auth: npt.NDArray[np.int8]
-    blocked: npt.NDArray[np.int8]
-    account: npt.NDArray[np.uint64]
-    credential: npt.NDArray[np.uint64]
-    principal: npt.NDArray[np.uint64]
-    ip: npt.NDArray[np.uint64]
-    network: npt.NDArray[np.uint64]
-
-
 class Attempt(NamedTuple):
     """One row as one scope sees it: scalars only, which Numba passes for nothing."""
 

@@ -22,11 +22,13 @@ from gatewatch.sdk import (
     Opinion,
     RawFinding,
     Reason,
+    Rows,
     Scope,
     Severity,
     TableStats,
-    read_only,
+    no_rows,
     restore_parts,
+    rows_of,
     snapshot_parts,
     table_stats,
 )
@@ -34,7 +36,7 @@ from gatewatch.sdk import (
 from . import constants as k
 from .explain import explain
 from .kernel import accept_accused, scan
-from .layout import AGENT_ROW, FOUND, POP, ROW, Columns, Memory, Params
+from .layout import AGENT_ROW, FOUND, POP, ROW, Memory, Params
 
 _PARTS = ("place", "agent", "model", "concurrent", "burst", "level", "days", "moves")
 _UNIT = "requests from the new place"
@@ -139,22 +141,20 @@ class LeakedKey(Detector):
         """Score each row, then learn from it. The two scopes share nothing, so one goes after the other."""
         self._hits = self._hits.fitting(batch.n)
         self._looked_at[0] += batch.n
-        columns = _columns(batch)
-        for index, (side, keys) in enumerate(zip(self._sides.values(), _keys(batch), strict=True)):
-            if not keys.any():
-                continue  # to look costs less than to hand all arrays to the kernel
-            found = self._scan(side, columns._replace(key=keys))
+        rows = rows_of(batch)
+        for index, side in enumerate(self._sides.values()):
+            found = self._scan(index, side, rows)
             if len(found):
                 self._hits.add(found, scope=index)  # warm: only keys that are known are judged
         if len(self._hits):
             self._hits.sort()
         return self._hits
 
-    def _scan(self, side: _Side, columns: Columns) -> npt.NDArray[np.void]:
+    def _scan(self, scope: int, side: _Side, rows: Rows) -> npt.NDArray[np.void]:
         """The findings of one scope, in a buffer that the next call fills again."""
-        if len(self._found) < len(columns.ts):
-            self._found = np.zeros(2 * len(columns.ts), FOUND)
-        return self._found[: scan(columns, side.memory, self._params, self._found)]
+        if len(self._found) < len(rows):
+            self._found = np.zeros(2 * len(rows), FOUND)
+        return self._found[: scan(rows, scope, side.memory, self._params, self._found)]
 
     def explain(self, finding: RawFinding) -> Explanation:
         """See :mod:`.explain`."""
@@ -210,8 +210,7 @@ class LeakedKey(Detector):
     def warm_up(cls) -> None:
         """Compile by running over no rows. Cost: about 10 s once, then 50 ms from the cache on disk."""
         detector = cls(Config(keys_total=8), Context(HashSeed(0, 0), partitions=1, alarms_per_day=1.0))
-        nothing = Columns(*(read_only(np.zeros(0, dtype)) for dtype in _DTYPES))
-        detector._scan(detector._sides[Scope.CREDENTIAL], nothing)
+        detector._scan(0, detector._sides[Scope.CREDENTIAL], no_rows())
         side = detector._sides[Scope.CREDENTIAL]
         accept_accused(side.keys.rows[0], side.memory.pop[0])
 
@@ -226,26 +225,6 @@ class _Side:
         pop["now"] = pop["tick"] = -np.inf
         pop["threshold"] = params.min_nats
         self.memory = Memory(self.keys.head, self.keys.rows, self.agents.head, self.agents.rows, pop)
-
-
-_NUMBERS = (
-    "role", "status", "auth", "denied", "blocked_by_us", "k_network", "asn", "k_country", "k_user_agent", "k_model",
-)  # of Columns after ``key``, in order  # fmt: skip
-_DTYPES = (
-    np.float64, np.uint64, np.uint8, np.int32, np.int8, np.int8, np.int8, np.uint64, np.int64, *(np.uint64,) * 3,
-)  # of Columns, in order  # fmt: skip
-
-
-def _columns(batch: Batch) -> Columns:
-    """What both scopes read; ``key`` is to be replaced by theirs."""
-    return Columns(batch.ts, batch.ts, *(batch.column(name) for name in _NUMBERS))
-
-
-def _keys(batch: Batch) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Credentials, and principals where a row names no credential."""
-    credentials: npt.NDArray[Any] = batch.column("k_credential")
-    principals: npt.NDArray[Any] = batch.column("k_principal")
-    return credentials, np.where(credentials == 0, principals, np.uint64(0))
 
 
 def _params(config: Config, context: Context) -> Params:

@@ -42,7 +42,7 @@ from .constants import (
     WITH_CONCURRENT,
     WITH_MODEL,
 )
-from .layout import Columns, Memory, Params, Use
+from .layout import Memory, Params, Use
 from .population import is_release, note_agent, pass_time
 from .row import advance, clear, daily_rate, holds, keep, keep_manner, keep_place, level_of, note_novel
 
@@ -52,12 +52,17 @@ _UNKNOWN, _SUCCESS = int(AuthCode.UNKNOWN), int(AuthCode.SUCCESS)
 
 
 @kernel
-def scan(columns: Columns, memory: Memory, p: Params, found: npt.NDArray[np.void]) -> int:
-    """Score each use of a key of one scope, then learn from it; how many findings are in ``found``. Cost: linear."""
-    ts, key, role, status, auth = columns.ts, columns.key, columns.role, columns.status, columns.auth
-    denied, blocked = columns.denied, columns.blocked
-    network, asn, country = columns.network, columns.asn, columns.country
-    agent, model = columns.agent, columns.model
+def scan(uses: Any, scope: int, memory: Memory, p: Params, found: npt.NDArray[np.void]) -> int:
+    """Score each use of a key of one scope, then learn from it; how many findings are in ``found``.
+
+    ``uses`` are the batch's records (:func:`gatewatch.sdk.rows_of`), ``scope`` is 0 for credentials, and 1 for
+    principals where a row names no credential. Cost: linear.
+    """
+    ts, role, status, auth = uses.ts, uses.role, uses.status, uses.auth
+    denied, blocked, credential = uses.denied, uses.blocked_by_us, uses.k_credential
+    key = credential if scope == 0 else uses.k_principal
+    network, asn, country = uses.k_network, uses.asn, uses.k_country
+    agent, model = uses.k_user_agent, uses.k_model
     keys, rows, pop = memory.keys, memory.rows, memory.pop[0]
     n = 0
     for i in range(ts.shape[0]):
@@ -65,6 +70,8 @@ def scan(columns: Columns, memory: Memory, p: Params, found: npt.NDArray[np.void
             look_ahead(keys, rows, key, i)
         t = ts[i]
         if role[i] & _WHO == 0 or key[i] == U64(0) or blocked[i] == 1 or not np.isfinite(t):
+            continue
+        if scope != 0 and credential[i] != U64(0):
             continue
         served = auth[i] == _SUCCESS or (auth[i] == _UNKNOWN and status[i] < 400)
         nowhere = network[i] == U64(0) and country[i] == U64(0) and asn[i] < 1

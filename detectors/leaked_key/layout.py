@@ -104,23 +104,6 @@ class Memory(NamedTuple):
     pop: npt.NDArray[np.void]  # (1,) POP
 
 
-class Columns(NamedTuple):
-    """The columns of a batch that matter to one scope."""
-
-    ts: npt.NDArray[Any]
-    key: npt.NDArray[Any]  # of this scope, 0 where the row is another's
-    role: npt.NDArray[Any]
-    status: npt.NDArray[Any]
-    auth: npt.NDArray[Any]
-    denied: npt.NDArray[Any]
-    blocked: npt.NDArray[Any]
-    network: npt.NDArray[Any]
-    asn: npt.NDArray[Any]
-    country: npt.NDArray[Any]
-    agent: npt.NDArray[Any]
-    model: npt.NDArray[Any]
-
-
 class Use(NamedTuple):
     """One use of a key: scalars only, which Numba passes for nothing. A value that is absent is 0."""
 

@@ -23,11 +23,13 @@ from gatewatch.sdk import (
     Opinion,
     RawFinding,
     Reason,
+    Rows,
     Scope,
     Severity,
     TableStats,
-    read_only,
+    no_rows,
     restore_parts,
+    rows_of,
     snapshot_parts,
     table_stats,
 )
@@ -36,7 +38,7 @@ from . import constants as k
 from .explain import explain
 from .features import asked
 from .kernel import scan
-from .layout import CALLER, COMMON, METRICS, PAIR, PEERS, Columns, Found, Memory, Params
+from .layout import CALLER, COMMON, METRICS, PAIR, PEERS, Found, Memory, Params
 from .peers import is_warm
 
 _SIGNALS = ("volume", "repeats", "spread", "asked", "newcomer", "repeated", "asking", "shapes")
@@ -162,12 +164,12 @@ class ModelExtraction(Detector):
         """Score each row, then learn from it."""
         hits = self._hits = self._hits.fitting(batch.n)
         self._looked_at[0] += batch.n
-        if batch.column("k_principal").any():
-            self._scan(_columns(batch, asked(batch, self._watched)), hits)
+        if batch.has("k_principal"):
+            self._scan(rows_of(batch), asked(batch, self._watched), hits)
         return hits
 
-    def _scan(self, columns: Columns, hits: Hits) -> None:
-        n = scan(columns, self._memory, self._params, _found(hits))
+    def _scan(self, rows: Rows, asked_for: npt.NDArray[np.uint8], hits: Hits) -> None:
+        n = scan(rows, asked_for, self._memory, self._params, _found(hits))
         hits.scope[:n] = 0
         hits.count[0] = n
 
@@ -223,22 +225,7 @@ class ModelExtraction(Detector):
     def warm_up(cls) -> None:
         """Compile by running over no rows. Cost: about 10 s once, then 50 ms from the cache on disk."""
         detector = cls(Config(pairs_total=8), Context(HashSeed(0, 0), partitions=1, alarms_per_day=1.0))
-        nothing = Columns(*(read_only(np.zeros(0, dtype)) for dtype in _DTYPES))
-        detector._scan(nothing, Hits.empty(0))
-
-
-_NUMBERS = (
-    "role", "status", "auth", "denied", "blocked_by_us", "k_principal", "k_model", "k_endpoint", "k_shape",
-    "shape_body_size", "bytes_in", "tokens_in", "bytes_out", "tokens_out",
-)  # of Columns after ``ts``, in order  # fmt: skip
-_DTYPES = (
-    np.float64, np.uint8, np.int32, np.int8, np.int8, np.int8, *(np.uint64,) * 4, *(np.float64,) * 5, np.uint8,
-)  # of Columns, in order  # fmt: skip
-
-
-def _columns(batch: Batch, asked_for: npt.NDArray[np.uint8]) -> Columns:
-    numbers: list[npt.NDArray[Any]] = [batch.column(name) for name in _NUMBERS]
-    return Columns(*(batch.ts, *numbers, read_only(asked_for)))
+        detector._scan(no_rows(), np.zeros(0, np.uint8), Hits.empty(0))
 
 
 def _found(hits: Hits) -> Found:

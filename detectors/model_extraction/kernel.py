@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gatewatch.sdk import (
     STRIDE,
@@ -33,7 +34,7 @@ from gatewatch.sdk import (
 from .constants import HOUR_S, STEP
 from .hour import clear, close_hour, count_hour, open_hour
 from .judge import judge
-from .layout import Columns, Found, Memory, Params
+from .layout import Found, Memory, Params
 
 U64 = np.uint64
 _WHO = int(Role.WHO)
@@ -41,12 +42,16 @@ _SUCCESS, _FAILURE = int(AuthCode.SUCCESS), int(AuthCode.FAILURE)
 
 
 @kernel
-def scan(columns: Columns, memory: Memory, p: Params, found: Found) -> int:
-    """Score each row of a batch, then learn from it; how many findings there are. Cost: linear."""
-    ts, role, status, auth, denied = columns.ts, columns.role, columns.status, columns.auth, columns.denied
-    blocked, principal, model, endpoint = columns.blocked, columns.principal, columns.model, columns.endpoint
-    shape, body, size_in, tokens_in = columns.shape, columns.body_size, columns.bytes_in, columns.tokens_in
-    size_out, tokens_out, asked, has_features = columns.bytes_out, columns.tokens_out, columns.asked, columns.asked.size
+def scan(calls: Any, asked: npt.NDArray[np.uint8], memory: Memory, p: Params, found: Found) -> int:
+    """Score each row of a batch, then learn from it; how many findings there are.
+
+    ``calls`` are its records (:func:`gatewatch.sdk.rows_of`), ``asked`` says which asked for a watched feature, (0,)
+    where no row has features. Cost: linear.
+    """
+    ts, role, status, auth, denied = calls.ts, calls.role, calls.status, calls.auth, calls.denied
+    blocked, principal, model, endpoint = calls.blocked_by_us, calls.k_principal, calls.k_model, calls.k_endpoint
+    shape, body, size_in, tokens_in = calls.k_shape, calls.shape_body_size, calls.bytes_in, calls.tokens_in
+    size_out, tokens_out, has_features = calls.bytes_out, calls.tokens_out, asked.size
     pairs, pair_rows, callers, caller_rows = memory.pairs, memory.pair_rows, memory.callers, memory.caller_rows
     common, values = memory.common[0], memory.values
     least = min(p.least_calls, p.limit)

@@ -94,27 +94,6 @@ class Memory(NamedTuple):
     values: npt.NDArray[np.float64]  # (METRICS,) room for those of one hour; nothing is remembered in it
 
 
-class Columns(NamedTuple):
-    """The columns of a batch that matter, all (rows,) except ``asked``."""
-
-    ts: npt.NDArray[Any]
-    role: npt.NDArray[Any]
-    status: npt.NDArray[Any]
-    auth: npt.NDArray[Any]
-    denied: npt.NDArray[Any]
-    blocked: npt.NDArray[Any]
-    principal: npt.NDArray[Any]
-    model: npt.NDArray[Any]
-    endpoint: npt.NDArray[Any]
-    shape: npt.NDArray[Any]
-    body_size: npt.NDArray[Any]
-    bytes_in: npt.NDArray[Any]
-    tokens_in: npt.NDArray[Any]
-    bytes_out: npt.NDArray[Any]
-    tokens_out: npt.NDArray[Any]
-    asked: npt.NDArray[Any]  # uint8: the row asked for a watched feature; (0,) where no row of the batch has features
-
-
 class Found(NamedTuple):
     """Where findings go: arrays of gatewatch.sdk.Hits."""
 

@@ -24,12 +24,14 @@ from gatewatch.sdk import (
     RawFinding,
     Reason,
     Role,
+    Rows,
     Scope,
     Severity,
     TableStats,
     hash_text,
-    read_only,
+    no_rows,
     restore_parts,
+    rows_of,
     snapshot_parts,
     table_stats,
 )
@@ -38,7 +40,7 @@ from . import constants as k
 from .explain import explain
 from .facts import NO_FACTS, facts_of
 from .kernel import scan
-from .layout import COMMON, ENDPOINT, FACTS, FOUND, ROW, WORDS, Columns, Memory, Params
+from .layout import COMMON, ENDPOINT, FACTS, FOUND, ROW, WORDS, Facts, Memory, Params
 
 REFRESH_S = 300.0  # what goes on is told again after so long
 _ONE = ("structure", "characters", "size", "new_fields", "nearest", "kind", "other_kind", "bodies")
@@ -158,24 +160,20 @@ class PayloadDrift(Detector):
         """Score each body, then learn from it. The two scopes share nothing, so one goes after the other."""
         self._hits = self._hits.fitting(batch.n * len(self.scopes))
         self._looked_at[0] += batch.n
-        columns, facts = _columns(batch), facts_of(batch)
+        rows, facts = rows_of(batch), facts_of(batch)
         for index, (scope, side) in enumerate(self._sides.items()):
-            keys = batch.column(f"k_{scope.value}")
-            if not keys.any():
-                continue  # to look costs less than to hand all arrays to the kernel
-            side.memory = side.memory._replace(facts=facts)
-            found = self._scan(side, columns._replace(key=keys), _ROLES[scope])
+            found = self._scan(side, rows, facts, _ROLES[scope])
             if len(found):
                 self._hits.add(found, scope=index)
         if len(self._hits):
             self._hits.sort()
         return self._hits
 
-    def _scan(self, side: _Side, columns: Columns, role: Role) -> npt.NDArray[np.void]:
+    def _scan(self, side: _Side, rows: Rows, facts: Facts, role: int) -> npt.NDArray[np.void]:
         """The findings of one scope, in a buffer that the next call fills again."""
-        if len(self._found) < len(columns.ts):
-            self._found = np.zeros(2 * len(columns.ts), FOUND)
-        return self._found[: scan(columns, int(role), side.memory, side.params, self._found)]
+        if len(self._found) < len(rows):
+            self._found = np.zeros(2 * len(rows), FOUND)
+        return self._found[: scan(rows, facts, role, side.memory, side.params, self._found)]
 
     def explain(self, finding: RawFinding) -> Explanation:
         """See :mod:`.explain`."""
@@ -235,8 +233,7 @@ class PayloadDrift(Detector):
         """Compile by running over no rows. Cost: about 15 s once, then 50 ms from the cache on disk."""
         context = Context(HashSeed(0, 0), partitions=1, alarms_per_day=1.0)
         detector = cls(Config(keys_total=8, endpoints_total=8), context)
-        nothing = Columns(*(read_only(np.zeros(0, dtype)) for dtype in _DTYPES))
-        detector._scan(detector._sides[Scope.PRINCIPAL], nothing, Role.WHO)
+        detector._scan(detector._sides[Scope.PRINCIPAL], no_rows(), NO_FACTS, _ROLES[Scope.PRINCIPAL])
 
 
 class _Side:
@@ -262,21 +259,8 @@ class _Side:
         limits = (config.max_body_bytes, config.max_depth, config.max_keys, config.max_array, config.max_string)
         self.memory = Memory(
             self.callers.head, self.callers.rows, self.endpoints.head, self.endpoints.rows, common,
-            np.array(limits, np.float64), np.zeros(FACTS + WORDS, np.uint64), NO_FACTS,
+            np.array(limits, np.float64), np.zeros(FACTS + WORDS, np.uint64),
         )  # fmt: skip
 
 
-_ROLES = {Scope.PRINCIPAL: Role.WHO, Scope.IP: Role.WHERE}
-_NUMBERS = (
-    "k_principal", "role", "status", "auth", "blocked_by_us", "k_endpoint", "k_path", "k_shape", "bytes_in",
-    "shape_body_size", "shape_depth", "shape_keys", "shape_longest_array", "shape_longest_string", "shape_kinds",
-)  # of Columns after ``key``, in order  # fmt: skip
-_DTYPES = (
-    np.float64, np.uint64, np.uint64, np.uint8, np.int32, np.int8, np.int8, *(np.uint64,) * 3, *(np.float64,) * 7,
-)  # of Columns, in order  # fmt: skip
-
-
-def _columns(batch: Batch) -> Columns:
-    """What both scopes read; ``key`` is to be replaced by theirs."""
-    numbers = [batch.column(name) for name in _NUMBERS]
-    return Columns(batch.ts, numbers[0], *numbers)
+_ROLES = {Scope.PRINCIPAL: int(Role.WHO), Scope.IP: int(Role.WHERE)}

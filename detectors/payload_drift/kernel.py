@@ -31,7 +31,7 @@ from .constants import (
     STRING,
 )
 from .facts import read
-from .layout import Body, Columns, Memory, Params, Score
+from .layout import Body, Facts, Memory, Params, Score
 from .telling import write, write_limit
 
 U64 = np.uint64
@@ -40,18 +40,21 @@ _MOST_KINDS = 9007199254740992.0  # 2 ** 53
 
 
 @kernel
-def scan(columns: Columns, wanted: int, memory: Memory, p: Params, found: npt.NDArray[np.void]) -> int:
+def scan(bodies: Any, facts: Facts, wanted: int, memory: Memory, p: Params, found: npt.NDArray[np.void]) -> int:
     """Score each row of a batch for one scope, then learn from it; how many findings are in ``found``.
 
-    ``wanted`` is the role of the rows that count. Cost: linear.
+    ``bodies`` are its records (:func:`gatewatch.sdk.rows_of`), ``wanted`` is the role of those that
+    count. Cost: linear.
     """
-    ts, key, role, blocked, principal = columns.ts, columns.key, columns.role, columns.blocked, columns.principal
-    status, auth, endpoint, path, shape = columns.status, columns.auth, columns.endpoint, columns.path, columns.shape
-    bytes_in, body_size, depth, keys = columns.bytes_in, columns.body_size, columns.depth, columns.keys
-    array, string, kinds = columns.array, columns.string, columns.kinds
+    ts, role, blocked, principal = bodies.ts, bodies.role, bodies.blocked_by_us, bodies.k_principal
+    key = bodies.k_ip if p.anonymous else principal
+    status, auth, endpoint, path = bodies.status, bodies.auth, bodies.k_endpoint, bodies.k_path
+    shape, bytes_in, body_size = bodies.k_shape, bodies.bytes_in, bodies.shape_body_size
+    depth, keys, kinds = bodies.shape_depth, bodies.shape_keys, bodies.shape_kinds
+    array, string = bodies.shape_longest_array, bodies.shape_longest_string
     heads, rows, common, limits = memory.callers, memory.rows, memory.common[0], memory.limits
     endpoints, profiles, scratch = memory.endpoints, memory.profiles, memory.scratch
-    starts, offsets, data = memory.facts.starts, memory.facts.offsets, memory.facts.data
+    starts, offsets, data = facts.starts, facts.offsets, facts.data
     n = 0
     for i in range(ts.shape[0]):
         t = ts[i]

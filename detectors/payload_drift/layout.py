@@ -124,29 +124,6 @@ class Memory(NamedTuple):
     common: npt.NDArray[np.void]  # (1,) COMMON
     limits: npt.NDArray[np.float64]  # (LIMITS,)
     scratch: npt.NDArray[np.uint64]  # (FACTS + WORDS,) fields of the body at hand, and their bits
-    facts: Facts  # of the batch at hand
-
-
-class Columns(NamedTuple):
-    """The columns of a batch that matter to one scope."""
-
-    ts: npt.NDArray[Any]
-    key: npt.NDArray[Any]  # of this scope
-    principal: npt.NDArray[Any]
-    role: npt.NDArray[Any]
-    status: npt.NDArray[Any]
-    auth: npt.NDArray[Any]
-    blocked: npt.NDArray[Any]
-    endpoint: npt.NDArray[Any]
-    path: npt.NDArray[Any]
-    shape: npt.NDArray[Any]
-    bytes_in: npt.NDArray[Any]
-    body_size: npt.NDArray[Any]
-    depth: npt.NDArray[Any]
-    keys: npt.NDArray[Any]
-    array: npt.NDArray[Any]
-    string: npt.NDArray[Any]
-    kinds: npt.NDArray[Any]
 
 
 class Body(NamedTuple):

@@ -23,18 +23,20 @@ from gatewatch.sdk import (
     Opinion,
     RawFinding,
     Reason,
+    Rows,
     Scope,
     Severity,
     TableStats,
-    read_only,
+    no_rows,
     restore_parts,
+    rows_of,
     snapshot_parts,
     table_stats,
 )
 
 from .explain import explain
 from .kernel import process
-from .layout import DAY_S, FOUND, KEY, MEASURES, PARAMS, Inputs, fresh_pool
+from .layout import DAY_S, FOUND, KEY, MEASURES, PARAMS, fresh_pool
 from .learn import EXCURSION_S
 from .score import BURST, LIMIT, NEW_KEY, RAMP, SUSTAINED
 
@@ -192,14 +194,14 @@ class RateSpike(Detector):
         self._hits = self._hits.fitting(room)
         if len(self._found) <= room:
             self._found = np.zeros(2 * room + 1, FOUND)
-        n = self._run(_inputs(batch))
+        n = self._run(rows_of(batch))
         if n:
             _hand_over(self._found[:n], self._hits)
         return self._hits
 
-    def _run(self, inputs: Inputs) -> int:
+    def _run(self, rows: Rows) -> int:
         who, where = self._tables
-        return process(inputs, who.head, who.rows, where.head, where.rows, self._pools, self._params, self._found)
+        return process(rows, who.head, who.rows, where.head, where.rows, self._pools, self._params, self._found)
 
     def explain(self, finding: RawFinding) -> Explanation:
         """See :mod:`.explain`."""
@@ -257,17 +259,7 @@ class RateSpike(Detector):
     def warm_up(cls) -> None:
         """Compile by running over no rows. Cost: about 12 s once, then 0.1 s from the cache on disk."""
         detector = cls(Config(keys_total=8), Context(HashSeed(0, 0), partitions=1, alarms_per_day=1.0))
-        detector._run(Inputs(*(read_only(np.zeros(0, dtype)) for dtype in _DTYPES)))
-
-
-_DTYPES = (
-    np.float64, np.uint8, np.uint64, np.uint64, np.int8, np.int32, np.int8, np.float64, np.float64, np.float64,
-)  # of Inputs, in order  # fmt: skip
-_COLUMNS = ("k_principal", "k_ip", "auth", "status", "blocked_by_us", "tokens_in", "tokens_out", "cost_usd")
-
-
-def _inputs(batch: Batch) -> Inputs:
-    return Inputs(batch.ts, batch.role, *(batch.column(name) for name in _COLUMNS))
+        detector._run(no_rows())
 
 
 def _hand_over(found: npt.NDArray[np.void], hits: Hits) -> None:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from gatewatch.sdk import STRIDE, AuthCode, Head, Role, find_or_admit, hold, is_held, kernel, look_ahead, used_rows
 
-from .layout import DAY_HOURS, DAY_S, MEASURES, REQUESTS, SCALES, TAU_S, Inputs
+from .layout import DAY_HOURS, DAY_S, MEASURES, REQUESTS, SCALES, TAU_S
 from .learn import EXCURSION_S, close_bucket, in_excursion, mean_call, own_rate
 from .pool import add_call, advance_pool, hour_of_week, reach
 from .rhythm import rhythm
@@ -31,7 +31,7 @@ Records = npt.NDArray[np.void]
 
 @kernel
 def process(
-    inputs: Inputs,
+    rows: Any,
     principals: Head,
     principal_rows: Records,
     ips: Head,
@@ -42,11 +42,12 @@ def process(
 ) -> int:
     """Score each row for its principal (WHO rows) and its address (WHERE rows), then count it.
 
-    ``found`` has room for two findings a row. Returns how many there are. Cost: linear in rows.
+    ``rows`` are the batch's records (:func:`gatewatch.sdk.rows_of`); ``found`` has room for two findings a row. Returns
+    how many there are. Cost: linear in rows.
     """
-    ts, role, blocked, auth, status = inputs.ts, inputs.role, inputs.blocked, inputs.auth, inputs.status
-    principal, ip = inputs.principal, inputs.ip
-    tokens_in, tokens_out, cost = inputs.tokens_in, inputs.tokens_out, inputs.cost
+    ts, role, blocked, auth, status = rows.ts, rows.role, rows.blocked_by_us, rows.auth, rows.status
+    principal, ip = rows.k_principal, rows.k_ip
+    tokens_in, tokens_out, cost = rows.tokens_in, rows.tokens_out, rows.cost_usd
     p, who_pool, where_pool = params[0], pools[0], pools[1]
     n = 0
     for i in range(ts.shape[0]):

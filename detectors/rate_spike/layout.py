@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
@@ -154,18 +152,3 @@ def fresh_pool(scopes: int) -> npt.NDArray[np.void]:
         pool[name] = 1.0
     pool["season_until"] = np.arange(HOURS + 1.0)
     return pool
-
-
-class Inputs(NamedTuple):
-    """Columns of a batch that the loop reads, all of the same length."""
-
-    ts: npt.NDArray[Any]
-    role: npt.NDArray[Any]
-    principal: npt.NDArray[Any]
-    ip: npt.NDArray[Any]
-    auth: npt.NDArray[Any]
-    status: npt.NDArray[Any]
-    blocked: npt.NDArray[Any]
-    tokens_in: npt.NDArray[Any]
-    tokens_out: npt.NDArray[Any]
-    cost: npt.NDArray[Any]

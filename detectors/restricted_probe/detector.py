@@ -24,14 +24,16 @@ from gatewatch.sdk import (
     RawFinding,
     Reason,
     Role,
+    Rows,
     Scope,
     Severity,
     TableStats,
     hash_text,
     no_pairs,
+    no_rows,
     pair_stats,
-    read_only,
     restore_parts,
+    rows_of,
     snapshot_parts,
     table_stats,
 )
@@ -39,7 +41,7 @@ from gatewatch.sdk import (
 from . import constants as k
 from .explain import explain
 from .kernel import scan
-from .layout import COMMON, FOUND, NAMES, ROW, SHARED, Columns, Memory, Params
+from .layout import COMMON, FOUND, NAMES, NOTHING_ASKED, ROW, SHARED, Asked, Memory, Params
 from .names import Families, FeatureHashes, table
 
 REFRESH_S = 300.0  # what goes on is told again after so long
@@ -184,23 +186,20 @@ class RestrictedProbe(Detector):
         """Score each row, then learn from it. The two scopes share nothing, so one goes after the other."""
         self._hits = self._hits.fitting(batch.n * len(self.scopes))
         self._looked_at[0] += batch.n
-        columns = _columns(batch, *self._features.of(batch), self._families.of(batch))
+        rows, asked = rows_of(batch), Asked(*self._features.of(batch), self._families.of(batch))
         for index, (scope, side) in enumerate(self._sides.items()):
-            keys = batch.column(f"k_{scope.value}")
-            if not keys.any():
-                continue  # to look costs less than to hand all arrays to the kernel
-            found = self._scan(side, columns._replace(key=keys), _ROLES[scope])
+            found = self._scan(side, rows, asked, _ROLES[scope])
             if len(found):
                 self._hits.add(found, scope=index)  # warm: nothing is learned
         if len(self._hits):
             self._hits.sort()
         return self._hits
 
-    def _scan(self, side: _Side, columns: Columns, role: Role) -> npt.NDArray[np.void]:
+    def _scan(self, side: _Side, rows: Rows, asked: Asked, role: int) -> npt.NDArray[np.void]:
         """The findings of one scope, in a buffer that the next call fills again."""
-        if len(self._found) < len(columns.ts):
-            self._found = np.zeros(2 * len(columns.ts), FOUND)
-        n = scan(columns, int(role), side.memory, self._names, side.params, self._found)
+        if len(self._found) < len(rows):
+            self._found = np.zeros(2 * len(rows), FOUND)
+        n = scan(rows, asked, role, side.memory, self._names, side.params, self._found)
         return self._found[:n]
 
     def explain(self, finding: RawFinding) -> Explanation:
@@ -256,8 +255,7 @@ class RestrictedProbe(Detector):
     def warm_up(cls) -> None:
         """Compile by running over no rows. Cost: about 10 s once, then 50 ms from the cache on disk."""
         detector = cls(Config(keys_total=8, pairs_total=96), Context(HashSeed(0, 0), partitions=1, alarms_per_day=1.0))
-        nothing = Columns(*(read_only(np.zeros(0, dtype)) for dtype in _DTYPES))
-        detector._scan(detector._sides[Scope.PRINCIPAL], nothing, Role.WHO)
+        detector._scan(detector._sides[Scope.PRINCIPAL], no_rows(), NOTHING_ASKED, _ROLES[Scope.PRINCIPAL])
 
 
 class _Side:
@@ -274,22 +272,7 @@ class _Side:
         )
 
 
-_ROLES = {Scope.PRINCIPAL: Role.WHO, Scope.IP: Role.WHERE}
-_NUMBERS = (
-    "role", "status", "auth", "denied", "blocked_by_us", "k_principal", "k_endpoint", "k_path", "k_model",
-)  # of Columns after ``key``, in order  # fmt: skip
-_DTYPES = (
-    np.float64, np.uint64, np.uint8, np.int32, np.int8, np.int8, np.int8, *(np.uint64,) * 5, np.int64, np.uint64,
-)  # of Columns, in order  # fmt: skip
-
-
-def _columns(
-    batch: Batch, feature: npt.NDArray[np.uint64], feature_from: npt.NDArray[np.int64], family: npt.NDArray[np.uint64]
-) -> Columns:
-    """What both scopes read; ``key`` is to be replaced by theirs."""
-    numbers: list[npt.NDArray[Any]] = [batch.column(name) for name in _NUMBERS]
-    own = (read_only(feature), read_only(feature_from), read_only(family))
-    return Columns(*(batch.ts, feature, *numbers, *own))
+_ROLES = {Scope.PRINCIPAL: int(Role.WHO), Scope.IP: int(Role.WHERE)}
 
 
 def _params(config: Config, context: Context, scope: Scope) -> Params:

@@ -18,6 +18,7 @@ from gatewatch.sdk import (
     AuthCode,
     Head,
     Pairs,
+    Role,
     ahead,
     ask_pair,
     find_or_admit,
@@ -48,7 +49,7 @@ from .constants import (
     UNTOLD,
     WEEK_S,
 )
-from .layout import Columns, Contact, Memory, Names, Params
+from .layout import Asked, Contact, Memory, Names, Params
 from .names import slot_of
 from .pairs import met, turn
 from .row import (
@@ -69,17 +70,22 @@ from .telling import is_news, write
 
 U64 = np.uint64
 _SUCCESS = int(AuthCode.SUCCESS)
+_WHO = int(Role.WHO)
 
 
 @kernel
-def scan(columns: Columns, wanted: int, memory: Memory, names: Names, p: Params, found: npt.NDArray[np.void]) -> int:
+def scan(
+    requests: Any, asked: Asked, wanted: int, memory: Memory, names: Names, p: Params, found: npt.NDArray[np.void]
+) -> int:
     """Score each row of a batch for one scope, then learn from it; how many findings are in ``found``.
 
-    ``wanted`` is the role of the rows that count. Cost: linear.
+    ``requests`` are its records (:func:`gatewatch.sdk.rows_of`), ``wanted`` is the role of those that count, and says
+    whether principals or addresses are looked at. Cost: linear.
     """
-    ts, key, role, blocked = columns.ts, columns.key, columns.role, columns.blocked
-    status, auth, denied, principal = columns.status, columns.auth, columns.denied, columns.principal
-    endpoint, path, model, feature_from = columns.endpoint, columns.path, columns.model, columns.feature_from
+    ts, role, blocked = requests.ts, requests.role, requests.blocked_by_us
+    status, auth, denied, principal = requests.status, requests.auth, requests.denied, requests.k_principal
+    key = principal if wanted == _WHO else requests.k_ip
+    endpoint, path, model, feature_from = requests.k_endpoint, requests.k_path, requests.k_model, asked.starts
     keys, rows, pairs, common = memory.keys, memory.rows, memory.pairs, memory.common[0]
     plain = names.key.shape[0] == 0
     n = 0
@@ -100,7 +106,7 @@ def scan(columns: Columns, wanted: int, memory: Memory, names: Names, p: Params,
             turn(pairs, common, t)
         weight, bit, canary = 0.0, -1, False
         if not plain or (feature_from.shape[0] > 0 and feature_from[i + 1] > feature_from[i]):
-            resource, weight, bit, canary = _listed(columns, i, resource, names, p)
+            resource, weight, bit, canary = _listed(requests[i], asked, i, resource, names, p)
         at, new = find_or_admit(keys, key[i], t, outcome == SERVED, authenticated_only=False)
         if at < 0:
             continue
@@ -108,7 +114,7 @@ def scan(columns: Columns, wanted: int, memory: Memory, names: Names, p: Params,
         if new:
             clear(row, t)
         first = not met(pairs, common, mix(key[i], resource))
-        again = first and outcome == MISSING and _of_known_family(columns.family, i, key[i], pairs, common, p)
+        again = first and outcome == MISSING and _of_known_family(asked.family, i, key[i], pairs, common, p)
         if outcome != SERVED or canary or evidence(row) > 0.0 or is_held(keys, at):
             known = succeeded_since(keys, at, 0.0)
             contact = Contact(i, t, outcome, key[i], known, resource, weight, bit, canary, first, again)
@@ -156,20 +162,21 @@ def outcome_of(status: int, denied: int, auth: int, named: bool) -> int:
 
 @kernel
 def _listed(
-    columns: Columns, i: int, resource: np.uint64, names: Names, p: Params
+    request: Any, asked: Asked, i: int, resource: np.uint64, names: Names, p: Params
 ) -> tuple[np.uint64, float, int, bool]:
     """The resource with the features asked for, in whatever order; its weight, bit and canary by the lists."""
     weight, bit, canary = 0.0, -1, False
-    for name in (columns.endpoint[i], columns.path[i], columns.model[i]):
+    for name in (request.k_endpoint, request.k_path, request.k_model):
         at = slot_of(names, name)
         if at >= 0:
             canary |= names.canary[at] == 1
             if names.weight[at] > weight:
                 weight, bit = names.weight[at], int(names.bit[at])
-    if columns.feature_from.shape[0] > 0 and columns.feature_from[i + 1] > columns.feature_from[i]:
+    starts = asked.starts
+    if starts.shape[0] > 0 and starts[i + 1] > starts[i]:
         every = U64(0)
-        for j in range(columns.feature_from[i], columns.feature_from[i + 1]):
-            name = columns.feature[j]
+        for j in range(starts[i], starts[i + 1]):
+            name = asked.features[j]
             every = U64(every + mix(name, p.salt))
             at = slot_of(names, name)
             if at >= 0:

@@ -101,23 +101,15 @@ class Memory(NamedTuple):
     common: npt.NDArray[np.void]  # (1,) COMMON
 
 
-class Columns(NamedTuple):
-    """The columns of a batch that matter to one scope, and the hashes of the features asked for."""
+class Asked(NamedTuple):
+    """What the rows of a batch ask for, beside what is in their records: hashes of strings."""
 
-    ts: npt.NDArray[Any]
-    key: npt.NDArray[Any]  # of this scope
-    role: npt.NDArray[Any]
-    status: npt.NDArray[Any]
-    auth: npt.NDArray[Any]
-    denied: npt.NDArray[Any]
-    blocked: npt.NDArray[Any]
-    principal: npt.NDArray[Any]
-    endpoint: npt.NDArray[Any]
-    path: npt.NDArray[Any]
-    model: npt.NDArray[Any]
-    feature: npt.NDArray[Any]  # hashes of all rows' features, one after the other
-    feature_from: npt.NDArray[Any]  # (n + 1,) where each row's begin; (0,) where no row has any
-    family: npt.NDArray[Any]  # hash of the path without its ids, where it is not there; (0,) where all are there
+    features: npt.NDArray[np.uint64]  # of all rows, one after the other
+    starts: npt.NDArray[np.int64]  # (n + 1,) where each row's features begin; (0,) where no row has any
+    family: npt.NDArray[np.uint64]  # of the path without its ids, where it is not there; (0,) where all are there
+
+
+NOTHING_ASKED = Asked(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.uint64))
 
 
 class Contact(NamedTuple):

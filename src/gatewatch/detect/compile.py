@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 import structlog
 
-from gatewatch.detect import rollups, totals, traffic
+from gatewatch.detect import reading, rollups, totals, traffic
 from gatewatch.registry import Entry, load
 from gatewatch.state.jit import is_compiled, mark_compiled
 
@@ -58,6 +58,6 @@ def _compile(name: str) -> None:
 
 
 def _warm_up_sums() -> None:
-    for module in (traffic, rollups, totals):
+    for module in (reading, traffic, rollups, totals):
         module.warm_up()
     mark_compiled(rollups.Rollups)

@@ -267,7 +267,7 @@ class PopulationTask:
                 yield from [_finding(running.detector, hit, rollup, self.topic, offset) for hit in hits]
             except Exception:  # noqa: BLE001 - a team's own detector may raise anything; the others must go on
                 running.note_raise(name, self.number, self.metrics)
-            self.metrics.detector_time(name, stopwatch() - began)
+            running.seconds += stopwatch() - began
 
 
 def _finding(detector: PopulationDetector, hit: PopulationHit, rollup: Rollup, topic: str, offset: int) -> Finding:

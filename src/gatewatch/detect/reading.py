@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
+import pyarrow as pa
 
 from gatewatch.errors import UnreadableError
-from gatewatch.events.batch import Batch, decode
+from gatewatch.events.batch import ROUTED, Batch, decode
 from gatewatch.events.formats.base import LATEST_S
 from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Control, Release, SourceRange
+from gatewatch.state.jit import kernel
+from gatewatch.state.rows import rows_of
 
 _CONTROL = msgspec.msgpack.Decoder(Control)
 _RELEASE = msgspec.msgpack.Decoder(Release)
@@ -56,10 +60,23 @@ def read(value: bytes | None, head: Mapping[str, bytes]) -> Read:
     batch = decode(value, head.get(H_SCHEMA, b""))
     if not all(batch.has(name) for name in _ALWAYS):
         raise UnreadableError("a batch without the columns that every batch has")
-    timely = (batch.ts >= 0.0) & (batch.ts <= LATEST_S)  # what formats let pass; kernels loop over days and hours
-    if not timely.all() or (batch.n and int(batch.column("src").max()) >= len(ranges)):
+    if not make_sense(rows_of(batch), len(ranges)):
         raise UnreadableError("a batch with rows of no source, or of a time that ingest lets nothing have")
     return ranges, batch, None
+
+
+@kernel
+def make_sense(rows: Any, sources: int) -> bool:
+    """Whether all rows are of a known source, and of a time that formats let pass: kernels loop over days and hours."""
+    for i in range(rows.shape[0]):  # noqa: SIM110 - a kernel: Numba has no generators to give to all()
+        if not (0.0 <= rows[i].ts <= LATEST_S) or rows[i].src >= sources:
+            return False
+    return True
+
+
+def warm_up() -> None:
+    """Compile the kernels, by running them on nothing."""
+    make_sense(rows_of(Batch(pa.RecordBatch.from_pylist([], schema=ROUTED))), 0)
 
 
 def ranges_of(head: Mapping[str, bytes]) -> list[SourceRange]:

@@ -6,7 +6,7 @@ so the sums do not depend on how rows are cut into batches.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,39 +23,6 @@ U64 = np.uint64
 LATE_S = 5.0  # ingest reads its sources aligned within this (settings ingest.align): a bucket waits as long for rows
 _WHERE = int(Role.WHERE)
 _PROJECT, _ENDPOINT, _CLIENT = int(Kind.PROJECT), int(Kind.ENDPOINT), int(Kind.CLIENT)
-
-
-class Columns(NamedTuple):
-    """Views of a batch, all (rows,); ``finish`` and ``version`` are codes, -1 absent."""
-
-    ts: npt.NDArray[np.float64]
-    role: npt.NDArray[np.uint8]
-    network: npt.NDArray[np.uint64]
-    endpoint: npt.NDArray[np.uint64]
-    model: npt.NDArray[np.uint64]
-    project: npt.NDArray[np.uint64]
-    user_agent: npt.NDArray[np.uint64]
-    asn: npt.NDArray[np.int64]
-    account: npt.NDArray[np.uint64]
-    credential: npt.NDArray[np.uint64]
-    principal: npt.NDArray[np.uint64]
-    shape: npt.NDArray[np.uint64]
-    status: npt.NDArray[np.int32]
-    auth: npt.NDArray[np.int8]
-    known: npt.NDArray[np.int8]
-    denied: npt.NDArray[np.int8]
-    blocked: npt.NDArray[np.int8]
-    refusal: npt.NDArray[np.int8]
-    latency_ms: npt.NDArray[np.float64]
-    bytes_in: npt.NDArray[np.float64]
-    bytes_out: npt.NDArray[np.float64]
-    tokens_in: npt.NDArray[np.float64]
-    tokens_out: npt.NDArray[np.float64]
-    cost_usd: npt.NDArray[np.float64]
-    confidence: npt.NDArray[np.float64]
-    entropy: npt.NDArray[np.float64]
-    finish: npt.NDArray[np.int16]
-    version: npt.NDArray[np.int16]
 
 
 class Sums(NamedTuple):
@@ -114,43 +81,40 @@ def no_sums(room: int) -> Sums:
 
 @kernel
 def add_rows(
-    rows: Columns, first: int, sums: Sums, seen: Seen, clock: npt.NDArray[np.float64],
+    rows: Any, finish: npt.NDArray[np.int16], version: npt.NDArray[np.int16], first: int,
+    sums: Sums, seen: Seen, clock: npt.NDArray[np.float64],
     limits: npt.NDArray[np.int64], room: Scratch, fresh: npt.NDArray[np.int64],
 ) -> tuple[int, int]:  # fmt: skip
     """Add every row that counts to its coarse keys, from row ``first`` on, while there is room for four entries more.
 
-    ``fresh`` (>= 4 * rows, 2) is filled with (entry, row) of entries that are new. ``clock`` (1,) is the newest event
-    time seen. Returns the row to go on from, and how many entries are new. Cost: about .2 us a row.
+    ``rows`` are the batch's records (:func:`gatewatch.state.rows.rows_of`), ``finish`` and ``version`` (rows,) codes of
+    strings, -1 absent. ``fresh`` (>= 4 * rows, 2) is filled with (entry, row) of entries that are new. ``clock`` (1,)
+    is the newest event time seen. Returns the row to go on from, and how many entries are new. Cost: about .2 us a row.
     """
-    # Helpers get numbers: a call would copy the 28 arrays of a row
-    (
-        ts, role, network, endpoint, model, project, user_agent, asn, account, credential, principal, shape, status,
-        auth, known, denied, blocked, refusal, latency_ms, bytes_in, bytes_out, tokens_in, tokens_out, cost_usd,
-        confidence, entropy, finish, version,
-    ) = rows  # fmt: skip
     counts, bins, used, overflown = sums.counts, sums.bins, sums.used, sums.overflown
     marks, amounts = room.marks, room.amounts
     room.entries[:] = -1  # entries may have moved since the last call
     made = 0
-    for i in range(first, ts.shape[0]):
+    for i in range(first, rows.shape[0]):
         if used[0] + 4 > sums.keys.shape[0]:
             return i, made
         if i % STRIDE == 0:
             _ask_logins(rows, seen.pairs, i)
-        clock[0] = max(clock[0], ts[i])
-        if not role[i] & _WHERE:
+        row = rows[i]
+        clock[0] = max(clock[0], row.ts)
+        if not row.role & _WHERE:
             continue
-        bucket = int(np.floor(max(ts[i], clock[0] - LATE_S) / SPAN_S))
-        add_outcome(amounts, status[i], denied[i], refusal[i], finish[i] >= 0 or not np.isnan(confidence[i]))
-        add_sizes(amounts, bytes_in[i], bytes_out[i], tokens_in[i], tokens_out[i], cost_usd[i])
-        who = who_of(account[i], credential[i], principal[i])
-        add_login(amounts, blocked[i], auth[i], known[i], who, network[i], ts[i], seen)
+        bucket = int(np.floor(max(row.ts, clock[0] - LATE_S) / SPAN_S))
+        add_outcome(amounts, row.status, row.denied, row.refusal, finish[i] >= 0 or not np.isnan(row.confidence))
+        add_sizes(amounts, row.bytes_in, row.bytes_out, row.tokens_in, row.tokens_out, row.cost_usd)
+        who = who_of(row.k_account, row.k_credential, row.k_principal)
+        add_login(amounts, row.blocked_by_us, row.auth, row.account_known, who, row.k_network, row.ts, seen)
         filled = fill_bins(
-            marks, status[i], latency_ms[i], bytes_in[i], bytes_out[i], tokens_out[i], confidence[i], entropy[i],
-            finish[i], shape[i], principal[i], version[i],
+            marks, row.status, row.latency_ms, row.bytes_in, row.bytes_out, row.tokens_out, row.confidence,
+            row.entropy, finish[i], row.k_shape, row.k_principal, version[i],
         )  # fmt: skip
         for kind in range(4):
-            key = _coarse(kind, project[i], endpoint[i], model[i], user_agent[i], asn[i])
+            key = _coarse(kind, row.k_project, row.k_endpoint, row.k_model, row.k_user_agent, row.asn)
             if kind > 0 and key == U64(0):
                 continue
             entry, is_new = room.entries[kind], False
@@ -164,13 +128,13 @@ def add_rows(
                 fresh[made, 0], fresh[made, 1] = entry, i
                 made += 1
             _add(counts, bins, entry, amounts, marks, filled)
-    return ts.shape[0], made
+    return rows.shape[0], made
 
 
 @kernel
-def _ask_logins(rows: Columns, pairs: Pairs, i: int) -> None:
+def _ask_logins(rows: Any, pairs: Pairs, i: int) -> None:
     """Have in the cache which of the next rows' logins are first contacts."""
-    account, credential, principal, network = rows.account, rows.credential, rows.principal, rows.network
+    account, credential, principal, network = rows.k_account, rows.k_credential, rows.k_principal, rows.k_network
     for j in range(ahead(i, 1), min(network.shape[0], i + 2 * STRIDE)):
         ask_pair(pairs, mix(network[j], who_of(account[j], credential[j], principal[j])))
 

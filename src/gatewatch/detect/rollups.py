@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from gatewatch.detect.rollup_kernel import (
     LATE_S,
-    Columns,
     Scratch,
     Sums,
     add_rows,
@@ -24,10 +23,11 @@ from gatewatch.detect.rollup_kernel import (
 )
 from gatewatch.detect.rollup_row import Seen, none_seen
 from gatewatch.errors import StateError
-from gatewatch.events.batch import ROUTED, Batch
+from gatewatch.events.batch import Batch
 from gatewatch.events.rollup import BINS, COUNTS, FINISH, SPAN_S, Kind, Rows, together
 from gatewatch.state.hashing import HashSeed, hash_column
 from gatewatch.state.pairs import forget_older
+from gatewatch.state.rows import no_rows, rows_of
 
 # Entries of a bucket, of each kind. An endpoint is a route template, a project somebody who is billed:
 # sites have hundreds. A user agent is anybody's invention: what finds no room still counts in ALL.
@@ -70,11 +70,14 @@ class Rollups:
 
         Cost: about .2 us a row, and 2 us for each coarse key of each bucket.
         """
-        columns, at = _columns(batch, self.seed), 0
+        rows, finish, version, at = rows_of(batch), _finish_codes(batch), _version_codes(batch, self.seed), 0
         fresh = np.empty((4 * batch.n, 2), np.int64)
         while at < batch.n:
-            at, made = add_rows(columns, at, self._sums, self._seen, self._clock, _LIMITS, self._scratch, fresh)
-            self._name(fresh[:made], batch)
+            at, made = add_rows(
+                rows, finish, version, at, self._sums, self._seen, self._clock, _LIMITS, self._scratch, fresh
+            )
+            if made:
+                self._name(fresh[:made], batch)
             if at < batch.n:  # no room: what is closed makes some
                 self._take()
         self._turn()
@@ -196,21 +199,9 @@ def _label(kind: Kind, batch: Batch, row: int) -> dict[str, str]:
 
 def warm_up() -> None:
     """Compile the kernels, by running them on nothing."""
-    rows = Batch(pa.RecordBatch.from_pylist([], schema=ROUTED))
-    sums, seed = no_sums(1), HashSeed(0, 0)
-    add_rows(_columns(rows, seed), 0, sums, none_seen(8), np.zeros(1), _LIMITS, scratch(), np.empty((0, 2), np.int64))
+    sums, seen, none = no_sums(1), none_seen(8), np.zeros(0, np.int16)
+    add_rows(no_rows(), none, none, 0, sums, seen, np.zeros(1), _LIMITS, scratch(), np.empty((0, 2), np.int64))
     reindex(sums)
-
-
-def _columns(batch: Batch, seed: HashSeed) -> Columns:
-    c = batch.column
-    return Columns(
-        batch.ts, batch.role, c("k_network"), c("k_endpoint"), c("k_model"), c("k_project"), c("k_user_agent"),
-        c("asn"), c("k_account"), c("k_credential"), c("k_principal"), c("k_shape"), c("status"), c("auth"),
-        c("account_known"), c("denied"), c("blocked_by_us"), c("refusal"), c("latency_ms"), c("bytes_in"),
-        c("bytes_out"), c("tokens_in"), c("tokens_out"), c("cost_usd"), c("confidence"), c("entropy"),
-        _finish_codes(batch), _version_codes(batch, seed),
-    )  # fmt: skip
 
 
 def _finish_codes(batch: Batch) -> npt.NDArray[np.int16]:

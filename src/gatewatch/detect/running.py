@@ -39,12 +39,18 @@ class Running(Generic[D]):
 
     detector: D
     raised: int = 0
+    seconds: float = 0.0  # that it took since somebody last asked: to count each batch costs more than small ones do
     knows_until: int = -1  # records before this offset are in its memory, from a snapshot
 
     @property
     def quarantined(self) -> bool:
         """Whether it was switched off."""
         return self.raised >= MAX_RAISES
+
+    def spent(self) -> float:
+        """Seconds that it took since the last call."""
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
 
     def note_raise(self, name: str, task: int, metrics: Metrics) -> None:
         """It raised what is being handled now; too often, and it is quarantined."""

@@ -269,8 +269,9 @@ class DetectTask:
         for r in ranges:
             # By name: where a topic was made again, nobody waits for the old one
             self.watermarks.tell(f"{r.topic or r.topic_id}-{r.partition}", r.watermark)
-        self._close(offset)
-        return self._say(offset, findings, effects)
+        now = self.watermarks.now
+        self._close(offset, now)
+        return self._say(offset, now, findings, effects)
 
     def _continue(self, book: Book) -> None:
         self.applied = Applied({(topic, partition): at for topic, partition, at in book.applied}, set(book.unsure))
@@ -288,10 +289,11 @@ class DetectTask:
             began = stopwatch()
             try:
                 hits = running.detector.process(batch)
-                found += name_hits(running.detector, hits, batch, ranges)
+                if len(hits):
+                    found += name_hits(running.detector, hits, batch, ranges)
             except Exception:  # noqa: BLE001 - a team's own detector may raise anything; the others must go on
                 running.note_raise(name, self.partition, self.metrics)
-            self.metrics.detector_time(name, stopwatch() - began)
+            running.seconds += stopwatch() - began
         if self.rollups is not None and offset >= self._rollups_know_until:
             self.rollups.add(batch)
         found.sort(key=lambda item: item[0])  # by row, then as the detectors are ordered: the sort is stable
@@ -306,17 +308,18 @@ class DetectTask:
         if self.rollups is not None and self.partition == 0 and offset >= self._rollups_know_until:
             self._closed.append(of_release(self.partition, offset, said))
 
-    def _close(self, offset: int) -> None:
+    def _close(self, offset: int, now: float) -> None:
         """Note what has closed of the rollups."""
         if self.rollups is None or offset < self._rollups_know_until:
             return
-        closed = self.rollups.close(self.watermarks.now)
+        closed = self.rollups.close(now)
         if closed is not None:
             self._closed += records(self.partition, offset, *closed)
 
-    def _say(self, offset: int, findings: list[Finding], effects: list[Effect]) -> FindingBatch | None:
+    def _say(
+        self, offset: int, watermark: float, findings: list[Finding], effects: list[Effect]
+    ) -> FindingBatch | None:
         """A record for decide: with findings at once, else when event time has gone on by a second."""
-        watermark = self.watermarks.now
         if not findings and not effects and not (isfinite(watermark) and watermark >= self._told + SIGN_OF_LIFE_S):
             return None
         if not isfinite(watermark):  # the first piece of the first round: nothing but these findings is known of time

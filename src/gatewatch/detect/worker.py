@@ -287,6 +287,8 @@ class DetectWorker:
             counts, task.counts = task.counts, Counts()
             self._metrics.rows(counts.rows, refused=counts.refused, repeated=counts.repeated, lost=counts.lost)
         for owned in self._owned.values():
+            for name, part in owned.task.running.items():
+                self._metrics.detector_time(name, part.spent())
             for detector, running in owned.task.detectors.items():
                 for table, stats in running.tables().items():
                     key = (detector, table)

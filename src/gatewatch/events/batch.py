@@ -88,6 +88,7 @@ ROUTED = pa.schema([pa.field(name, kind) for name, kind in _FIELDS])
 
 
 _POSITION = {name: i for i, name in enumerate(ROUTED.names)}
+NUMBERS = tuple(name for name, kind in _FIELDS if not (pa.types.is_string(kind) or pa.types.is_list(kind)))
 # What stands for an absent value of each numeric column; strings and lists are null.
 ABSENT: dict[str, float | int] = {
     "status": -1,
@@ -107,13 +108,29 @@ def schema_id(batch: pa.RecordBatch) -> bytes:
     return VERSION + b":%x" % mask
 
 
-class _Columns(NamedTuple):
+class Columns(NamedTuple):
+    """Which columns a batch has."""
+
     schema: pa.Schema
     places: dict[str, int]  # of each column
+    numbers: npt.NDArray[np.int64]  # places of NUMBERS, -1 where there is none
+
+
+def columns_of(schema: pa.Schema) -> Columns:
+    """The columns of a schema.
+
+    Raises:
+        TypeError: one of another type than in ``ROUTED``: kernels read numbers straight from memory.
+    """
+    places = {name: i for i, name in enumerate(schema.names)}
+    for name in NUMBERS:
+        if name in places and schema.field(name).type != ROUTED.field(name).type:
+            raise TypeError(f"column {name!r} is not of the type that a batch has")
+    return Columns(schema, places, np.array([places.get(name, -1) for name in NUMBERS], np.int64))
 
 
 @lru_cache(maxsize=1024)  # one for each set of fields that some gateway fills
-def _columns(header: bytes) -> _Columns:
+def _columns(header: bytes) -> Columns:
     version, _, mask = header.partition(b":")
     if version != VERSION:
         raise not_ours("a batch in `routed`", version, VERSION)
@@ -121,12 +138,7 @@ def _columns(header: bytes) -> _Columns:
         bits = int(mask, 16)
     except ValueError as error:
         raise UnreadableError("a batch of a schema that names no columns") from error
-    schema = pa.schema([field for i, field in enumerate(ROUTED) if bits >> i & 1])
-    return _Columns(schema, _places(schema))
-
-
-def _places(schema: pa.Schema) -> dict[str, int]:
-    return {name: i for i, name in enumerate(schema.names)}
+    return columns_of(pa.schema([field for i, field in enumerate(ROUTED) if bits >> i & 1]))
 
 
 def encode(batch: pa.RecordBatch) -> bytes:
@@ -154,7 +166,7 @@ def decode(value: bytes, header: bytes) -> Batch:
         arrow.validate(full=True)
     except (pa.ArrowException, OSError, EOFError) as error:
         raise UnreadableError(f"a batch that cannot be read ({type(error).__name__})") from error
-    return Batch(arrow, columns.places)
+    return Batch(arrow, columns)
 
 
 def read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -185,10 +197,12 @@ class Batch:
     float64; all of length ``n``. :meth:`text` gives one string of one row, for the few rows that become findings.
     """
 
-    def __init__(self, arrow: pa.RecordBatch, places: dict[str, int] | None = None) -> None:
+    def __init__(self, arrow: pa.RecordBatch, columns: Columns | None = None) -> None:
         self.arrow = arrow
         self.n = arrow.num_rows
-        self._places = _places(arrow.schema) if places is None else places  # of each column that there is
+        self.columns = columns_of(arrow.schema) if columns is None else columns
+        self.memo: dict[str, Any] = {}  # what was worked out about it once, for all detectors
+        self._places = self.columns.places
         self._views: dict[str, npt.NDArray[Any]] = {}
 
     def has(self, name: str) -> bool:
@@ -221,7 +235,7 @@ class Batch:
 
     def take(self, rows: npt.NDArray[np.integer]) -> Batch:
         """Those rows, in that order."""
-        return Batch(self.arrow.take(pa.array(rows)))
+        return Batch(self.arrow.take(pa.array(rows)), self.columns)
 
     @cached_property
     def ts(self) -> npt.NDArray[np.float64]:

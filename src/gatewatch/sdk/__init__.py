@@ -40,6 +40,7 @@ from gatewatch.state.keytable import (
 )
 from gatewatch.state.pairs import Pairs, add_pair, ask_pair, forget_older, has_pair, is_full, meet, no_pairs
 from gatewatch.state.parts import restore_parts, snapshot_parts
+from gatewatch.state.rows import Rows, no_rows, rows_of
 
 __all__ = [
     "KINDS",
@@ -67,6 +68,7 @@ __all__ = [
     "Reason",
     "Role",
     "Rollup",
+    "Rows",
     "Scope",
     "Severity",
     "StateError",
@@ -93,9 +95,11 @@ __all__ = [
     "middle_of",
     "mix",
     "no_pairs",
+    "no_rows",
     "pair_stats",
     "read_only",
     "restore_parts",
+    "rows_of",
     "scale",
     "snapshot_parts",
     "succeeded_since",

@@ -31,9 +31,16 @@ class Words:
 
 
 def words_of(batch: Batch, name: str) -> Words | None:
-    """The words of a column; ``None`` where no row has any. Cost: Arrow finds the distinct ones."""
+    """The words of a column; ``None`` where no row has any. Cost: Arrow finds the distinct ones, once a batch."""
     if not batch.has(name):
         return None
+    if name not in batch.memo:
+        batch.memo[name] = _read(batch, name)
+    words: Words | None = batch.memo[name]
+    return words
+
+
+def _read(batch: Batch, name: str) -> Words | None:
     column: Any = batch.arrow.column(name)
     if column.null_count == len(column):
         return None
