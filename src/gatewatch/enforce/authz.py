@@ -87,7 +87,7 @@ class Authz:
 
     def _answer(self, request: Request, throttle_status: int) -> Response:
         if self._token is not None and not hmac.compare_digest(
-            request.headers.get("x-gatewatch-token", "").encode(), self._token
+            request.headers.get("x-gatewatch-token", "").encode("latin-1"), self._token
         ):
             return JSONResponse({"error": "wrong or missing x-gatewatch-token"}, 403)
         name = request.path_params.get("gateway")

@@ -80,7 +80,7 @@ class Bouncers:
 
     def _name(self, request: Request) -> str | None:
         """Which bouncer it is; every key is compared, in constant time."""
-        given = request.headers.get("x-api-key", "").encode()
+        given = request.headers.get("x-api-key", "").encode("latin-1")  # the bytes that were sent
         found = None
         for name, key in self._keys.items():
             if hmac.compare_digest(given, key):

@@ -132,8 +132,8 @@ def probe_routes(
 
 
 def _allowed(request: Request, token: SecretStr) -> bool:
-    given = request.headers.get("authorization", "")
-    return hmac.compare_digest(given.encode(), f"Bearer {token.get_secret_value()}".encode())
+    given = request.headers.get("authorization", "").encode("latin-1")  # the bytes that were sent
+    return hmac.compare_digest(given, f"Bearer {token.get_secret_value()}".encode())
 
 
 def _yes_or_no(yes: bool) -> Response:

@@ -114,7 +114,7 @@ class Receiver:
 
     def _topic(self, request: Request) -> str | None:
         """The topic of the token that was shown; every token is compared, in constant time."""
-        given = request.headers.get("authorization", "").encode()
+        given = request.headers.get("authorization", "").encode("latin-1")  # the bytes that were sent
         found = None
         for token, topic in self._tokens.items():
             if hmac.compare_digest(given, token):

@@ -31,6 +31,15 @@ def test_a_wrong_or_missing_key_is_forbidden() -> None:
     assert client.get("/health").status_code == 200
 
 
+@pytest.mark.parametrize("key", ["k-1", "schl\u00fcssel-\u20ac", "a: b, c"])
+def test_the_right_key_is_taken_in_whatever_letters_it_is(key: str) -> None:
+    """If this fails, a key that somebody made of words locks its bouncer out, and nothing says why."""
+    bouncers = Bouncers(ledger(), {"nginx": SecretStr(key)}, ManualClock(NOW), lambda: True)
+    client = TestClient(Starlette(routes=bouncers.routes()))
+    assert client.get("/v1/decisions", headers={b"X-Api-Key": key.encode()}).status_code == 200
+    assert client.get("/v1/decisions", headers={b"X-Api-Key": key.encode()[:-1]}).status_code == 403
+
+
 def test_startup_gives_everything_and_then_only_changes() -> None:
     """If this fails, bouncers miss blocks or load the whole list every ten seconds."""
     clock = ManualClock(NOW)
