@@ -39,7 +39,8 @@ class Site:
         self.asked.append(request)
         if "gateway" in self._broken:
             return httpx.Response(502)
-        if "enforce" not in self._broken and (orders := self.orders()) and orders[-1]["removed"] is None:
+        orders = self.orders() if "enforce" not in self._broken else []
+        if orders and (orders[-1]["removed"] is None or "release" in self._broken):
             return httpx.Response(403)
         record = json.dumps({"ts": time.time(), "user_agent": request.headers["user-agent"]}).encode()
         told = FindingBatch(task=0, routed_offset=1, watermark=time.time())
@@ -96,7 +97,7 @@ def test_every_hop_of_a_good_site_is_measured() -> None:
     assert all(request.headers["authorization"] == "Bearer canary-key" for request in site.asked)
 
 
-@pytest.mark.parametrize("broken", ["gateway", "source", "detect", "decide", "enforce"])
+@pytest.mark.parametrize("broken", ["gateway", "source", "detect", "decide", "enforce", "release"])
 def test_the_first_silent_hop_is_named_and_is_the_last(broken: str) -> None:
     """If this fails, the page names a hop that works, or none."""
     hops = Site(broken).probe()
