@@ -127,8 +127,8 @@ class PayloadDrift(Detector):
         keys_total: rows of callers for each scope, over all partitions.
         endpoints_total: rows of endpoints for each scope, over all partitions.
 
-    A structure from three established principals is a release and becomes a template; from one it is a probe. A caller
-    who authenticated is looked at as a principal, all others by address.
+    A structure from three established principals of a partition is a release and becomes a template; from one it is a
+    probe. A caller who authenticated is looked at as a principal, all others by address.
 
     Cost: about 0.1 us a row without a body, 0.5 us with one. Memory: 328 bytes a caller and 6 KB an endpoint, fixed.
 

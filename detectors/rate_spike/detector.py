@@ -122,6 +122,8 @@ class RateSpike(Detector):
           what is done to a key with less than one request in four minutes;
         * many keys that each stay within their own bounds (a botnet): that is for statistics over populations;
         * a key that was abused from its first hour on looks usual afterwards: peers and limits see it;
+        * few huge calls of a new key: from its fifth call on they are counted in its own mean call, so that takes a
+          limit on tokens or cost; and peers are those of its partition, five at least;
         * principals that have never authenticated (they get no row), and times that run backwards by more than an
           hour: such rows weigh what is left of them, so a file that is newest first shows only its newest hour.
 
