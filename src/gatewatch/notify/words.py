@@ -35,6 +35,8 @@ _ELSEWHERE = {
     "samples": "rows (see Rows)",
     "baseline": "baseline (see Compared with)",
 }
+# What a gateway can tell apart in a request; the other scopes are what something is done to
+_CALLERS = frozenset({Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT, Scope.IP, Scope.NETWORK})
 _SAYS_NATS = 0.05  # a part of the score that is +0.0 when it is written says nothing
 _PLAIN = frozenset({"first_ts", "last_ts", "valid_until", "escalation"})  # their value says enough
 
@@ -287,6 +289,8 @@ def _done(notice: Notice) -> str:
     n = incident.decisions_total if incident is not None else len(alert.decision_ids)
     if n:
         return f"stopped by {n} decision{'s' if n > 1 else ''}: {', '.join(alert.decision_ids[:3])}".rstrip(": ")
+    if alert.scope not in _CALLERS:
+        return "nothing: it names no caller that a gateway could stop"
     return "nothing: mode block would stop it" if alert.mode is not Mode.BLOCK else "nothing was stopped"
 
 

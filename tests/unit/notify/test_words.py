@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gatewatch import registry
 from gatewatch.notify.notice import Notice
 from gatewatch.notify.words import SPARK_CELLS, measured, shown, spark, steps_of, visible, words_of
-from gatewatch.records import ContributionModel, Severity, Status
+from gatewatch.records import ContributionModel, Scope, Severity, Status
 from gatewatch.testing.alerts import NOW, PLAYBOOK, alert, incident, notice
 
 HOSTILE = {
@@ -134,6 +134,19 @@ def test_what_says_nothing_is_left_out() -> None:
     words = words_of(Notice("a", "a", 1, alert(context={"share": "0.0000"}, contributions=parts)))
     assert "share of what is served" not in dict(words.details)
     assert words.why == ("168 USD an hour (+23.4 nats)",)
+
+
+@pytest.mark.parametrize(
+    ("scope", "done"),
+    [
+        (Scope.IP, "nothing: mode block would stop it"),
+        (Scope.ENDPOINT, "nothing: it names no caller that a gateway could stop"),
+        (Scope.ALL, "nothing: it names no caller that a gateway could stop"),
+    ],
+)
+def test_a_block_is_offered_only_where_one_can_be(scope: Scope, done: str) -> None:
+    """If this fails, somebody sets mode block at night for an alert about an endpoint, and nothing changes."""
+    assert dict(words_of(Notice("a", "a", 1, alert(scope=scope))).facts)["Done"] == done
 
 
 def test_one_is_one() -> None:
