@@ -12,7 +12,7 @@ from rich.markup import escape
 from gatewatch import settings as settings_module
 from gatewatch.cli import screen
 from gatewatch.cli.options import Config, Json
-from gatewatch.cli.replaying import Files, Format, bar_over, source_of, tell_unread
+from gatewatch.cli.replaying import Files, Format, bar_over, make_writable, source_of, tell_unread
 from gatewatch.tune import evaluate_report
 from gatewatch.tune.evaluate import ANY, Report, evaluate
 
@@ -42,6 +42,8 @@ def command(
     """
     settings = settings_module.load(config)
     source = source_of(settings, fmt)
+    if out is not None:
+        make_writable(out)
     with bar_over(files, "evaluating", quiet=as_json) as progress:
         report = evaluate(files, source, labels, settings, progress=progress)
     if out is not None:

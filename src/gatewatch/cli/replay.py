@@ -11,7 +11,7 @@ from rich.markup import escape
 from gatewatch import settings as settings_module
 from gatewatch.cli import screen
 from gatewatch.cli.options import Config
-from gatewatch.cli.replaying import Files, Format, bar_over, source_of, tell_unread
+from gatewatch.cli.replaying import Files, Format, bar_over, make_writable, source_of, tell_unread
 from gatewatch.tune.replay import Replayed, replay, write
 
 _SHOWN = 20  # alerts in the table; all are in the files
@@ -34,6 +34,7 @@ def command(
     """
     settings = settings_module.load(config)
     source = source_of(settings, fmt)
+    make_writable(out)
     with bar_over(files, "replaying", quiet=as_json) as progress:
         done = replay(files, source, settings, warm=warm or (), progress=progress)
     summary = write(done, out, settings)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
@@ -12,6 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 
 from gatewatch.cli import screen
 from gatewatch.cli.errors import printable
+from gatewatch.errors import ConfigError
 from gatewatch.log.files import total_bytes
 from gatewatch.settings import Settings, Source
 from gatewatch.tune.replay import Unread
@@ -26,6 +29,20 @@ def source_of(settings: Settings, fmt: str) -> Source:
         if source.format == fmt:
             return source
     return Source(topic="replay", format=fmt)
+
+
+def make_writable(folder: Path) -> None:
+    """The folder for results, before hours of work are done for it.
+
+    Raises:
+        ConfigError: it cannot be made, or not be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConfigError("--out", f"{folder} cannot be written: {error.strerror}") from error
 
 
 def tell_unread(unread: Sequence[Unread], events: int, fmt: str, *, quiet: bool) -> None:

@@ -69,3 +69,12 @@ def test_it_says_what_to_run_next(tmp_path: Path) -> None:
     config.write_text("detectors: {rate_spike: {limits: {requests_per_minute: 30}}}\n")
     _code, out, _err = _replay(tmp_path, lines, "--config", str(config))
     assert f"gatewatch incidents list --from {tmp_path / 'out'}" in " ".join(out.split())
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    """Else a day of logs is replayed for an hour, and its alerts are lost at the last line."""
+    (tmp_path / "out").write_text("a file stands there")
+    code, out, err = _replay(tmp_path, ["{"] * 3)
+    assert code == 2
+    assert f"--out: {tmp_path / 'out'} cannot be written" in err
+    assert "unreadable" not in out, "nothing was read"
