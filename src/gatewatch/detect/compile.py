@@ -38,14 +38,20 @@ def warm_up(entries: Mapping[str, Entry]) -> None:
 
 
 def _compile_apart(names: list[str]) -> None:
-    """One process a core. What fails there is compiled here, a little later.
+    """One process a core. What fails there is compiled here, a little later; who is interrupted takes them along.
 
     A compiler that has run keeps its memory: compiled here, the kernels of seven detectors cost 700 MB for good.
     """
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     try:
         with ProcessPoolExecutor(min(len(names), os.cpu_count() or 1), context) as pool:
-            list(pool.map(_compile, names))
+            try:
+                list(pool.map(_compile, names))
+            except KeyboardInterrupt:  # leaving the pool would wait for what it is at, some of it for a minute
+                for process in set(multiprocessing.active_children()) - others:
+                    process.terminate()
+                raise
     except (OSError, BrokenProcessPool) as error:  # no fork allowed, no memory
         _log.warning("kernels are compiled one after another", why=str(error))
 
