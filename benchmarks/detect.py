@@ -15,7 +15,7 @@ from gatewatch.detect.compile import warm_up
 from gatewatch.detect.task import DetectTask
 from gatewatch.events.batch import ROUTED, encode, schema_id
 from gatewatch.events.formats import get
-from gatewatch.ingest.columns import Cleaner
+from gatewatch.ingest.columns import Cleaner, Columns
 from gatewatch.ingest.routing import route
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, SourceRange
@@ -27,17 +27,17 @@ SEED = HashSeed.from_secret("bench")
 SETTINGS = Settings(kafka=KafkaSettings(partitions=1))
 
 
-def columns_of(values: list[bytes]) -> dict[str, pa.Array]:
+def columns_of(values: list[bytes]) -> Columns:
     """Cleaned columns, ready for routing."""
     decoded = get("native").decode(values)
     columns = Cleaner(SEED).columns(decoded.events)
     n = len(decoded.events)
-    return columns | {
-        "ts": columns.pop("ts_raw"),
-        "src": pa.array(np.zeros(n, np.uint16)),
-        "offset": pa.array(np.arange(n)),
-        "index": pa.array(np.zeros(n, np.int32)),
-    }
+    return columns.place(
+        ts=columns.numbers["ts_raw"],
+        src=np.zeros(n, np.uint16),
+        offset=np.arange(n),
+        index=np.zeros(n, np.int32),
+    )
 
 
 def routed(values: list[bytes]) -> pa.RecordBatch:

@@ -13,6 +13,7 @@ from detect import SEED, SETTINGS, columns_of, records
 from gatewatch.detect.population import PopulationTask
 from gatewatch.detect.task import DetectTask
 from gatewatch.events import rollup
+from gatewatch.ingest.columns import Columns
 from gatewatch.ingest.routing import route
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_LAYOUT, H_SCHEMA
@@ -81,7 +82,7 @@ def _measured(entries: dict[str, Entry], batch: pa.RecordBatch) -> tuple[float, 
     return total, in_populations / max(len(buckets), 1)
 
 
-def _fullest(columns: dict[str, pa.Array]) -> float:
+def _fullest(columns: Columns) -> float:
     """Rows of the fullest routed partition over the mean."""
     rows = np.diff(route(columns, PARTITIONS)[1])
     return float(rows.max() / rows.mean())

@@ -20,7 +20,6 @@ from typing import Any
 import httpx
 import msgspec
 import numpy as np
-import pyarrow as pa
 from tests.contract.format_cases import JSON_CASES, Case
 from tests.contract.format_cases_more import MORE_CASES
 from tests.fuzz.gateways import Gateways
@@ -376,14 +375,14 @@ def _check_onward(cleaner: Cleaner, decoded: Decoded) -> None:
     """Columns, routing and the record on `routed`, and back."""
     n = len(decoded.events)
     columns = cleaner.columns(decoded.events)
-    ts, _moved = TimeBounds(None).move(columns.pop("ts_raw").to_numpy())
+    ts, _moved = TimeBounds(None).move(columns.numbers["ts_raw"])
     assert np.isfinite(ts).all()
-    columns |= {
-        "ts": pa.array(ts),
-        "src": pa.array(np.zeros(n, np.uint16)),
-        "offset": pa.array(np.asarray(decoded.value_index, np.int64)),
-        "index": pa.array(np.asarray(decoded.element_index, np.int32)),
-    }
+    columns.place(
+        ts=ts,
+        src=np.zeros(n, np.uint16),
+        offset=np.asarray(decoded.value_index, np.int64),
+        index=np.asarray(decoded.element_index, np.int32),
+    )
     batch, starts = route(columns, 3)
     assert starts[-1] == batch.num_rows
     back = 0

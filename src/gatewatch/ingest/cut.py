@@ -29,28 +29,42 @@ def pieces(batch: pa.RecordBatch, rows_max: int, bytes_max: int) -> Iterator[Pie
     A single value (an array of events) that is larger goes in one record all the same: the topic's size limit, not this
     one, is the wall.
     """
-    value, schema = encode(batch), schema_id(batch)
-    parts = max(-(-batch.num_rows // rows_max), -(-len(value) // bytes_max))
+    yield from _pieces(batch, -(-batch.num_rows // rows_max), bytes_max, schema_id(batch), last=True)
+
+
+def _pieces(batch: pa.RecordBatch, parts: int, bytes_max: int, schema: bytes, *, last: bool) -> Iterator[Piece]:
+    """Cut into so many parts, and those that are too large once more. ``last``: the batch ends what was read."""
+    for low, high in pairwise(_bounds(batch, parts)):
+        part = batch.slice(low, high - low)
+        ends = last and high == batch.num_rows
+        value = encode(part)
+        if len(value) > bytes_max and len(_bounds(part, 2)) > 2:
+            yield from _pieces(part, -(-len(value) // bytes_max), bytes_max, schema, last=ends)
+        else:
+            yield Piece(value, schema, high - low, None if ends else _stops(part))
+
+
+def _bounds(batch: pa.RecordBatch, parts: int) -> list[int]:
+    """Row numbers where pieces begin, each at the first row of a value, and where the last ends.
+
+    With ``parts`` > 1 there are two at least, unless it is all one value.
+    """
+    n = batch.num_rows
     if parts <= 1:
-        yield Piece(value, schema, batch.num_rows, None)
-        return
-    src = batch.column("src").to_numpy()
-    offset = batch.column("offset").to_numpy()
-    bounds = _bounds(src, offset, parts)
-    for low, high in pairwise(bounds):
-        last = high == batch.num_rows
-        stops = None if last else _stops(src[low:high], offset[low:high])
-        yield Piece(encode(batch.slice(low, high - low)), schema, high - low, stops)
-
-
-def _bounds(src: npt.NDArray[np.uint16], offset: npt.NDArray[np.int64], parts: int) -> list[int]:
-    """Row numbers where pieces begin, each at the first row of a value."""
-    n = len(src)
+        return [0, n]
+    src, offset = _places(batch)
     starts = np.flatnonzero(np.r_[True, (src[1:] != src[:-1]) | (offset[1:] != offset[:-1])])
     wanted = np.linspace(0, n, parts + 1)[1:-1]
-    chosen = {int(starts[np.searchsorted(starts, w, side="right") - 1]) for w in wanted}
-    return sorted({0, n} | chosen)
+    chosen = {int(starts[np.searchsorted(starts, w, side="right") - 1]) for w in wanted} - {0}
+    if not chosen:  # the first value is larger than its part: it goes alone
+        chosen = {int(start) for start in starts[1:2]}
+    return [0, *sorted(chosen), n]
 
 
-def _stops(src: npt.NDArray[np.uint16], offset: npt.NDArray[np.int64]) -> dict[int, int]:
+def _stops(batch: pa.RecordBatch) -> dict[int, int]:
+    src, offset = _places(batch)
     return {int(s): int(offset[src == s].max()) + 1 for s in np.unique(src)}
+
+
+def _places(batch: pa.RecordBatch) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.int64]]:
+    return batch.column("src").to_numpy(), batch.column("offset").to_numpy()

@@ -29,7 +29,7 @@ from gatewatch.ingest.cut import pieces
 from gatewatch.ingest.places import locator
 from gatewatch.ingest.ranges import Ranges, Stream
 from gatewatch.ingest.rounds import rounds
-from gatewatch.ingest.routing import route
+from gatewatch.ingest.routing import compile_kernels, route
 from gatewatch.ingest.sight import Sight
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
@@ -76,6 +76,7 @@ class IngestWorker:
         history: bool = False,
         needs: Sequence[Needed] | None = None,
     ) -> None:
+        compile_kernels()
         self._log, self._clock, self._metrics = log, clock, metrics
         self._settings, self._kafka = settings.ingest, settings.kafka
         self._formats = {source.topic: get_format(source.format, source=source) for source in settings.sources}
@@ -249,21 +250,15 @@ class IngestWorker:
         """All copies of all rows, by routed partition; streams learn their newest event time."""
         src, offset, index = places
         columns = self._cleaner.columns(events)
-        ts, moved = self._bounds.move(columns.pop("ts_raw").to_numpy())
+        ts, moved = self._bounds.move(columns.numbers["ts_raw"])
         if moved.any():
-            flags = columns["flags"].to_numpy() | np.where(moved, np.uint16(Flag.TIME_MOVED), np.uint16(0))
-            columns["flags"] = pa.array(flags)
+            columns.numbers["flags"] |= np.where(moved, np.uint16(Flag.TIME_MOVED), np.uint16(0))
             self._metrics.moved_rows(int(moved.sum()))
         self.event_times = (min(self.event_times[0], float(ts.min())), max(self.event_times[1], float(ts.max())))
         for i in np.unique(src):
             stream = streams[int(i)]
             stream.watermark = max(stream.watermark, float(ts[src == i].max()))
-        columns |= {
-            "ts": pa.array(ts),
-            "src": pa.array(src.astype(np.uint16)),
-            "offset": pa.array(offset),
-            "index": pa.array(index.astype(np.int32)),
-        }
+        columns.place(ts=ts, src=src.astype(np.uint16), offset=offset, index=index.astype(np.int32))
         return route(columns, self._kafka.partitions)
 
     def _send_batches(self, batch: pa.RecordBatch, starts: npt.NDArray[np.int64], streams: list[Stream]) -> None:

@@ -89,7 +89,7 @@ class Collector:
         if not events:
             return
         columns = self._cleaner.columns(events)
-        ts, _moved = self._bounds.move(columns["ts_raw"].to_numpy())
+        ts, _moved = self._bounds.move(columns.numbers["ts_raw"])
         keys: dict[Scope, Hashes] = {scope: hash_column(columns[scope.value], REPLAY_SEED) for scope in KEYED}
         self._parts.append((ts, keys, hash_column(columns["request_id"], REPLAY_SEED)))
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 
-import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gatewatch.events.secrets import hide_secrets
-from gatewatch.ingest.hide import LABELS, LISTS, NAMES, TEXTS, Hider
+from gatewatch.events.event import STRING_CAP, TEXT_CAP, AccessEvent, Shape
+from gatewatch.events.secrets import hide_name, hide_secrets
+from gatewatch.ingest.columns import Cleaner
+from gatewatch.state.hashing import HashSeed
 
+NAMES = ("principal", "credential", "account", "session")
+TEXTS = ("path", "endpoint", "user_agent", "error")
+LABELS = (
+    "request_id", "method", "project", "country", "ja4", "model", "model_version", "provider", "label", "finish_reason",
+)  # fmt: skip
 COLUMNS = (*NAMES, *TEXTS, *LABELS)
+OF_SHAPE = ("label", "finish_reason")
 FORMED = "sk-live-Zx81kLmQ9vT2rB7nYc4dW6eH"
 RANDOM = "Zx81kLmQ9vT2rB7nYc4dW6eHq3"
 _PREFIXES = (
@@ -37,11 +44,13 @@ _TEXTS = st.lists(
 ).flatmap(lambda words: st.sampled_from("/ ;=:").map(lambda mark: mark.join(words)))  # fmt: skip
 
 
-def hidden(values: Mapping[str, str | None], hider: Hider | None = None) -> dict[str, str | None]:
-    """One row through the rules."""
-    columns = {name: pa.array([values.get(name), "other"], pa.string()) for name in COLUMNS}
-    columns |= {name: pa.nulls(2, pa.list_(pa.string())) for name in LISTS}
-    (hider or Hider()).hide(columns)
+def hidden(values: Mapping[str, str | None], cleaner: Cleaner | None = None) -> dict[str, str | None]:
+    """One event through the rules, beside another."""
+    event = AccessEvent(ts=1.0, shape=Shape())
+    for name, value in values.items():
+        setattr(event.shape if name in OF_SHAPE else event, name, value)
+    other = AccessEvent(ts=1.0, principal="other", path="/other")
+    columns = (cleaner or Cleaner(HashSeed(1, 2))).columns([event, other])
     return {name: columns[name].to_pylist()[0] for name in values}
 
 
@@ -89,11 +98,8 @@ def test_names_and_models_stay_readable(column: str, value: str | None) -> None:
 def test_features_asked_for_are_labels_too() -> None:
     """If this fails, a gateway whose map reads features from the wrong place publishes what stands there."""
     lists = [["tools", FORMED], None, [], ["logprobs"]]
-    columns = {name: pa.nulls(4, pa.string()) for name in COLUMNS} | {
-        "features": pa.array(lists, pa.list_(pa.string()))
-    }
-    Hider().hide(columns)
-    clean = columns["features"].to_pylist()
+    events = [AccessEvent(ts=1.0, features=features) for features in lists]
+    clean = Cleaner(HashSeed(1, 2)).columns(events)["features"].to_pylist()
     assert clean[0][0] == "tools"
     assert clean[0][1].startswith("sha256:")
     assert clean[1:] == lists[1:]
@@ -101,16 +107,26 @@ def test_features_asked_for_are_labels_too() -> None:
 
 def test_one_secret_is_one_hash_and_two_are_two() -> None:
     """If this fails, a sweep over a thousand capability URLs looks like one path, or one key like many."""
-    hider = Hider()
-    first, again = (hidden({"path": f"/v1/{FORMED}/x"}, hider) for _ in range(2))
+    cleaner = Cleaner(HashSeed(1, 2))
+    first, again = (hidden({"path": f"/v1/{FORMED}/x"}, cleaner) for _ in range(2))
     assert first == again
-    assert hidden({"path": f"/v1/{FORMED}2/x"}, hider) != first
+    assert hidden({"path": f"/v1/{FORMED}2/x"}, cleaner) != first
 
 
-@given(text=_TEXTS)
-def test_the_filter_before_the_rules_lets_nothing_through(text: str) -> None:
+@given(text=_TEXTS | st.text(max_size=60) | st.text(string.printable, max_size=60))
+@example("xoxa-Zx81kLmQ9vT2")
+@example("ya29.Zx81kLmQ9vT2")
+@example("BEARER\x1cZx81kLmQ9vT2rB")
+@example("api-key Zx81kLmQ9vT2rB7nYc")
+def test_what_is_beyond_suspicion_is_what_the_rules_would_not_change(text: str) -> None:
     """If this fails, the rules would hide a secret and are not asked."""
-    assert hidden({"path": text, "model": text}) == {
-        "path": hide_secrets(text, random=True),
-        "model": hide_secrets(text, random=False),
+    columns = ("user_agent", "error", "model", "request_id", "principal")
+    text = text.encode(errors="replace").decode()
+    wanted = {
+        "user_agent": hide_secrets(text[:TEXT_CAP], random=True),
+        "error": hide_secrets(text[:STRING_CAP], random=True),
+        "model": hide_secrets(text[:STRING_CAP], random=False),
+        "request_id": hide_secrets(text[:STRING_CAP], random=False),
+        "principal": hide_name(text[:STRING_CAP]),
     }
+    assert hidden(dict.fromkeys(columns, text)) == (dict.fromkeys(columns) if text in {"", "-"} else wanted)
