@@ -11,7 +11,7 @@ import gzip
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import cache, partial
 from random import Random
@@ -41,6 +41,8 @@ from gatewatch.ingest import dead
 from gatewatch.ingest.bounds import TimeBounds
 from gatewatch.ingest.columns import Cleaner
 from gatewatch.ingest.cut import pieces
+from gatewatch.ingest.raw import columns_of
+from gatewatch.ingest.read import read
 from gatewatch.ingest.routing import route
 from gatewatch.log.base import Headers, TopicPartition, TopicSpec
 from gatewatch.log.memory import MemoryLog
@@ -95,6 +97,7 @@ class Reading(Target):
             lived = decoded.value_index.count(at)
             assert lived >= value.good, f"a bad element cost its siblings: {lived} of {value.good} live"
         _check_onward(self._cleaner, decoded)
+        _check_read(self._form, good, decoded)
         assert time.thread_time() - began < ROUND_S, "it took too long"
         return len(made)
 
@@ -369,6 +372,16 @@ def _check_places(decoded: Decoded, values: list[bytes]) -> None:
         letter = dead.dead_letter(bad, TP, bad.value_index, "x", keep_raw=True)
         records_io.read_letter(dead.encode(letter), "here")
     assert all(0 <= event.ts <= 1e11 for event in decoded.events)
+
+
+def _check_read(form: Format, values: Sequence[bytes | None], decoded: Decoded) -> None:
+    """A worker reads the same, by its kernel where it can."""
+    part = read(form, values)
+    assert part.bad == decoded.bad
+    assert part.element_index.tolist() == decoded.element_index
+    ours, theirs = (Cleaner(SEED).cleaned(raw) for raw in (part.raw, columns_of(decoded.events)))
+    for name in (*ours, *theirs):
+        assert str(ours[name].to_pylist()) == str(theirs[name].to_pylist()), f"{name} is read in two ways"
 
 
 def _check_onward(cleaner: Cleaner, decoded: Decoded) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from gatewatch.events.formats.base import Decoded
+from gatewatch.ingest.read import Read
 from gatewatch.log.base import Chunk, Consumer, TopicPartition
 from gatewatch.settings import IngestSettings
 from gatewatch.watch.sources import Halted
@@ -87,19 +87,19 @@ class Halts:
             self._consumer.seek(chunk.tp, partition.tried_to)
         return chunk.values_between(0, n)
 
-    def decoded(self, tp: TopicPartition, decoded: Decoded) -> None:
+    def decoded(self, tp: TopicPartition, part: Read) -> None:
         """What a chunk of a partition held. Cost: nothing where every element could be read."""
         partition = self._partitions.get(tp)
         if partition is None:
-            if not decoded.bad:
+            if not part.bad:
                 return
             partition = self._partitions[tp] = _Partition()
         if partition.stage is _Stage.TRIED:
             partition.stage = _Stage.JUDGED
             partition.ok = partition.dead = 0.0
-        partition.ok += len(decoded.events)
-        partition.dead += decoded.dead
-        partition.run = _after_last_good(decoded) + (0 if decoded.events else partition.run)
+        partition.ok += part.n
+        partition.dead += part.dead
+        partition.run = part.dead_at_end + (0 if part.n else partition.run)
 
     def turn(self, now: float) -> None:
         """Pause what has gone beyond its limits, and resume what may be tried, or could be read again."""
@@ -135,11 +135,3 @@ class Halts:
         partition.retry_at = now + partition.retry_s
         partition.retry_s = min(2 * partition.retry_s, max(LONGEST_RETRY_S, self._settings.dead_letter_retry))
         self._consumer.pause([tp])
-
-
-def _after_last_good(decoded: Decoded) -> int:
-    """Bad elements after the last one that could be read."""
-    if not decoded.events:
-        return decoded.dead
-    last = (decoded.value_index[-1], decoded.element_index[-1])
-    return sum(bad.count for bad in decoded.bad if (bad.value_index, bad.element_index) > last)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from gatewatch.events.batch import STRINGS, AuthCode
+from gatewatch.events.batch import ABSENT, STRINGS, AuthCode
 from gatewatch.events.event import AccessEvent, Shape
 
 Numbers = dict[str, npt.NDArray[Any]]
@@ -24,6 +24,7 @@ AUTH_CODES: dict[str | None, int] = {
     "none": AuthCode.NONE,
 }
 _NO_SHAPE = Shape()
+_AT = {name: at for at, name in enumerate(STRINGS)}
 
 
 @dataclass(slots=True)
@@ -41,6 +42,52 @@ class Raw:
     starts: npt.NDArray[np.int32]
     stops: npt.NDArray[np.int32]
     lists: dict[str, Lists]
+
+    def has(self, name: str) -> bool:
+        """Whether any event has something in a column. Cost: a look at all rows."""
+        if name in _AT:
+            return bool((self.starts[_AT[name]] < self.stops[_AT[name]]).any())
+        if name in self.numbers:
+            values, nothing = self.numbers[name], ABSENT[name]
+            return bool((~np.isnan(values) if np.isnan(nothing) else values != nothing).any())
+        return any(self.lists.get(name, ()))
+
+    def take(self, rows: npt.NDArray[np.int64]) -> Raw:
+        """These rows, in that order."""
+        return Raw(
+            len(rows),
+            {name: values[rows] for name, values in self.numbers.items()},
+            self.data,
+            np.ascontiguousarray(self.starts[:, rows]),
+            np.ascontiguousarray(self.stops[:, rows]),
+            {name: [lists[row] for row in rows] for name, lists in self.lists.items()},
+        )
+
+
+def joined(parts: Sequence[Raw]) -> Raw:
+    """The rows of some parts, one part after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    shifts = np.cumsum([0, *(len(part.data) for part in parts)])
+    numbers: Numbers = {}
+    for name in dict.fromkeys(chain.from_iterable(part.numbers for part in parts)):
+        kind = next(part.numbers[name].dtype for part in parts if name in part.numbers)
+        columns = [part.numbers.get(name) for part in parts]
+        numbers[name] = np.concatenate(
+            [
+                np.full(part.n, ABSENT[name], kind) if column is None else column
+                for part, column in zip(parts, columns, strict=True)
+            ]
+        )
+    names = dict.fromkeys(chain.from_iterable(part.lists for part in parts))
+    return Raw(
+        sum(part.n for part in parts),
+        numbers,
+        np.frombuffer(b"".join(part.data.data for part in parts), np.uint8),
+        np.concatenate([part.starts + np.int32(shift) for part, shift in zip(parts, shifts, strict=False)], axis=1),
+        np.concatenate([part.stops + np.int32(shift) for part, shift in zip(parts, shifts, strict=False)], axis=1),
+        {name: [*chain.from_iterable(part.lists.get(name, [None] * part.n) for part in parts)] for name in names},
+    )
 
 
 def columns_of(events: Sequence[AccessEvent]) -> Raw:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from gatewatch.clock import Clock
-from gatewatch.events.formats.base import Decoded
 from gatewatch.ingest.halts import Halts
+from gatewatch.ingest.read import Read
 from gatewatch.log.base import Chunk, Consumer, TopicPartition
 from gatewatch.metrics import Metrics
 from gatewatch.settings import Settings
@@ -60,11 +60,11 @@ class Sight:
         self._sources.arrived(chunk.tp, self._clock.monotonic())
         return chunk if self._halts is None else self._halts.admit(chunk)
 
-    def decoded(self, tp: TopicPartition, decoded: Decoded) -> None:
+    def decoded(self, tp: TopicPartition, part: Read) -> None:
         """What a chunk held."""
         if self._halts is not None:
-            self._halts.decoded(tp, decoded)
-        self._sources.decoded(tp, decoded.events, decoded.dead, self._clock.monotonic())
+            self._halts.decoded(tp, part)
+        self._sources.decoded(tp, part.n, part.dead, part.raw.has, self._clock.monotonic())
 
     def lost(self, tp: TopicPartition, offsets: int) -> None:
         """Retention took offsets before they were read."""

@@ -18,9 +18,7 @@ import pyarrow as pa
 
 from gatewatch.clock import Clock
 from gatewatch.events.batch import VERSION, Flag
-from gatewatch.events.event import AccessEvent
 from gatewatch.events.formats import get as get_format
-from gatewatch.events.formats.base import Decoded
 from gatewatch.ingest import dead
 from gatewatch.ingest.align import too_far_ahead
 from gatewatch.ingest.bounds import TimeBounds
@@ -28,6 +26,8 @@ from gatewatch.ingest.columns import Cleaner
 from gatewatch.ingest.cut import pieces
 from gatewatch.ingest.places import locator
 from gatewatch.ingest.ranges import Ranges, Stream
+from gatewatch.ingest.raw import Raw, joined
+from gatewatch.ingest.read import Read, read
 from gatewatch.ingest.rounds import rounds
 from gatewatch.ingest.routing import compile_kernels, route
 from gatewatch.ingest.sight import Sight
@@ -208,48 +208,53 @@ class IngestWorker:
         """Decode, clean, route and send some chunks; then they count as read."""
         streams = self._ranges.streams()
         index_of = {stream.tp: i for i, stream in enumerate(streams)}
-        decoded = [self._decode(chunk, index_of[chunk.tp]) for chunk in chunks]
-        events = [event for part in decoded for event in part[0]]
-        if events:
-            places = [np.concatenate([part[1][k] for part in decoded]) for k in range(3)]
-            batch, starts = self._columns(events, places, streams)
+        parts = [self._read(chunk) for chunk in chunks]
+        raw = joined([part.raw for part in parts])
+        if raw.n:
+            src = np.repeat([index_of[chunk.tp] for chunk in chunks], [part.n for part in parts])
+            offset = np.concatenate(
+                [
+                    np.asarray(chunk.offsets, np.int64)[part.value_index]
+                    for chunk, part in zip(chunks, parts, strict=True)
+                ]
+            )
+            index = np.concatenate([part.element_index for part in parts])
+            batch, starts = self._columns(raw, src, offset, index, streams)
         for chunk in chunks:
             self._ranges.advance(chunk.tp, chunk.offsets[-1] + 1, -np.inf)
-        if events:
+        if raw.n:
             self._send_batches(batch, starts, streams)
 
-    def _decode(self, chunk: Chunk, src: int) -> tuple[list[AccessEvent], list[npt.NDArray[np.int64]]]:
-        """Events of one chunk, with their (src, offset, index); bad elements go to dead letters."""
+    def _read(self, chunk: Chunk) -> Read:
+        """Events of one chunk; bad elements go to dead letters."""
         form = self._formats[chunk.tp.topic]
-        decoded: Decoded = form.decode(chunk.values)
-        decoded.bad += dead.unreadable(chunk)
-        offsets = np.asarray(chunk.offsets, np.int64)
-        for bad in decoded.bad:
+        part = read(form, chunk.values)
+        part.bad += dead.unreadable(chunk)
+        for bad in part.bad:
             letter = dead.dead_letter(
                 bad,
                 chunk.tp,
-                int(offsets[bad.value_index]),
+                chunk.offsets[bad.value_index],
                 form.name,
                 keep_raw=self._settings.raw_dead_letters,
             )
             self._send_dead(dead.encode(letter))
             self._metrics.dead_letter(chunk.tp.topic, bad.reason.value)
-        self._sight.decoded(chunk.tp, decoded)
-        n = len(decoded.events)
-        self.events_read += n
-        self._metrics.events(chunk.tp.topic, n, decoded.dead)
-        return decoded.events, [
-            np.full(n, src, np.int64),
-            offsets[np.asarray(decoded.value_index, np.int64)],
-            np.asarray(decoded.element_index, np.int64),
-        ]
+        self._sight.decoded(chunk.tp, part)
+        self.events_read += part.n
+        self._metrics.events(chunk.tp.topic, part.n, part.dead)
+        return part
 
     def _columns(
-        self, events: list[AccessEvent], places: list[npt.NDArray[np.int64]], streams: list[Stream]
+        self,
+        raw: Raw,
+        src: npt.NDArray[np.int64],
+        offset: npt.NDArray[np.int64],
+        index: npt.NDArray[np.int64],
+        streams: list[Stream],
     ) -> tuple[pa.RecordBatch, npt.NDArray[np.int64]]:
         """All copies of all rows, by routed partition; streams learn their newest event time."""
-        src, offset, index = places
-        columns = self._cleaner.columns(events)
+        columns = self._cleaner.cleaned(raw)
         ts, moved = self._bounds.move(columns.numbers["ts_raw"])
         if moved.any():
             columns.numbers["flags"] |= np.where(moved, np.uint16(Flag.TIME_MOVED), np.uint16(0))

@@ -5,11 +5,9 @@ Facts in, conditions out. Times are seconds on the monotonic line, so a clock th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
-from gatewatch.events.event import AccessEvent
 from gatewatch.log.base import TopicPartition
 from gatewatch.settings import Settings, Source, WatchSettings
 from gatewatch.watch.behind import Behind, late, some
@@ -19,8 +17,7 @@ from gatewatch.watch.reasons import DEAD, FIELD, LOST, PAUSED, SILENT
 from gatewatch.watch.usual import Usual
 from gatewatch.watch.watch import Condition
 
-SAMPLE_S = 1.0  # fields are looked for this often
-SAMPLE = 200  # in so many events: a field that one event in twenty has is in nearly every sample
+SAMPLE_S = 1.0  # fields are looked for this often, in the events that came together
 # A field of fewer samples in a row would be missed by chance; and without this much traffic nobody can tell.
 LEAST_SAMPLES = 20
 WINDOW_S = 300.0  # over which the share of dead letters is taken
@@ -87,17 +84,17 @@ class Sources:
         if (topic := self._topics.get(tp.topic)) is not None:
             topic.usual.seen(now)
 
-    def decoded(self, tp: TopicPartition, events: Sequence[AccessEvent], dead: int, now: float) -> None:
-        """What they held."""
+    def decoded(self, tp: TopicPartition, events: int, dead: int, has: Callable[[str], bool], now: float) -> None:
+        """What they held: so many events, elements that could not be read, and whether some event has a column."""
         topic = self._topics.get(tp.topic)
         if topic is None:
             return
-        topic.ok.add(len(events), now)
+        topic.ok.add(events, now)
         topic.dead.add(dead, now)
         if events and now - topic.sampled_at >= SAMPLE_S:
             topic.traffic_s += min(now - topic.sampled_at, 2 * SAMPLE_S)  # longer pauses are the source's silence
             topic.sampled_at = now
-            self._sample(topic, events)
+            self._sample(topic, has)
 
     def lost(self, tp: TopicPartition, offsets: int, now: float) -> None:
         """Retention took offsets of a partition before they were read."""
@@ -140,11 +137,10 @@ class Sources:
                     yield from self._silent(name, topic, now)
                 yield from self._gone(name, topic)
 
-    def _sample(self, topic: _Topic, events: Sequence[AccessEvent]) -> None:
-        sample = list(islice(events, 0, None, max(1, len(events) // SAMPLE)))
+    def _sample(self, topic: _Topic, has: Callable[[str], bool]) -> None:
         for need in self._needs:
             seen = topic.fields.setdefault(need, _Field())
-            if any(_has(event, name) for event in sample for name in need.fields):
+            if any(map(has, need.fields)):
                 seen.usual.seen(topic.traffic_s)
                 seen.samples += 1
                 seen.without = 0
@@ -177,13 +173,6 @@ class Sources:
             if gap > limit:
                 says = f"blind on it: {', '.join(need.by)}"
                 yield Condition(FIELD, f"{need.name} of {name}", gap, limit, says, gap)
-
-
-def _has(event: AccessEvent, name: str) -> bool:
-    """Whether an event has what detectors call by the name of its column."""
-    if getattr(event, name, None) is not None:
-        return True
-    return event.shape is not None and getattr(event.shape, name.removeprefix("shape_"), None) is not None
 
 
 def _paused(name: str, paused: Mapping[TopicPartition, Halted]) -> Iterator[Condition]:

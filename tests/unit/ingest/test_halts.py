@@ -13,9 +13,10 @@ from gatewatch.catalog import Catalog
 from gatewatch.clock import ManualClock
 from gatewatch.decide.worker import DecideWorker
 from gatewatch.events.batch import decode
-from gatewatch.events.formats.base import Decoded
 from gatewatch.ingest.dead import unreadable
 from gatewatch.ingest.halts import LONGEST_RETRY_S, TRIAL_VALUES, Halts
+from gatewatch.ingest.raw import columns_of
+from gatewatch.ingest.read import Read
 from gatewatch.ingest.worker import IngestWorker
 from gatewatch.log.base import Chunk, TopicPartition, TopicSpec, Unreadable
 from gatewatch.log.memory import MemoryLog
@@ -167,7 +168,8 @@ def test_a_batch_that_was_passed_over_counts_for_all_that_is_in_it() -> None:
     for first, paused in ((0, set()), (600, {A})):
         passed_over = Unreadable("zip bomb", first, first + 599, b"")
         chunk = Chunk(A, [first + 599], [None], unreadable={first + 599: passed_over})
-        halts.decoded(A, Decoded(bad=unreadable(chunk)))
+        none = np.zeros(0, np.int64)
+        halts.decoded(A, Read(columns_of([]), none, none, unreadable(chunk)))
         halts.turn(0.0)
         assert halts.paused == paused
 

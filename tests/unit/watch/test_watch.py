@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gatewatch.errors import DetectorError
 from gatewatch.events.event import AccessEvent, Shape
+from gatewatch.ingest.raw import columns_of
 from gatewatch.log.base import TopicPartition
 from gatewatch.records import Severity
 from gatewatch.registry import load, load_all
@@ -189,7 +190,8 @@ def fed(at: Sources, seconds: int, make: Callable[[], list[AccessEvent]], start:
     """A chunk each second."""
     for second in range(start, start + seconds):
         at.arrived(TP, float(second))
-        at.decoded(TP, make(), dead, float(second))
+        events = make()
+        at.decoded(TP, len(events), dead, columns_of(events).has, float(second))
 
 
 def whole() -> list[AccessEvent]:

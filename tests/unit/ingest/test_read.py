@@ -1,0 +1,106 @@
+"""What the kernel reads by itself is what msgspec reads, and what it does not is left to msgspec."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tests.contract.format_cases import JSON_CASES, Case
+
+from gatewatch.events.event import AccessEvent
+from gatewatch.events.formats import get
+from gatewatch.events.formats.native import Native
+from gatewatch.ingest.columns import Cleaner
+from gatewatch.ingest.raw import columns_of
+from gatewatch.ingest.read import read
+from gatewatch.ingest.scan import quotient, scan
+from gatewatch.state.hashing import HashSeed
+
+SEED = HashSeed(1, 2)
+PLAIN = b'{"ts": 1790000000.1234567, "principal": "acme", "status": 200, "auth": "success", "cost_usd": 1.35e-05}'
+_NAMES = st.sampled_from((*AccessEvent.__struct_fields__, "body", "other", "ts", "t", "statu", "\u0074s"))
+_NUMBERS = st.integers(0, 10**25) | st.floats(allow_nan=False, allow_infinity=False) | st.floats(0, 1e6)
+_WORDS = st.text(max_size=8) | st.sampled_from(("success", "failure", "none", "-", "", "203.0.113.9", "a\\b", "1.5"))
+_NESTED = st.lists(_WORDS, max_size=2) | st.dictionaries(st.sampled_from(("hash", "depth", "fields", "x")), _WORDS)
+_VALUES = _NUMBERS | _WORDS | st.booleans() | st.none() | _NESTED
+_OBJECTS = st.lists(st.tuples(_NAMES, _VALUES), max_size=8)
+_BLANKS = st.sampled_from(("", " ", "\n", "\t ", "\r\n"))
+
+
+def _json(pairs: Sequence[tuple[str, object]], blank: str, *, escape: bool) -> str:
+    """An object that may have a name twice, which a dictionary has not."""
+    inner = f",{blank}".join(f"{json.dumps(k)}:{blank}{json.dumps(v, ensure_ascii=escape)}" for k, v in pairs)
+    return f"{blank}{{{inner}{blank}}}"
+
+
+_EVENTS = st.builds(
+    lambda pairs, ts, blank, escape: _json([("ts", ts), *pairs], blank, escape=escape),
+    _OBJECTS, st.floats(0, 2e11) | _VALUES, _BLANKS, st.booleans(),
+)  # fmt: skip
+_PLAIN_EVENTS = st.builds(
+    lambda n, blank: _json([("ts", n / 7), ("method", "GET"), ("asn", n), ("bytes_in", n / 1e9)], blank, escape=True),
+    st.integers(0, 10**10), _BLANKS,
+)  # fmt: skip
+_ONE = _EVENTS | _PLAIN_EVENTS | _OBJECTS.map(lambda pairs: _json(pairs, "", escape=True))
+_MANY = st.tuples(st.lists(_ONE, max_size=4), _BLANKS, st.sampled_from(",;")).map(
+    lambda made: f"[{made[1]}{f'{made[2]}{made[1]}'.join(made[0])}{made[1]}]"
+)
+_CUT = st.tuples(_ONE | _MANY, st.integers(0, 200)).map(lambda made: made[0][: made[1]])
+_TEXTS = (_ONE | _MANY | _CUT | st.text(max_size=5)).map(lambda text: text.encode(errors="replace"))
+_DAMAGED = st.tuples(_TEXTS, st.integers(0, 300), st.binary(max_size=2)).map(
+    lambda made: made[0][: made[1]] + made[2] + made[0][made[1] + 1 :]
+)
+_ALL = st.lists(_TEXTS | _DAMAGED | st.none(), max_size=6)
+
+
+def _same(values: Sequence[bytes | None]) -> None:
+    form = get("native")
+    decoded, part = form.decode(values), read(form, values)
+    assert part.bad == decoded.bad
+    assert part.value_index.tolist() == decoded.value_index
+    assert part.element_index.tolist() == decoded.element_index
+    assert part.raw.n == len(decoded.events)
+    ours, theirs = (Cleaner(SEED).cleaned(raw) for raw in (part.raw, columns_of(decoded.events)))
+    for name in set(ours) | set(theirs):
+        assert str(ours[name].to_pylist()) == str(theirs[name].to_pylist()), name  # NaN is NaN, -0.0 is not 0.0
+
+
+@given(_ALL)
+@example([b'{"ts":1}', b'[{"ts":2},{"ts":3,"path":"\\u00e9"}]', b'{"ts":4}', b"[]", None, b'{"ts":5}{"ts":6}'])
+@example([b'{"ts":1}\0', b'{"ts":1\0}', b'{"ts":1,}', b'{"ts":01}', b'{"ts":1.}', b'{"ts":1e5}', b'{"ts":1e-}'])
+@example(
+    [b"[", b"[ ", b'[{"ts":1},', b'[{"ts":1}', b'[{"ts":1},]', b"]", b"{", b'{"ts"', b'{"ts":', b'{"ts":1}]', b"[[]]"]
+)
+@example([b'{"ts":1,"status":1e-1}', b'{"ts":1,"status":200.0}', b'{"ts":1,"denied":nul}', b'{"ts":1,"denied":tru}'])
+def test_the_kernel_and_the_format_read_the_same(values: list[bytes | None]) -> None:
+    """If this fails, what an event means depends on what stands beside it."""
+    _same(values)
+
+
+@given(st.integers(0, 10**18 - 1), st.integers(0, 22))
+@example(9007199254740993, 0)
+@example(17900000001234567, 7)
+def test_a_number_is_the_float_nearest_to_what_was_written(digits: int, places: int) -> None:
+    """If this fails, times and sizes differ in the last bit from those of other readers."""
+    found = quotient(digits, float(10**places))
+    assert np.isnan(found) or found == float(f"{digits}e-{places}")
+
+
+def test_what_producers_write_needs_no_msgspec() -> None:
+    """If this fails, ingest costs three times as much, and nothing says so."""
+    spaced = json.dumps({"ts": 1.5, "path": "/v1", "asn": None, "denied": False, "extra": "x", "n": 1.0}).encode()
+    values = [PLAIN, spaced, b"[%s,\n %s]" % (PLAIN, spaced), b"[" + b",".join([b'{"ts":1}'] * 500) + b"]"]
+    plain = scan(values)
+    assert plain.odd.tolist() == []
+    assert plain.raw.n == 504
+
+
+@pytest.mark.parametrize("case", [c for c in JSON_CASES if isinstance(c.make(), Native)], ids=lambda case: case.name)
+def test_samples_of_the_native_format_read_the_same(case: Case) -> None:
+    """If this fails, a plain case is read in another way in a worker than in the contract suite."""
+    raw = case.raw
+    _same([PLAIN, raw, b"[" + raw + b"," + PLAIN + b"]", raw[:-1], PLAIN])
