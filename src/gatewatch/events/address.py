@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import socket
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 
 Network = IPv4Network | IPv6Network
 _MAPPED = bytes(10) + b"\xff\xff"  # IPv4 inside IPv6, RFC 4291 2.5.5.2
+_LONGEST = 64  # of a spelling that is remembered: 39 characters, brackets, zone and port
 _NO_ADDRESS = (OSError, ValueError)  # the second for a zero byte or half a surrogate pair, which JSON can carry
 
 
 def canonical_ip(text: str) -> str | None:
     """One spelling of an address, or ``None`` where it is none. Takes ports, brackets and zones off.
 
-    Cost: 0.3 us for a plain IPv4 address.
+    Cost: 0.1 us for one that was seen of late, else 0.3 us and more.
 
     >>> [canonical_ip(t) for t in ("203.0.113.9:4711", "[2001:DB8::1]:443", "::ffff:192.0.2.1", "fe80::1%eth0", "x")]
     ['203.0.113.9', '2001:db8::1', '192.0.2.1', 'fe80::1', None]
     """
+    return _known(text) if len(text) <= _LONGEST else _spelt(text)
+
+
+@lru_cache(maxsize=16_384)  # clients come back; some 4 MB
+def _known(text: str) -> str | None:
+    return _spelt(text)
+
+
+def _spelt(text: str) -> str | None:
     packed = _packed(text)
     if packed is None:
         return None

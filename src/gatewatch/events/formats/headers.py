@@ -23,7 +23,7 @@ def credential_of(headers: Mapping[str, Any]) -> str | None:
     nobody can tell an id from a secret for certain, and the hash tells two of them apart as well.
     """
     for name in ("credential", *SECRET_HEADERS):
-        value = text(headers.get(name))
+        value = text(headers[name]) if name in headers else None
         if value is not None and not _REDACTED.fullmatch(value):
             return hash_secret(value)
     return None

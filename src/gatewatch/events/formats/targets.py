@@ -16,6 +16,8 @@ def path_of(target: str | None) -> str | None:
     """
     if not target:
         return None
+    if "?" not in target and "#" not in target and ":" not in target:
+        return target
     path = target.partition("?")[0].partition("#")[0]
     if "://" in path and (origin := _ORIGIN.match(path)):
         return path[origin.end() :] or "/"

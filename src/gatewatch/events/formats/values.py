@@ -13,7 +13,7 @@ import msgspec
 
 from gatewatch.errors import BadReason, DecodeError
 
-_ABSENT = frozenset({"", "-", "null", "None"})
+ABSENT = frozenset({"", "-", "null", "None"})
 _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", "no", "off"})
 _CLF = re.compile(r"\d+/\w+/\d+:")
 _NANOS = re.compile(r"(\.\d{6})\d+")
@@ -43,9 +43,13 @@ def within(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 def first(row: Mapping[str, Any], *names: str) -> Any:
     """The value of the first key that has one; absent in whatever spelling does not count."""
-    for name in names:
-        value = row.get(name)
-        if value is not None and not (isinstance(value, str) and value in _ABSENT):
+    return first_of(*map(row.get, names))
+
+
+def first_of(*values: Any) -> Any:
+    """The first value that there is; absent in whatever spelling does not count."""
+    for value in values:
+        if value is not None and not (isinstance(value, str) and value in ABSENT):
             return value
     return None
 
@@ -58,12 +62,12 @@ def text(value: Any) -> str | None:
         return None  # an object where a name should be may hold anything
     if not isinstance(value, str):
         value = str(value)
-    return None if value in _ABSENT else value
+    return None if value in ABSENT else value
 
 
 def number(value: Any) -> float | None:
     """A finite number that is not negative; of a list, or one in text ("0.005, -"), the last usable element."""
-    if isinstance(value, bool) or value is None:
+    if value is None or value is True or value is False:
         return None
     if isinstance(value, (int, float)):
         return _finite(value)
