@@ -1,6 +1,6 @@
 """Run all benchmarks and write benchmarks/RESULTS.md.
 
-Usage: python benchmarks/run.py [--only detect,populations,replay,ingest,latency] [--no-write]
+Usage: python benchmarks/run.py [--only detect,populations,rounds,replay,ingest,latency] [--no-write]
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import ingest
 import latency
 import populations
 import replay
+import rounds
 from common import Figure, Results, machine
 
 from gatewatch.testing.kafka import running_broker
@@ -26,7 +27,7 @@ HERE = Path(__file__).parent
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="detect,populations,replay,ingest,latency")
+    parser.add_argument("--only", default="detect,populations,rounds,replay,ingest,latency")
     parser.add_argument("--no-write", action="store_true")
     args = parser.parse_args()
     wanted = set(args.only.split(","))
@@ -36,6 +37,8 @@ def main() -> None:
         decode.run(results)
     if "populations" in wanted:
         populations.run(results)
+    if "rounds" in wanted:
+        rounds.run(results)
     if "replay" in wanted:
         replay.run(results)
     if wanted & {"ingest", "latency"}:

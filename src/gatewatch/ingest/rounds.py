@@ -12,6 +12,11 @@ def rounds(chunks: Sequence[Chunk], size: int) -> list[list[Chunk]]:
     groups: list[list[Chunk]] = [[]]
     room = size
     for chunk in chunks:
+        whole = sum(map(len, filter(None, chunk.values)))
+        if whole < room:  # as nearly all are: nothing to look at value by value
+            room -= whole
+            groups[-1].append(chunk)
+            continue
         low = 0
         for at, value in enumerate(chunk.values):
             room -= len(value) if value is not None else 0

@@ -196,7 +196,7 @@ class IngestWorker:
                 self._ranges.hole(tp, beginning)
                 self._sight.lost(tp, beginning - expected)
         self._next_offset[tp] = chunk.offsets[-1] + 1
-        size = sum(len(v) for v in chunk.values if v is not None)
+        size = sum(map(len, filter(None, chunk.values)))
         self._mean_bytes = max(_LEAST_MEAN_BYTES, 0.8 * self._mean_bytes + 0.2 * size / len(chunk.values))
         if not self._pending:
             self._pending_since = self._clock.monotonic()
