@@ -18,8 +18,9 @@ ON = (
     "as those of jobs do: every quarter of an hour within half a minute; every hour, somewhat more each day; a night's "
     "3,000 within twenty minutes, 0.7 to 1.4 times as many; a weekend's 4,000; office hours; a few sessions a day; "
     "steady; steady from the fifth day on. Counted are alerts of medium severity or worse about a service or one of "
-    "its addresses. A first and a second run are news; from then on nothing is. Before rate_spike knew habits by their "
-    "height in calls, the same stream had 105 alerts in its second week, 98 of them about the jobs of the night."
+    "its addresses. A first and a second run beside other calls are news; from then on nothing is, nor is what a "
+    "key did when it was first seen. Before rate_spike knew habits by their height in calls, the same "
+    "stream had 105 alerts in its second week, 98 of them about the jobs of the night."
 )
 DAYS, EACH, DAY_S, START = 14, 4, 86400.0, 20371 * 86400.0  # a Friday
 SETTLED = 7  # days after which every job but the weekly one has run more than twice

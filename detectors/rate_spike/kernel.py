@@ -134,7 +134,7 @@ def _clear(key: Any, pool: Any, t: float) -> None:
     key.slot = math.floor(t / SLOT_S)
     key.hour_x = 0.0
     key.hour_at = key.hour_first = 0
-    key.rhythm = 1.0
+    key.rhythm = key.starts = key.clump = 1.0
     for k in range(2):
         key.deviation[k] = key.due[k] = key.late_deviation[k] = key.late_due[k] = 0.0
     for h in range(DAY_HOURS):

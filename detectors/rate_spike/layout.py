@@ -50,6 +50,8 @@ KEY = np.dtype(
         ("due", _F4, (2,)),  # what they would be for a key like all others of its band
         ("late_deviation", _F4, (2,)),  # the same of the slot of hours under way, which is not believed yet
         ("late_due", _F4, (2,)),
+        ("starts", _F4),  # how often it began anew after a pause, decayed as the baseline is
+        ("clump", _F4),  # calls that come together, as of the last closed bucket
         ("slot", _U4),  # its number since the epoch
         ("hourly", _F4, (DAY_HOURS,)),  # requests learned by hour of the day, decayed day by day
         ("hour_x", _F4),  # of the hour under way

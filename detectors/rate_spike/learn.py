@@ -16,7 +16,7 @@ from .habit import OVER_S, is_habit
 from .layout import DAY, DAY_S, HOUR, HOURS, MEASURES, MINUTE, REQUESTS, SCALES, TAU_S
 from .pool import HOUR_S, add_peer, add_season, dispersion, season_mean
 from .rhythm import learn_hour, rhythm
-from .spread import LONG, add_count, add_empty, as_r, believed, close_slot, own_factor, spread
+from .spread import LONG, add_count, add_empty, as_r, believed, close_slot, clump_of, in_sessions, own_factor, spread
 from .tail import chernoff, winsor_cap
 
 PRIOR_EVENTS = 0.5  # a0: half an event at the peers' rate stands before a key's own (algorithms A)
@@ -89,6 +89,8 @@ def close_bucket(key: Any, pool: Any, t: float, p: Any) -> None:
             key.a_anchor[m] = _taught(key.a_anchor[m], key.e_anchor, taught, e_anchor, gap, p.anchor_s, rise, p)
             key.bucket[m] = 0.0
     key.e_day, key.e_base, key.e_anchor = e_day, e_base, e_anchor
+    key.starts = key.starts * math.exp(-(p.bucket_s + gap) / p.base_s) + (1.0 if t - key.last > OVER_S else 0.0)
+    key.clump = clump_of(key.a_base[REQUESTS], key.starts, own_rate(key, pool, REQUESTS, 1.0))
     if key.known_at == 0 and end - key.born >= p.young_s and key.a_base[REQUESTS] >= KNOWN_EVENTS:
         key.known_at = max(1.0, end)
         pool.known_keys += 1.0
@@ -238,7 +240,8 @@ def slow_spread(key: Any, pool: Any, m: int, rate: float, mean: float) -> float:
 
     Counts of one dispersion keep it when they are added up; the window of an hour decays over two (see score).
     """
-    return as_r(own_factor(key, LONG) * dispersion(pool, m, HOUR, 2.0 * rate * TAU_S[HOUR]), mean)
+    usual = own_factor(key, LONG) * dispersion(pool, m, HOUR, 2.0 * rate * TAU_S[HOUR])
+    return as_r(max(usual, in_sessions(key, pool, m)), mean)
 
 
 @kernel

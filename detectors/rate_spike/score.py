@@ -53,12 +53,19 @@ def score(key: Any, pool: Any, m: int, season: float, closed: bool, p: Any, best
     rate, events = own_rate(key, pool, m, unit), key.a_base[m] / unit
     age = key.last - key.born
     if age >= p.young_s and events >= KNOWN_EVENTS:
-        r_cap = min(events + PRIOR_EVENTS, FIRST_DAY_R if age < DAY_S else math.inf)
-        _against_windows(key, pool, m, season, rate, events < SESSION_EVENTS, r_cap, unit, KNOWN, p, best)
+        r_cap = min(events / key.clump + PRIOR_EVENTS, FIRST_DAY_R if age < DAY_S else math.inf)
+        few = events < SESSION_EVENTS * key.clump
+        _against_windows(key, pool, m, season, rate, few, r_cap, unit, KNOWN, p, best)
         if closed:
-            _slow_evidence(key, pool, m, season, rate, unit, p, best)
+            if not few:
+                _slow_evidence(key, pool, m, season, rate, unit, p, best)
             _against_anchor(key, pool, m, unit, p, best)
-    elif pool.known_keys >= p.min_peers and pool.peer_high[m] > 0.0:
+        return
+    if m == REQUESTS and age < p.young_s:
+        for j in range(SCALES):
+            if key.count[m, j] >= least:
+                note(key, j, key.count[m, j], p.young_s)
+    if pool.known_keys >= p.min_peers and pool.peer_high[m] > 0.0:
         rate = max(rate if age >= p.young_s else 0.0, pool.peer_high[m] / unit)
         _against_windows(key, pool, m, season, rate, LIKE_PEERS, SESSION_R, unit, YOUNG, p, best)
 
@@ -118,7 +125,7 @@ def _against_windows(
             continue
         if known:
             calls = calls_of(key, pool, m, key.count[m, j])
-            note(key, j, calls)
+            note(key, j, calls, p.young_s)
             if is_habit(key, j, calls):
                 continue
         if quiet(key.last, key.told_at[m], bound, key.told_nats[m], p):

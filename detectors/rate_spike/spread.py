@@ -17,6 +17,7 @@ from .pool import add_moments, dispersion, empty_squares
 
 R_MAX, R_MIN = 200.0, 1e-6  # algorithms A clamps at 0.3; visitors who come in sessions have 0.0003 a minute
 BELIEVABLE = 5.0  # standard deviations at which a surprising count enters a dispersion
+PAUSE_S = 1200.0  # that parts two sessions (habit.OVER_S: of jobs as well)
 SLOT_S = 6 * 3600.0  # so long an attack explains nothing of itself
 OWN_MAX = 100.0  # a key scatters so many times as much as its band at most
 SHORT, LONG = 0, 1  # a key's own factor is kept for windows up to a minute (by MINUTE), and for longer ones (by HOUR)
@@ -40,7 +41,26 @@ def _own_at(key: Any, j: int) -> float:
 @kernel
 def spread(key: Any, pool: Any, m: int, j: int, mean: float) -> float:
     """The r of the negative binomial whose variance is that of the key's counts of such a mean: mean + mean^2 / r."""
-    return as_r(_own_at(key, j) * dispersion(pool, m, j, mean), mean)
+    over_mean = _own_at(key, j) * dispersion(pool, m, j, mean)
+    if j > MINUTE:
+        over_mean = max(over_mean, in_sessions(key, pool, m))
+    return as_r(over_mean, mean)
+
+
+@kernel
+def clump_of(events: float, starts: float, rate: float) -> float:
+    """How many calls come together: those between two pauses, against a plain stream of that rate (1 a second: 1).
+
+    A plain stream makes exp(rate * pause) calls between two pauses of that length. A key that never pauses comes in no
+    sessions; one that makes fourteen calls and is silent for a day does, and has shown two of them in 28 calls.
+    """
+    return max(1.0, events / max(1.0, starts) * math.exp(-min(50.0, rate * PAUSE_S)))
+
+
+@kernel
+def in_sessions(key: Any, pool: Any, m: int) -> float:
+    """Variance over mean of counts whose calls come in sessions of geometric length: 2 c - 1 (a compound Poisson)."""
+    return float(2.0 * key.clump / pool.noise[m] - 1.0)
 
 
 @kernel

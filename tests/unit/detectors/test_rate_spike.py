@@ -261,20 +261,43 @@ def nights(found: list[tuple[float, RawFinding]]) -> list[int]:
     return sorted({int((ts - T) // DAY_S) for ts, f in found if f.key == "job"})
 
 
-def test_a_nightly_job_is_told_of_in_its_first_nights_only() -> None:
-    """A batch job would alert every night for ever, and nobody reads what comes every night."""
-    rng = np.random.default_rng(8)
-    events = crowd(T, T + 12 * DAY_S, rng) + nightly(range(12), rng)
-
-    assert set(nights(told(detector(), events))) <= {1, 2, 3}
-
-
-def test_a_weekly_job_is_told_of_twice() -> None:
-    """The same for what runs on Sundays."""
+@pytest.mark.parametrize("days", [range(12), (1, 8, 15, 22, 29, 36)], ids=["nightly", "weekly"])
+def test_a_job_came_with_its_habit(days: Sequence[int]) -> None:
+    """Each job of a new installation would page somebody at its second and its third run, all in the first nights."""
     rng = np.random.default_rng(9)
-    events = crowd(T, T + 37 * DAY_S, rng) + nightly((1, 8, 15, 22, 29, 36), rng)
+    events = crowd(T, T + (days[-1] + 1) * DAY_S, rng) + nightly(days, rng)
 
-    assert set(nights(told(detector(), events))) <= {8, 15}
+    assert nights(told(detector(), events)) == []
+
+
+def visits(rng: np.random.Generator, people: int, days: int) -> list[dict[str, Any]]:
+    """People who come every other day or so, and make a dozen calls each time, within minutes."""
+    events = []
+    for i in range(people):
+        for start in T + np.sort(rng.uniform(0.0, days * DAY_S, rng.poisson(days / 1.5))):
+            calls = start + rng.lognormal(2.2, 1.1, rng.geometric(1 / 14)).cumsum()
+            events += [{"ts": float(t), "principal": f"person-{i}", "status": 200} for t in calls]
+    return events
+
+
+def test_who_comes_seldom_and_then_makes_a_dozen_calls_is_no_news() -> None:
+    """Against the mean of a week every visit of a person is a burst, and a site has more people than services."""
+    rng = np.random.default_rng(12)
+
+    found = told(detector(), crowd(T, T + 9 * DAY_S, rng) + visits(rng, 40, 9))
+
+    assert len({(f.key, int(ts // DAY_S)) for ts, f in found}) <= 3  # of some 240 visits
+
+
+def test_who_has_the_key_of_such_a_person_is_told_of() -> None:
+    """What is known of people's visits must not hide that somebody else makes hundreds of calls in their name."""
+    rng = np.random.default_rng(13)
+    at = T + 8 * DAY_S
+    thief = steady("person-3", 30.0, at, at + 1200.0, rng)
+
+    found = told(detector(), crowd(T, T + 9 * DAY_S, rng) + visits(rng, 40, 8) + thief)
+
+    assert [ts for ts, f in found if f.key == "person-3" and at < ts < at + 600.0]
 
 
 def test_a_job_that_makes_ten_times_its_calls_is_told_of() -> None:
