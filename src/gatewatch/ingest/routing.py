@@ -7,7 +7,7 @@ address has its where row spread by offset: nobody keys on it, and rollups only 
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gatewatch.events.batch import ABSENT, KEY_OF, KEYS, ROUTED, STRINGS, Role
-from gatewatch.events.event import AccessEvent
-from gatewatch.ingest.columns import Cleaner, Columns
-from gatewatch.state.hashing import HashSeed
+from gatewatch.ingest.columns import Columns
 from gatewatch.state.jit import kernel
 
 _ALWAYS = frozenset({"ts", "src", "offset", "index", "flags"})
@@ -52,15 +50,6 @@ def route(columns: Columns, partitions: int) -> tuple[pa.RecordBatch, npt.NDArra
     arrays["role"] = pa.array(roles)
     names = tuple(name for name in _NAMES if name in arrays)
     return pa.RecordBatch.from_arrays([arrays[name] for name in names], schema=_schema(names)), starts
-
-
-@cache
-def compile_kernels() -> None:
-    """Route one event, once a process: Numba takes seconds the first time, which a group must not wait for."""
-    columns = Cleaner(HashSeed(0, 0)).columns([AccessEvent(ts=0.0, request_id="r", ip="192.0.2.1")])
-    one = np.zeros(1, np.int64)
-    columns.place(ts=columns.numbers["ts_raw"], src=one.astype(np.uint16), offset=one, index=one.astype(np.int32))
-    route(columns, 1)
 
 
 @lru_cache(maxsize=1024)  # one for each set of fields that some gateway fills

@@ -23,13 +23,14 @@ from gatewatch.ingest import dead
 from gatewatch.ingest.align import too_far_ahead
 from gatewatch.ingest.bounds import TimeBounds
 from gatewatch.ingest.columns import Cleaner
+from gatewatch.ingest.compile import compile_kernels
 from gatewatch.ingest.cut import pieces
 from gatewatch.ingest.places import locator
 from gatewatch.ingest.ranges import Ranges, Stream
 from gatewatch.ingest.raw import Raw, joined
 from gatewatch.ingest.read import Read, read
 from gatewatch.ingest.rounds import rounds
-from gatewatch.ingest.routing import compile_kernels, route
+from gatewatch.ingest.routing import route
 from gatewatch.ingest.sight import Sight
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
