@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from gatewatch.cli import screen
 from gatewatch.cli.errors import printable
 from gatewatch.cli.options import Json, Seed
 from gatewatch.demo import page
@@ -42,7 +41,7 @@ def command(
         result = run(plan, lambda _: None)
         Console(soft_wrap=True).print_json(data=page.as_json(result))
     else:
-        console = screen.console()
+        console = Console()  # a page to read: in a pipe it has 80 columns
         console.print(page.opening(plan.seed, plan.hours, plan.rate))
         console.print()
         with _watched(console) as watch:
