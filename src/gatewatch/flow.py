@@ -27,6 +27,7 @@ from gatewatch.state.hashing import HashSeed
 
 # Replays of one file give the same hashes everywhere; a live installation has a secret of its own.
 REPLAY_SEED = HashSeed.from_secret("replay")
+COMMITS_S = 2.0  # a turn: past every role's commit interval, and tables are measured at each fifth only
 _OWN_TOPICS = ("rollups", "findings", "alerts", "decisions", "incidents", "verdicts", "actions", "dead-letters")
 
 
@@ -114,7 +115,7 @@ class Flow:
             pass
         while self.decide.step(0.0):
             pass
-        self._clock.advance(10.0)  # past every role's commit interval
+        self._clock.advance(COMMITS_S)
         return self._collect()
 
     def _collect(self) -> Outcome:
