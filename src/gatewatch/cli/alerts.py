@@ -120,9 +120,8 @@ def replay_command(
     Ends with exit code 1 where it does not come again: retention has taken its rows, the settings have changed, or its
     baseline needs a longer --back.
     """
-    # `gatewatch alerts list` starts none of the rooms that this needs
-    from gatewatch.state.layout import check_layout  # noqa: PLC0415
-    from gatewatch.tune.again import again  # noqa: PLC0415
+    from gatewatch.state.layout import check_layout  # noqa: PLC0415 - brings Numba: a list needs none
+    from gatewatch.tune.again import again  # noqa: PLC0415 - the same
 
     with own.own_log(config) as (settings, log):
         alerts = list(own.readable(own.in_topic(log, settings.kafka.topic("alerts")), records_io.read_alert))
@@ -255,7 +254,7 @@ def _reasons(alert: Alert) -> Iterator[tuple[str, str]]:
 
 def _playbook(alert: Alert) -> str:
     from gatewatch import registry  # noqa: PLC0415 - imports every detector: a list needs none
-    from gatewatch.watch.playbook import playbooks  # noqa: PLC0415
+    from gatewatch.watch.playbook import playbooks  # noqa: PLC0415 - the same
 
     if (own_words := playbooks().get(f"{alert.detector}/{alert.reason}")) is not None:
         return own_words
