@@ -151,7 +151,6 @@ def _facts(name: str) -> tuple[int, int, int]:
 
 _FIELDS = _fields()
 _TS_BIT = np.uint64(1 << _NAMES.index(_TS))
-_AUTH_SLOT = _COLUMNS.index("auth")
 
 
 @kernel
