@@ -16,7 +16,7 @@ TITLE = "Attacks that were written after the detectors"
 ON = (
     "All of it invented: a week of 60 customers and 3,000 people who log in (some 90,000 events), and from the fifth "
     "day on attacks that stand neither in the simulator nor in the folders' cases, all in one stream, with the "
-    "built-in settings and twelve partitions. An attack is found where an alert that was sent names one of its keys; "
+    "built-in settings. An attack is found where an alert that was sent names one of its keys; "
     "by which detector does not matter. The first run found 18 of 25. Mended since: sweeps by newcomers. Of what is "
     "still missed the detectors' own texts say so now, some of them only since that run: the first share leaves those "
     "out, the second does not."

@@ -24,7 +24,7 @@ from gatewatch.settings import (
 )
 
 SAMPLE = """
-kafka: {bootstrap: ["127.0.0.1:9092"], security: {protocol: PLAINTEXT}, prefix: gatewatch, partitions: 12}
+kafka: {bootstrap: ["127.0.0.1:9092"], security: {protocol: PLAINTEXT}, prefix: gatewatch, partitions: 4}
 sources:
   - {topic: access-events, format: native}        # native | apisix | kong | envoy | nginx | litellm | otlp | ocsf | ...
 catalog: catalog.yaml

@@ -65,7 +65,7 @@ def consumer_config(settings: KafkaSettings, *, group: str, member: str) -> dict
         "session_timeout_ms": int(settings.session_timeout * 1000),
         "heartbeat_interval_ms": int(min(HEARTBEAT_S, settings.session_timeout / 3) * 1000),
         "max_poll_interval_ms": int(max(MAX_POLL_INTERVAL_S, settings.session_timeout) * 1000),
-        "max_partition_fetch_bytes": 4 << 20,  # some rounds of ingest; 12 partitions of it stay below 50 MB
+        "max_partition_fetch_bytes": 4 << 20,  # some rounds of ingest; a dozen partitions of it stay below 50 MB
         "metrics_enabled": False,  # nobody reads the client's own
     }
 
