@@ -18,13 +18,14 @@ from gatewatch.events.formats import get
 from gatewatch.ingest.columns import Cleaner, Columns
 from gatewatch.ingest.routing import route
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, SourceRange
+from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Seal, SourceRange
 from gatewatch.registry import Entry, load_all
 from gatewatch.settings import KafkaSettings, Settings
 from gatewatch.state.hashing import HashSeed
 
 SEED = HashSeed.from_secret("bench")
 SETTINGS = Settings(kafka=KafkaSettings(partitions=1))
+SEAL = Seal(SEED, SETTINGS.kafka.topic("routed"))
 
 
 def columns_of(values: list[bytes]) -> Columns:
@@ -57,7 +58,8 @@ def records(batch: pa.RecordBatch, rows: int) -> list[tuple[bytes, tuple[tuple[s
             (H_LAYOUT, f"1:{SEED.id}".encode()),
             (H_RANGES, msgspec.msgpack.encode(ranges)),
         )
-        out.append((encode(part), headers))
+        value = encode(part)
+        out.append((value, SEAL.sealed(0, value, headers)))
     return out
 
 
@@ -119,7 +121,7 @@ def _by_keys(results: Results, batch: pa.RecordBatch) -> None:
             part = _with_keys(base, ids.astype(np.uint64), turn)
             value, headers = records(part, 10_000)[0]
             ranges = [SourceRange("id", 0, turn * 10_000, turn * 10_000 + 10_000, 0.0, topic="bench")]
-            headers = (*headers[:3], (H_RANGES, msgspec.msgpack.encode(ranges)))
+            headers = SEAL.sealed(0, value, (*headers[:3], (H_RANGES, msgspec.msgpack.encode(ranges))))
             began = time.process_time()
             task.apply(turn, value, headers)
             if turn >= 5 and (keys < 1e7 or turn % 10 == 0):

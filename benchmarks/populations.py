@@ -11,12 +11,12 @@ from common import Figure, Results, events
 from detect import SEED, SETTINGS, columns_of, records
 
 from gatewatch.detect.population import PopulationTask
+from gatewatch.detect.reading import Ours
 from gatewatch.detect.task import DetectTask
 from gatewatch.events import rollup
 from gatewatch.ingest.columns import Columns
 from gatewatch.ingest.routing import route
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_LAYOUT, H_SCHEMA
 from gatewatch.registry import Entry, load_all
 
 EVENTS = 60_000  # 30 s of 2,000 a second
@@ -65,7 +65,7 @@ def _measured(entries: dict[str, Entry], batch: pa.RecordBatch) -> tuple[float, 
     """CPU seconds of all rows through keys and populations, and of populations for one bucket."""
     task = DetectTask.build(0, SETTINGS, entries, SEED, Metrics())
     population = PopulationTask.build(SETTINGS, entries, SEED, Metrics())
-    headers = ((H_SCHEMA, rollup.VERSION), (H_LAYOUT, f"1:{SEED.id}".encode()))
+    ours = Ours.of(SETTINGS.kafka, SEED, "rollups", 0)
     at, in_populations, total = 0, 0.0, 0.0
     buckets: set[int] = set()
     for offset, (value, of) in enumerate(records(batch, 1000)):
@@ -74,7 +74,7 @@ def _measured(entries: dict[str, Entry], batch: pa.RecordBatch) -> tuple[float, 
         closed = [rollup.encode(record) for record in task.closed()]
         middle = time.process_time()
         for record in closed:
-            population.apply(at, record, headers)
+            population.apply(at, record, ours.headers(record, rollup.VERSION))
             at += 1
         ended = time.process_time()
         total, in_populations = total + ended - began, in_populations + ended - middle

@@ -205,7 +205,7 @@ class _Here:
             metrics=self.metrics,
             follow_catalog=True,
             watch=True,
-            controls=Controls.of(settings.kafka, self.seed.id, obeyed=settings.enforce is not None),
+            controls=Controls.of(settings.kafka, self.seed, obeyed=settings.enforce is not None),
             saver=self._saver(KIND),
             garbage=Garbage(self.clock),
         )

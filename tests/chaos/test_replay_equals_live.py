@@ -34,7 +34,7 @@ from gatewatch.registry import Entry, load_all, names
 from gatewatch.settings import Settings
 from gatewatch.simulate.scenario import Simulation
 from gatewatch.state.saving import Saver
-from gatewatch.testing.routed import SEED, routed_log
+from gatewatch.testing.routed import SEED, routed_log, sealed
 
 SETTINGS = Settings.model_validate(
     {
@@ -238,7 +238,8 @@ def _cut(records: Iterator[Routed], rows: int) -> Iterator[Routed]:
             )
             start = stop
             replaced = {H_RANGES: msgspec.msgpack.encode([part]), H_SCHEMA: schema_id(piece.arrow)}
-            yield partition, encode(piece.arrow), tuple((name, replaced.get(name, v)) for name, v in headers)
+            again, changed = encode(piece.arrow), tuple((name, replaced.get(name, v)) for name, v in headers)
+            yield partition, again, sealed(SETTINGS, again, changed, partition=partition)
 
 
 def _flow(records: Iterator[Routed], entries: dict[str, Entry]) -> tuple[list[bytes], list[bytes], list[bytes]]:

@@ -19,11 +19,11 @@ from gatewatch.events.batch import decode
 from gatewatch.ingest.halts import TRIAL_VALUES
 from gatewatch.ingest.worker import IngestWorker
 from gatewatch.log import open_log
-from gatewatch.log.base import TopicPartition, TopicSpec
+from gatewatch.log.base import Headers, TopicPartition, TopicSpec
 from gatewatch.log.topics import specs
 from gatewatch.log.unpack import UNPACKED_BYTES
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_KIND, H_SCHEMA, DeadLetter, FindingBatch
+from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, DeadLetter, FindingBatch, Seal, SourceRange
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
 
@@ -58,7 +58,9 @@ class Site:
             self.log, self.settings, HashSeed(1, 2), member="i", clock=self.clock, metrics=self.metrics, needs=()
         )
 
-    def write(self, tp: TopicPartition, values: Sequence[bytes], compression: str = "none") -> None:
+    def write(
+        self, tp: TopicPartition, values: Sequence[bytes], compression: str = "none", headers: Headers = ()
+    ) -> None:
         """As a gateway with another client than ours does; compressed values share a batch."""
         refused: list[Any] = []
         producer = Producer({
@@ -67,7 +69,7 @@ class Site:
         })  # fmt: skip
         for value in values:
             producer.produce(
-                tp.topic, value, partition=tp.partition,
+                tp.topic, value, partition=tp.partition, headers=list(headers),
                 on_delivery=lambda error, _message: refused.append(error) if error else None,
             )  # fmt: skip
         assert producer.flush(PATIENCE_S) == 0
@@ -109,6 +111,16 @@ class Site:
         """Reasons of what the worker says it cannot see."""
         values = [v for c in self.log.read(self.settings.kafka.topic("findings")) for v in c.values if v is not None]
         return [f.reason for v in values for f in msgspec.json.decode(v, type=FindingBatch).findings]
+
+    @property
+    def layout(self) -> bytes:
+        """As records name it."""
+        return f"{self.settings.kafka.partitions}:{HashSeed(1, 2).id}".encode()
+
+    def topic_id(self, tp: TopicPartition) -> str:
+        """The id of a source."""
+        with closing(self.log.admin()) as admin:
+            return admin.describe([tp.topic])[tp.topic].id
 
     def value(self, metric: str, **labels: str) -> float:
         """What the worker counts."""
@@ -171,6 +183,17 @@ def test_detection_goes_on_after_records_of_routed_that_make_no_sense(site: Site
     site.until(lambda: len(site.rows(site.a)) >= 20, "what stands before")
     site.write(routed, [b"noise"])
     site.write(routed, [bytes(UNPACKED_BYTES)], "zstd")
+    newer = SourceRange(site.topic_id(site.a), 0, 0, 1 << 40, T0, opened=True, topic=site.a.topic)
+    head = {
+        H_KIND: b"batch",
+        H_SCHEMA: b"routed/999:7",
+        H_LAYOUT: site.layout,
+        H_RANGES: msgspec.msgpack.encode([newer]),
+    }
+    forger = Seal(HashSeed(3, 4), routed.topic)
+    for schema in (b"routed/999:7", b"routed/1:7"):
+        claim = tuple((head | {H_SCHEMA: schema}).items())
+        site.write(routed, [b"a newer version"], headers=forger.sealed(0, b"a newer version", claim))
     site.write(site.a, good(20))
     site.until(lambda: site.value("gatewatch_events_total", topic=site.a.topic, result="ok") >= 40, "what comes after")
     site.worker.close()
@@ -188,12 +211,13 @@ def test_detection_goes_on_after_records_of_routed_that_make_no_sense(site: Site
         site.clock.advance(1.0)
     assert value("gatewatch_rows_total") == rows
     detect.close()
-    first, second = sorted(site.letters(), key=lambda letter: letter.offset)
-    assert {(x.topic, x.partition, x.reason, x.raw) for x in (first, second)} == {(*routed, "record", None)}
+    first, second, *forged = sorted(site.letters(), key=lambda letter: letter.offset)
+    assert {(x.topic, x.partition, x.reason, x.raw) for x in (first, second, *forged)} == {(*routed, "record", None)}
+    assert ["seal" in letter.detail for letter in forged] == [True, True]
     assert (first.size, second.offset) == (len(b"noise"), first.offset + 1)
     assert "unpack to more than 64 MiB" in second.detail
     assert "record_unreadable" in site.findings()
-    assert value("gatewatch_unreadable_records_total", of="routed") == 2.0
+    assert value("gatewatch_unreadable_records_total", of="routed") == 4.0
     assert [value("gatewatch_ranges_total", result=r) for r in ("refused", "lost")] == [0.0, 0.0]
 
 

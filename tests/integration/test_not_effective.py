@@ -82,7 +82,7 @@ class Site:
         common: dict[str, Any] = {"member": "m", "clock": self._clock, "metrics": metrics}
         self._ingest = IngestWorker(self._log, settings, SEED, **common)
         detect = DetectWorker(self._log, settings, entries, SEED, **common)
-        controls = Controls.of(settings.kafka, SEED.id)
+        controls = Controls.of(settings.kafka, SEED)
         decide = DecideWorker(self._log, settings, entries, Catalog.load(None), controls=controls, **common)
         self._enforce = EnforceWorker(self._log, settings, member="m", clock=self._clock)
         assert settings.notify is not None

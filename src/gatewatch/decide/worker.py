@@ -327,13 +327,12 @@ class DecideWorker:
     def _control(self, owned: _Owned, offset: int, said: Decision | Release) -> None:
         """Tell every detect task of an order, or of what a person expects."""
         controls = self._controls
-        record = None if controls is None else controls.record(said)
-        if controls is None or record is None:
+        records = [] if controls is None else controls.records(said)
+        if controls is None or not records:
             return
-        value, headers = record
         with self._lock:
-            owned.unacked[offset] = owned.unacked.get(offset, 0) + controls.partitions
-        for partition in range(controls.partitions):
+            owned.unacked[offset] = owned.unacked.get(offset, 0) + len(records)
+        for partition, (value, headers) in enumerate(records):
             on_ack = partial(self._acked, owned, offset)
             self._producer.send(controls.topic, value, partition=partition, headers=headers, on_ack=on_ack)
 

@@ -23,7 +23,7 @@ from gatewatch.clock import stopwatch
 from gatewatch.detect.findings import finding_id
 from gatewatch.detect.memory import Book, Memory, named
 from gatewatch.detect.names import keys_of, name_of
-from gatewatch.detect.reading import check_layout
+from gatewatch.detect.reading import Ours
 from gatewatch.detect.running import Running, release, restored
 from gatewatch.detect.totals import added_up
 from gatewatch.errors import StateError
@@ -55,7 +55,7 @@ class PopulationTask:
     """
 
     number: int
-    layout: bytes
+    ours: Ours
     topic: str
     seed: HashSeed
     running: dict[str, Running[PopulationDetector]]
@@ -83,7 +83,8 @@ class PopulationTask:
             for name, entry in active(entries, settings.detectors).items()
             if entry.population is not None
         }
-        return cls(n, f"{n}:{seed.id}".encode(), settings.kafka.topic("rollups"), seed, running, metrics)
+        ours, topic = Ours.of(settings.kafka, seed, "rollups", 0), settings.kafka.topic("rollups")
+        return cls(n, ours, topic, seed, running, metrics)
 
     @property
     def detectors(self) -> dict[str, PopulationDetector]:
@@ -110,7 +111,7 @@ class PopulationTask:
         if value is None:
             return None
         head = dict(headers)
-        check_layout(f"`rollups` offset {offset}", head, self.layout)
+        self.ours.check(f"`rollups` offset {offset}", value, head)
         try:
             record = decode(value, head.get(H_SCHEMA))
             rows = rows_of(record) if record.keys else None

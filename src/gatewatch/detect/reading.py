@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import msgspec
 import pyarrow as pa
@@ -11,7 +12,10 @@ import pyarrow as pa
 from gatewatch.errors import UnreadableError
 from gatewatch.events.batch import ROUTED, Batch, decode
 from gatewatch.events.formats.base import LATEST_S
-from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Control, Release, SourceRange
+from gatewatch.log.base import Headers
+from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Control, Release, Seal, SourceRange
+from gatewatch.settings import KafkaSettings
+from gatewatch.state.hashing import HashSeed
 from gatewatch.state.jit import kernel
 from gatewatch.state.rows import rows_of
 
@@ -22,18 +26,50 @@ _ALWAYS = ("src", "offset", "index", "role", "flags", "ts")  # without them no r
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def check_layout(place: str, head: Mapping[str, bytes], ours: bytes) -> None:
-    """A record was written by our own installation; that we are of it was checked when the worker started.
+@dataclass(frozen=True, slots=True)
+class Ours:
+    """What tells a record of our own installation; that we are of it was checked when the worker started.
 
-    Raises:
-        UnreadableError: under another hash seed or number of partitions, or by somebody else.
+    Attributes:
+        layout: partitions and hash seed, as in the header.
+        seal: of the topic.
+        partition: of the topic.
     """
-    if head.get(H_LAYOUT) != ours:
-        raise UnreadableError(
-            f"{place} was written under layout {head.get(H_LAYOUT, b'?').decode(errors='replace')} (partitions:seed), "
-            f"this worker has {ours.decode()}: "
-            "all workers of one installation need the same kafka.partitions and hash seed"
-        )
+
+    layout: bytes
+    seal: Seal
+    partition: int
+
+    @classmethod
+    def of(cls, kafka: KafkaSettings, seed: HashSeed, name: str, partition: int) -> Self:
+        """For a partition of our topic ``name``."""
+        return cls(f"{kafka.partitions}:{seed.id}".encode(), Seal(seed, kafka.topic(name)), partition)
+
+    def headers(self, value: bytes, schema: bytes) -> Headers:
+        """As of a record that we write there."""
+        return self.seal.sealed(self.partition, value, ((H_SCHEMA, schema), (H_LAYOUT, self.layout)))
+
+    def check(self, place: str, value: bytes | None, head: Mapping[str, bytes]) -> None:
+        """Let only through what one of our own workers wrote, as it wrote it.
+
+        Raises:
+            UnreadableError: it was written under another hash seed or number of partitions, by somebody else, or it
+                was damaged.
+        """
+        if head.get(H_LAYOUT) != self.layout:
+            raise UnreadableError(
+                f"{place} was written under layout {head.get(H_LAYOUT, b'?').decode(errors='replace')} "
+                f"(partitions:seed), this worker has {self.layout.decode()}: "
+                "all workers of one installation need the same kafka.partitions and hash seed"
+            )
+        if not self.wrote(head):
+            raise UnreadableError(f"{place} does not carry the seal of this installation")
+        if not self.seal.fits(value, head):
+            raise UnreadableError(f"{place} holds another value than the one that was sealed")
+
+    def wrote(self, head: Mapping[str, bytes]) -> bool:
+        """Whether the headers are of one of our own workers."""
+        return head.get(H_LAYOUT) == self.layout and self.seal.vouches(self.partition, head)
 
 
 Read = tuple[list[SourceRange], Batch | None, Control | Release | None]

@@ -20,7 +20,7 @@ from gatewatch.detect.applied import Applied, Verdict
 from gatewatch.detect.blocks import Blocks
 from gatewatch.detect.findings import name_hits
 from gatewatch.detect.memory import Book, Memory, named
-from gatewatch.detect.reading import check_layout, ranges_of, read
+from gatewatch.detect.reading import Ours, ranges_of, read
 from gatewatch.detect.rollups import Rollups
 from gatewatch.detect.running import Running, release, restored
 from gatewatch.detect.traffic import Traffic
@@ -61,7 +61,7 @@ class DetectTask:
     """
 
     partition: int
-    layout: bytes
+    ours: Ours
     running: dict[str, Running[Detector]]
     metrics: Metrics
     blocks: Blocks
@@ -105,7 +105,7 @@ class DetectTask:
         number = partition + (SLOW_TASKS if lane == "slow" else 0)
         return cls(
             partition,
-            f"{n}:{seed.id}".encode(),
+            Ours.of(settings.kafka, seed, "routed", partition),
             running,
             metrics,
             Blocks(seed),
@@ -137,12 +137,12 @@ class DetectTask:
             UnreadableError: by none of our workers, or it was damaged: :meth:`pass_over` goes on without it.
         """
         head = dict(headers)
-        check_layout(f"`routed` partition {self.partition} offset {offset}", head, self.layout)
+        self.ours.check(f"`routed` partition {self.partition} offset {offset}", value, head)
         self._reach(offset)
         try:
             ranges, batch, control = read(value, head)
         except StateError as error:
-            # Who claims another version and stands for nothing new is no worker that was upgraded before us
+            # What an upgraded worker wrote and stands for nothing new, nobody needs to wait for
             newer = not isinstance(error, UnreadableError) and self.applied.misses(ranges_of(head))
             kind = StateError if newer else UnreadableError
             raise kind(f"`routed` partition {self.partition} offset {offset}: {error}") from error
@@ -166,10 +166,14 @@ class DetectTask:
         """Go on without a record that :meth:`apply` cannot read; what its place in time caused, or None.
 
         One that does not claim to be of this installation has no part in its streams. Of ours, what it stood for is
-        lost; where it does not even say what that was, each stream may go on later than it should.
+        lost; where it does not even say what that was, or its seal is broken, each stream may go on later than it
+        should.
         """
         head = dict(headers)
-        if head.get(H_LAYOUT) != self.layout:
+        if head.get(H_LAYOUT) != self.ours.layout:
+            return None
+        if not self.ours.wrote(head):
+            self.lose(offset)
             return None
         try:
             ranges = ranges_of(head)

@@ -24,12 +24,13 @@ from gatewatch.detect.aside import dead_letter
 from gatewatch.detect.compile import warm_up
 from gatewatch.detect.memory import Memory
 from gatewatch.detect.population import PopulationTask
+from gatewatch.detect.reading import Ours
 from gatewatch.detect.task import Counts, DetectTask
 from gatewatch.errors import UnreadableError
 from gatewatch.events import rollup
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_LAYOUT, H_READ_AT, H_SCHEMA, FindingBatch
+from gatewatch.records import H_READ_AT, FindingBatch
 from gatewatch.registry import Entry, active, in_lane
 from gatewatch.sdk import Lane, TableStats
 from gatewatch.settings import Settings
@@ -100,7 +101,7 @@ class DetectWorker:
         self._settings, self._entries, self._seed = settings, entries, seed
         self._clock, self._metrics, self._lane = clock, metrics, lane
         self._findings = settings.kafka.topic("findings")
-        self._rollups = settings.kafka.topic("rollups")
+        self._rollups, self._ours = settings.kafka.topic("rollups"), Ours.of(settings.kafka, seed, "rollups", 0)
         self._dead_letters = settings.kafka.topic("dead-letters")
         self._owned: dict[TopicPartition, _Owned] = {}
         self._lock = threading.Lock()
@@ -214,8 +215,8 @@ class DetectWorker:
                 if said is not None:
                     self._say(owned, said, headers)
                 for record in closed:
-                    layout = ((H_SCHEMA, rollup.VERSION), (H_LAYOUT, owned.task.layout))
-                    self._send(owned, offset, self._rollups, rollup.encode(record), layout)
+                    sums = rollup.encode(record)
+                    self._send(owned, offset, self._rollups, sums, self._ours.headers(sums, rollup.VERSION))
             owned.next_offset = offset + 1
         return len(chunk.offsets)
 

@@ -15,10 +15,11 @@ def not_ours(what: str, header: bytes | None, ours: bytes) -> StateError:
     >>> type(not_ours("a batch", b"", b"routed/1")).__name__
     'UnreadableError'
     """
-    family, _, number = (header or b"").partition(b"/")
+    header = header or b""
+    family, _, number = header.partition(b"/")
     if family == ours.partition(b"/")[0] and number.isdigit():
         return StateError(
-            f"{what} of schema {header!r}, this worker reads {ours!r}: "
-            "let all workers of one installation run the same version"
+            f"{what} of schema {header.decode()}, this worker reads {ours.decode()}: others of this installation run "
+            "another version. Nothing is lost: upgrade this one, too, before the topic's retention (24 h) is over"
         )
     return UnreadableError(f"{what} that names no schema")

@@ -34,7 +34,7 @@ from gatewatch.ingest.routing import route
 from gatewatch.ingest.sight import Sight
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_READ_AT, H_SCHEMA, SourceRange
+from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_READ_AT, H_SCHEMA, Seal, SourceRange
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
 from gatewatch.watch.needs import Needed
@@ -86,6 +86,7 @@ class IngestWorker:
         self._history, self._warm_s = history, warm_s
         self._layout = f"{self._kafka.partitions}:{seed.id}".encode()
         self._routed, self._dead_topic = self._kafka.topic("routed"), self._kafka.topic("dead-letters")
+        self._seal = Seal(seed, self._routed)
         self._ranges = Ranges(self._kafka.partitions)
         self._pending: list[Chunk] = []
         self._pending_bytes = 0
@@ -286,6 +287,7 @@ class IngestWorker:
             (H_RANGES, msgspec.msgpack.encode(ranges)),
             (H_READ_AT, f"{self._clock.now():.3f}".encode()),
         )
+        headers = self._seal.sealed(q, value, headers)
         on_ack = partial(self._on_ack, q, ranges)
         self._producer.send(self._routed, value, partition=q, headers=headers, on_ack=on_ack)
 

@@ -19,7 +19,17 @@ from gatewatch.records.findings import (
 )
 from gatewatch.records.orders import LONGEST_S, Decision, Refusal
 from gatewatch.records.people import Matchers, Silence, Verdict
-from gatewatch.records.routed import H_KIND, H_LAYOUT, H_RANGES, H_READ_AT, H_SCHEMA, DeadLetter, SourceRange
+from gatewatch.records.routed import (
+    H_KIND,
+    H_LAYOUT,
+    H_RANGES,
+    H_READ_AT,
+    H_SCHEMA,
+    H_SEAL,
+    DeadLetter,
+    SourceRange,
+)
+from gatewatch.records.seal import Seal
 from gatewatch.records.words import Action, Mode, Opinion, Scope, Severity, Status, VerdictKind
 
 __all__ = [
@@ -28,6 +38,7 @@ __all__ = [
     "H_RANGES",
     "H_READ_AT",
     "H_SCHEMA",
+    "H_SEAL",
     "LONGEST_S",
     "SERIES_STEP_S",
     "Action",
@@ -49,6 +60,7 @@ __all__ = [
     "Refusal",
     "Release",
     "Scope",
+    "Seal",
     "Severity",
     "Silence",
     "SourceRange",

@@ -9,6 +9,7 @@ H_KIND = "gw-kind"
 H_SCHEMA = "gw-schema"
 H_RANGES = "gw-ranges"
 H_LAYOUT = "gw-layout"  # partitions and hash-seed id: refused where they differ
+H_SEAL = "gw-seal"  # that one of our own workers wrote all of these: see records/seal.py
 H_READ_AT = "gw-read-at"  # wall time when ingest sent it, for latency metrics only; never state
 
 

@@ -7,15 +7,24 @@ from contextlib import closing
 
 from gatewatch.clock import ManualClock
 from gatewatch.ingest.worker import IngestWorker
-from gatewatch.log.base import TopicPartition, TopicSpec
+from gatewatch.log.base import Headers, TopicPartition, TopicSpec
 from gatewatch.log.memory import MemoryLog
 from gatewatch.log.topics import specs
 from gatewatch.metrics import Metrics
+from gatewatch.records import H_SEAL, Seal
 from gatewatch.settings import Settings, Source
 from gatewatch.state.hashing import HashSeed
 
 SEED = HashSeed.from_secret("test")
 SOURCE = Source(topic="access", format="native")
+
+
+def sealed(
+    settings: Settings, value: bytes | None, headers: Headers, *, name: str = "routed", partition: int = 0
+) -> Headers:
+    """Headers that were changed, as if one of our own workers had written them so."""
+    rest = tuple(header for header in headers if header[0] != H_SEAL)
+    return Seal(SEED, settings.kafka.topic(name)).sealed(partition, value, rest)
 
 
 def routed_log(settings: Settings, values: Sequence[bytes], *, size: int = 200, partitions: int = 1) -> MemoryLog:

@@ -40,7 +40,7 @@ N = 3
 T0 = 1_700_000_000.0
 KAFKA = KafkaSettings(partitions=N)
 SETTINGS = Settings(kafka=KAFKA)
-CONTROLS = Controls.of(KAFKA, SEED.id)
+CONTROLS = Controls.of(KAFKA, SEED)
 
 
 def _log() -> MemoryLog:
@@ -146,9 +146,9 @@ def test_without_a_gateway_that_obeys_only_what_is_expected_is_told() -> None:
     """Who only alerts would be alerted for ever of what they said is expected; or each order is called ineffective."""
     order = Decision(id="d1", action=Action.BLOCK, scope=Scope.IP, value="203.0.113.9", reason="r", start=T0,
                      until=T0 + 60.0, mode=Mode.BLOCK)  # fmt: skip
-    controls = Controls.of(KAFKA, SEED.id, obeyed=False)
-    assert controls.record(order) is None
-    assert controls.record(Release(scope=Scope.IP, key="203.0.113.9", until=T0)) is not None
+    controls = Controls.of(KAFKA, SEED, obeyed=False)
+    assert controls.records(order) == []
+    assert len(controls.records(Release(scope=Scope.IP, key="203.0.113.9", until=T0))) == N
 
 
 def test_a_detect_task_understands_it() -> None:
@@ -156,7 +156,7 @@ def test_a_detect_task_understands_it() -> None:
     task = DetectTask.build(0, Settings(kafka=KAFKA), {}, SEED, Metrics())
     order = Decision(id="d1", action=Action.BLOCK, scope=Scope.IP, value="203.0.113.9", reason="r", start=T0,
                      until=T0 + 60.0, mode=Mode.BLOCK)  # fmt: skip
-    assert task.apply(0, CONTROLS.value(order), CONTROLS.headers) is None
+    assert task.apply(0, *CONTROLS.records(order)[0]) is None
     assert [(c.scope, c.key) for c, *_ in task.blocks.book()] == [(Scope.IP, "203.0.113.9")]
 
 
@@ -177,8 +177,7 @@ def test_a_detector_hears_what_is_expected_of_its_keys_and_may_raise(
     task = DetectTask.build(0, SETTINGS, {}, SEED, Metrics())
     task.running = {"door_knocker": running}
     for offset, scope in enumerate((Scope.IP, Scope.ACCOUNT)):
-        record = CONTROLS.record(Release(scope=scope, key="203.0.113.9", until=T0))
-        assert record is not None
+        (record, *_others) = CONTROLS.records(Release(scope=scope, key="203.0.113.9", until=T0))
         assert task.apply(offset, *record) is None
     assert heard == [(Scope.IP, hash_text("203.0.113.9", SEED), T0)], "of scopes that it judges, once"
     assert running.raised == 1

@@ -33,6 +33,7 @@ from gatewatch.records import (
     VerdictKind,
 )
 from gatewatch.settings import KafkaSettings
+from gatewatch.state.hashing import HashSeed
 from gatewatch.state.packing import pack, unpack
 from gatewatch.state.shapes import Parts, encode
 from gatewatch.testing.deep import differences
@@ -54,7 +55,7 @@ ADDRESSES = [f"198.51.100.{n}" for n in range(1, 9)]
 KEYS = [*((Scope.IP, a) for a in ADDRESSES), (Scope.NETWORK, "198.51.100.0/24"), (Scope.PRINCIPAL, "alice"),
         (Scope.PRINCIPAL, "billing-job"), (Scope.ACCOUNT, "root")]  # fmt: skip
 BOOK = Book(config_hash="c", catalog_hash="", heard={})
-CONTROLS = Controls.of(KafkaSettings(), "s")
+CONTROLS = Controls.of(KafkaSettings(), HashSeed(1, 2))
 
 
 class Life:

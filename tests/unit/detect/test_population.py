@@ -14,9 +14,10 @@ import pytest
 import gatewatch
 from gatewatch.decide.control import Controls
 from gatewatch.detect.population import PATIENCE, PopulationTask
+from gatewatch.detect.reading import Ours
 from gatewatch.detect.running import MAX_RAISES
 from gatewatch.detect.task import DetectTask
-from gatewatch.errors import StateError
+from gatewatch.errors import StateError, UnreadableError
 from gatewatch.events.rollup import (
     COUNTS,
     ROWS_MAX,
@@ -29,9 +30,8 @@ from gatewatch.events.rollup import (
     encode,
     records,
 )
-from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_LAYOUT, H_SCHEMA, FindingBatch, Opinion, Release
+from gatewatch.records import FindingBatch, Opinion, Release
 from gatewatch.registry import Defaults, Entry
 from gatewatch.sdk import (
     Contribution,
@@ -46,12 +46,12 @@ from gatewatch.sdk import (
     TableStats,
 )
 from gatewatch.settings import KafkaSettings, Settings
-from gatewatch.state.hashing import hash_text
+from gatewatch.state.hashing import HashSeed, hash_text
 from gatewatch.testing.batches import SEED
 
 N = 3
 SETTINGS = Settings(kafka=KafkaSettings(partitions=N))
-HEADERS: Headers = ((H_LAYOUT, f"{N}:{SEED.id}".encode()), (H_SCHEMA, VERSION))
+OURS = Ours.of(SETTINGS.kafka, SEED, "rollups", 0)
 BUSY = Reason(1, "busy", "Busy", "requests", Severity.LOW, learned=False)
 
 
@@ -146,7 +146,8 @@ def _record(task: int, offset: int, closed: int, rows: Rows | None = None) -> Ro
 
 
 def _apply(task: PopulationTask, said: Sequence[RollupRecord], first: int = 0) -> list[FindingBatch]:
-    told = [task.apply(first + i, encode(record), HEADERS) for i, record in enumerate(said)]
+    values = [encode(record) for record in said]
+    told = [task.apply(first + i, value, OURS.headers(value, VERSION)) for i, value in enumerate(values)]
     return [batch for batch in told if batch is not None]
 
 
@@ -256,13 +257,12 @@ def test_a_detector_that_raises_is_switched_off_and_the_others_go_on() -> None:
 def test_what_a_person_expects_comes_through_one_detect_task_and_counts_once() -> None:
     """A change of a whole project that its owner announced would be told of until the detector forgets, for a week."""
     entries = {"listening": Entry("listening", None, Defaults(), "1. look", files(gatewatch), Listening)}
-    controls = Controls.of(SETTINGS.kafka, SEED.id)
+    controls = Controls.of(SETTINGS.kafka, SEED)
     tasks = [DetectTask.build(p, SETTINGS, entries, SEED, Metrics()) for p in range(N)]
     said: list[RollupRecord] = []
     for offset, scope in enumerate((Scope.ALL, Scope.PROJECT, Scope.PRINCIPAL)):
-        record = controls.record(Release(scope=scope, key="shop", until=7e9))
-        assert record is not None
-        for task in tasks:
+        records = controls.records(Release(scope=scope, key="shop", until=7e9))
+        for task, record in zip(tasks, records, strict=True):
             assert task.apply(offset, *record) is None
             said += task.closed()
     population = _task(Listening)
@@ -274,10 +274,26 @@ def test_what_a_person_expects_comes_through_one_detect_task_and_counts_once() -
 
 
 def test_another_layout_or_version_is_refused() -> None:
-    """Sums of other keys would be mixed with ours."""
+    """Sums of other keys would be mixed with ours; or those of an upgraded worker would be missing, for good."""
+    value, noise = encode(_record(0, 1, 1)), b"not a record"
+    other = Ours.of(KafkaSettings(partitions=N + 1), SEED, "rollups", 0)
+    for bad, headers in ((value, other.headers(value, VERSION)), (noise, OURS.headers(noise, VERSION))):
+        with pytest.raises(UnreadableError):
+            _task().apply(0, bad, headers)
+    with pytest.raises(StateError, match="upgrade") as caught:
+        _task().apply(0, value, OURS.headers(value, b"rollups/99"))
+    assert not isinstance(caught.value, UnreadableError)
+
+
+def test_who_does_not_know_the_seed_stops_no_sums_and_adds_none() -> None:
+    """If this fails, one line that names a version, or a made up sum, ends population detection or misleads it."""
     value = encode(_record(0, 1, 1))
-    for headers in (((H_LAYOUT, b"9:x"), HEADERS[1]), (HEADERS[0], (H_SCHEMA, b"rollups/99"))):
-        with pytest.raises(StateError):
-            _task().apply(0, value, headers)
-    with pytest.raises(StateError):
-        _task().apply(0, b"not a record", HEADERS)
+    forged = Ours.of(SETTINGS.kafka, HashSeed(1, 2), "rollups", 0)
+    for schema in (VERSION, b"rollups/99"):
+        theirs = Ours(OURS.layout, forged.seal, 0).headers(value, schema)
+        for headers in (theirs, theirs[:-1]):
+            task = _task()
+            with pytest.raises(UnreadableError, match="seal"):
+                task.apply(0, value, headers)
+            assert task.pass_over(0, headers) is None
+            assert task.now == float("-inf")

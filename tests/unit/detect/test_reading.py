@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -20,7 +21,7 @@ from gatewatch.metrics import Metrics
 from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, SourceRange
 from gatewatch.settings import Settings
 from gatewatch.testing.batches import batch_of
-from gatewatch.testing.routed import SEED
+from gatewatch.testing.routed import SEED, sealed
 
 SETTINGS = Settings.model_validate({"kafka": {"partitions": 1}})
 LAYOUT = f"1:{SEED.id}".encode()
@@ -72,14 +73,22 @@ RECORDS: dict[str, tuple[bytes | None, Headers]] = {
 }
 
 
+def as_sealed(record: tuple[bytes | None, Headers], name: str = "routed") -> tuple[bytes | None, Headers]:
+    """The record as a worker of ours would have written it that has gone mad."""
+    return record[0], sealed(SETTINGS, *record, name=name)
+
+
+@pytest.mark.parametrize("of", [as_sealed, lambda record: record], ids=["sealed", "foreign"])
 @pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)
-def test_a_foreign_record_of_routed_is_named_with_its_place(record: tuple[bytes | None, Headers]) -> None:
+def test_a_record_of_routed_that_makes_no_sense_is_named_with_its_place(
+    record: tuple[bytes | None, Headers], of: Callable[[tuple[bytes | None, Headers]], tuple[bytes | None, Headers]]
+) -> None:
     """If this fails, a worker ends with a traceback that nobody can read, or a detector is blamed and switched off."""
     task = DetectTask.build(0, SETTINGS, {}, SEED, Metrics())
     with pytest.raises(StateError, match="`routed` partition 0 offset 7"):
-        task.apply(7, *record)
+        task.apply(7, *of(record))
     assert task.applied.offsets == {}
-    task.apply(8, GOOD, head())
+    task.apply(8, *as_sealed((GOOD, head())))
     assert task.counts.rows == 2
 
 
@@ -90,7 +99,7 @@ def test_offsets_within_a_batch_that_lead_out_of_it_are_found() -> None:
         damaged = GOOD[:at] + bytes([GOOD[at] ^ 0x7F]) + GOOD[at + 1 :]
         task = DetectTask.build(0, SETTINGS, {}, SEED, Metrics())
         try:
-            task.apply(0, damaged, head())
+            task.apply(0, *as_sealed((damaged, head())))
         except StateError:
             found += 1
     assert found > 100
@@ -124,5 +133,5 @@ def test_a_foreign_record_of_rollups_is_named_with_its_place(value: bytes) -> No
     task = PopulationTask.build(SETTINGS, {}, SEED, Metrics())
     headers = ((H_SCHEMA, rollup.VERSION), (H_LAYOUT, LAYOUT))
     with pytest.raises(StateError, match="`rollups` offset 3"):
-        task.apply(3, value, headers)
-    assert task.apply(4, rollup.encode(record()), headers) is not None
+        task.apply(3, *as_sealed((value, headers), "rollups"))
+    assert task.apply(4, *as_sealed((rollup.encode(record()), headers), "rollups")) is not None

@@ -14,11 +14,22 @@ from gatewatch.events.batch import VERSION, encode, schema_id
 from gatewatch.log.base import Headers, TopicPartition
 from gatewatch.log.memory import MemoryLog
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, DeadLetter, FindingBatch, SourceRange
+from gatewatch.records import (
+    H_KIND,
+    H_LAYOUT,
+    H_RANGES,
+    H_SCHEMA,
+    H_SEAL,
+    DeadLetter,
+    FindingBatch,
+    Seal,
+    SourceRange,
+)
 from gatewatch.settings import Settings
+from gatewatch.state.hashing import HashSeed
 from gatewatch.state.saving import Saver
 from gatewatch.testing.batches import batch_of
-from gatewatch.testing.routed import SEED, routed_log
+from gatewatch.testing.routed import SEED, routed_log, sealed
 
 SETTINGS = Settings.model_validate({"kafka": {"partitions": 1}, "sources": [{"topic": "access", "format": "native"}]})
 ROUTED = TopicPartition(SETTINGS.kafka.topic("routed"), 0)
@@ -40,7 +51,8 @@ def record(first: int, n: int = 2, **changes: bytes) -> tuple[bytes, Headers]:
     }
     named = {"schema": H_SCHEMA, "layout": H_LAYOUT, "ranges": H_RANGES}
     head |= {named[name]: value for name, value in changes.items()}
-    return encode(batch.arrow), tuple(head.items())
+    value = encode(batch.arrow)
+    return value, sealed(SETTINGS, value, tuple(head.items()))
 
 
 def task() -> DetectTask:
@@ -118,25 +130,61 @@ def test_a_strangers_record_moves_nothing(layout: bytes) -> None:
     assert (one.counts.rows, one.counts.lost, one.counts.refused) == (4, 0, 1)
 
 
+NEWER = VERSION.partition(b"/")[0] + b"/999:7"
+
+
 def test_another_version_is_not_passed_over() -> None:
     """If this fails, an upgrade that reaches ingest first loses everything until detect is upgraded, too."""
-    newer = VERSION.partition(b"/")[0] + b"/999:7"
-    with pytest.raises(StateError, match="same version") as caught:
-        task().apply(0, *record(0, schema=newer))
+    with pytest.raises(StateError, match="upgrade this one") as caught:
+        task().apply(0, *record(0, schema=NEWER))
     assert not isinstance(caught.value, UnreadableError)
 
 
-def test_what_claims_another_version_and_stands_for_nothing_new_is_passed_over() -> None:
-    """If this fails, one line that names a version stops detection for as long as `routed` is kept."""
-    newer = VERSION.partition(b"/")[0] + b"/999:7"
+def forged(first: int, n: int, **changes: bytes) -> tuple[bytes, Headers]:
+    """As :func:`record`, by somebody who knows all but the seed."""
+    value, headers = record(first, n, **changes)
+    theirs = Seal(HashSeed(1, 2), ROUTED.topic).sealed(0, value, headers[:-1])
+    return value, theirs
+
+
+@pytest.mark.parametrize("changes", [{}, {"schema": NEWER}, {"ranges": b""}], ids=["ours", "newer", "no ranges"])
+def test_who_does_not_know_the_seed_moves_and_stops_nothing(changes: dict[str, bytes]) -> None:
+    """If this fails, whoever may write to `routed` ends detection with one line, or makes it skip what he names."""
+    for strange in (forged(2, 100, **changes), (record(2, 100, **changes)[0], record(2, 100, **changes)[1][:-1])):
+        one = task()
+        one.apply(0, *record(0))
+        refused(one, 1, *strange)
+        one.apply(2, *record(2))
+        one.apply(3, *record(6))
+        assert (one.counts.rows, one.counts.lost, one.counts.refused) == (4, 0, 1)
+
+
+def test_a_seal_holds_for_its_own_place_and_value_only() -> None:
+    """If this fails, what was written for one partition counts in another, or headers are put before other rows."""
+    value, headers = record(0)
+    seal = Seal(SEED, ROUTED.topic)
+    assert seal.vouches(0, dict(headers))
+    assert seal.fits(value, dict(headers))
+    assert not seal.fits(value + b"x", dict(headers))
+    assert not seal.vouches(1, dict(headers))
+    assert not Seal(SEED, ROLLUPS.topic).vouches(0, dict(headers))
+    for name in (H_KIND, H_SCHEMA, H_LAYOUT, H_RANGES, H_SEAL):
+        changed = {**dict(headers), name: dict(headers)[name][:-1] + b"?"}
+        assert not seal.vouches(0, changed), name
+        assert not seal.vouches(0, {k: v for k, v in headers if k != name}), name
+    assert seal.vouches(0, {**dict(headers), "of-a-later-version": b"x"}), "a later version may add headers"
+
+
+def test_what_another_version_wrote_and_stands_for_nothing_new_is_passed_over() -> None:
+    """If this fails, an upgrade that was taken back stops detection though nothing is missing."""
     one = task()
     one.apply(0, *record(0, 4))
-    refused(one, 1, *record(2, schema=newer))
-    refused(one, 2, *record(0, schema=newer, ranges=msgspec.msgpack.encode([])))
+    refused(one, 1, *record(2, schema=NEWER))
+    refused(one, 2, *record(0, schema=NEWER, ranges=msgspec.msgpack.encode([])))
     one.apply(3, *record(4))
     assert (one.counts.rows, one.counts.lost, one.counts.refused) == (6, 0, 0)
-    with pytest.raises(StateError, match="same version") as caught:
-        one.apply(4, *record(6, schema=newer))
+    with pytest.raises(StateError, match="upgrade this one") as caught:
+        one.apply(4, *record(6, schema=NEWER))
     assert not isinstance(caught.value, UnreadableError), "a worker that was upgraded before us has more to say"
 
 
@@ -191,6 +239,39 @@ def test_a_worker_tells_of_it_once_in_every_way_and_goes_on() -> None:
     assert second.caught_up
     second.close()
     assert len(letters(log)) == 2
+
+
+def test_detection_goes_on_past_every_record_that_nobody_should_have_written() -> None:
+    """If this fails, one record that an intruder or a broken worker wrote ends detection at each restart."""
+    log, clock, metrics = routed_log(SETTINGS, []), ManualClock(T0), Metrics()
+    value, headers = record(2)
+    strange: dict[str, tuple[bytes, Headers]] = {
+        "garbage": (NOISE, ()),
+        "another's layout": record(2, layout=b"12:deadbeef"),
+        "no seal": (value, headers[:-1]),
+        "a newer version, forged": forged(2, 100, schema=NEWER),
+        "all that is to come, forged": forged(
+            2, 1, ranges=msgspec.msgpack.encode([SourceRange("id", 0, 2, 1 << 40, T0)])
+        ),
+        "columns that it does not have": record(0, schema=VERSION + b":7"),
+        "no columns": record(0, schema=VERSION + b":zz"),
+        "half a batch": (value[: len(value) // 2], headers),
+        "half a batch, sealed so": (value[:99], sealed(SETTINGS, value[:99], record(0)[1])),
+    }
+    producer = log.producer()
+    for put, of in [record(0), *strange.values(), record(4)]:
+        producer.send(ROUTED.topic, put, partition=0, headers=of)
+    one = worker(log, clock, metrics)
+    for _ in range(12):  # tables are measured every ten seconds
+        one.step(0.0)
+        clock.advance(1.0)
+    assert one.caught_up
+    one.close()
+    assert len(letters(log)) == len(strange)
+    assert blind(log) == [("record_unreadable", f"records of {ROUTED.topic}")]
+    count = metrics.registry.get_sample_value
+    assert count("gatewatch_rows_total") == 4.0, "those of the two good ones"
+    assert count("gatewatch_ranges_total", {"result": "lost"}) == 2.0, "what one of ours stood for that was cut short"
 
 
 def values_of(log: MemoryLog, name: str) -> list[bytes]:

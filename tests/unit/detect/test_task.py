@@ -24,6 +24,7 @@ from gatewatch.sdk import (
 )
 from gatewatch.settings import DetectorSettings, KafkaSettings, Settings
 from gatewatch.testing.batches import SEED, batch_of
+from gatewatch.testing.routed import sealed
 from gatewatch.testing.small import SmallDetector, entry_of
 
 SETTINGS = Settings(kafka=KafkaSettings(partitions=1))
@@ -70,7 +71,8 @@ def _record(first: int, n: int, *, kind: bytes = b"batch", start: int | None = N
         (H_LAYOUT, f"1:{SEED.id}".encode()),
         (H_RANGES, msgspec.msgpack.encode(ranges)),
     )
-    return (encode(batch.arrow) if kind == b"batch" else b""), headers
+    value = encode(batch.arrow) if kind == b"batch" else b""
+    return value, sealed(SETTINGS, value, headers)
 
 
 def _findings(said: list[FindingBatch | None]) -> list[str]:
@@ -130,7 +132,8 @@ def test_findings_before_any_watermark_can_be_written_and_read() -> None:
     """If this fails, a worker's first records, where they are cut in pieces, end decide for good."""
     value, headers = _record(0, 4)
     unsaid = msgspec.msgpack.encode([SourceRange("id", 0, 0, 4, -np.inf, topic="access")])
-    said = _task(Nth).apply(0, value, tuple((k, unsaid if k == H_RANGES else v) for k, v in headers))
+    headers = tuple((k, unsaid if k == H_RANGES else v) for k, v in headers)
+    said = _task(Nth).apply(0, value, sealed(SETTINGS, value, headers))
     assert said is not None
     assert msgspec.json.decode(msgspec.json.encode(said), type=FindingBatch) == said
     assert said.watermark == said.findings[0].ts
