@@ -92,6 +92,7 @@ def run(results: Results) -> None:
         spread = (rates[0], rates[-1])
         results.add(Figure(f"detect, {rows} rows a record", rates[1], "rows/s", spread, target, None, lean_rate, note))
     _by_keys(results, batch)
+    _copies(results, entries)
 
 
 def _steady(entries: dict[str, Entry], recs: list[tuple[bytes, tuple[tuple[str, bytes], ...]]]) -> float:
@@ -104,6 +105,20 @@ def _steady(entries: dict[str, Entry], recs: list[tuple[bytes, tuple[tuple[str, 
     for offset, (value, headers) in enumerate(recs[half:], half):
         task.apply(offset, value, headers)
     return (task.counts.rows - before) / (time.process_time() - began)
+
+
+def _copies(results: Results, entries: dict[str, Entry]) -> None:
+    """For how long a snapshot stops a task's loop: the whole tables are copied, then a thread writes them."""
+    task = DetectTask.build(0, SETTINGS, entries, SEED, Metrics())
+    memory = task.memory()  # touches the tables, which is another cost
+    spent: list[float] = []
+    for _ in range(15):
+        began = time.thread_time()
+        memory = task.memory()
+        spent.append((time.thread_time() - began) * 1e11 / memory.nbytes)
+    spent.sort()
+    note = f"CPU; one task with the tables of a whole installation, {memory.nbytes / 1e6:.0f} MB; at most 50"
+    results.add(Figure("copy of a task for a snapshot", spent[7], "ms for 100 MB", (spent[0], spent[-1]), note=note))
 
 
 def _by_keys(results: Results, batch: pa.RecordBatch) -> None:

@@ -35,6 +35,11 @@ def stopwatch() -> float:
     return time.perf_counter()
 
 
+def cpu_seconds() -> float:
+    """What this process has computed since it began, imports and all: what a start costs on a busy machine."""
+    return time.process_time()
+
+
 class ManualClock:
     """A clock that tests and replays move by hand.
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import structlog
 
-from gatewatch.clock import Clock, SystemClock
+from gatewatch.clock import Clock, SystemClock, cpu_seconds
 from gatewatch.errors import ConfigError, GatewatchError, LogError, StateError
 from gatewatch.log import open_log
 from gatewatch.log.base import Log
@@ -236,6 +236,7 @@ def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True, wa
     configure(settings.logging, on_drop=metrics.log_line_dropped)
     stop = Stop().on_signals()
     clock = SystemClock()
+    began = clock.monotonic()
     member = f"{role}-{socket.gethostname()}-{index}"
     with ExitStack() as opened:
         try:
@@ -243,7 +244,7 @@ def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True, wa
             opened.callback(log.close)
             with stop.at_once():  # kernels may be compiled for minutes, and nothing is read before
                 worker = build(role, settings, log, member=member, clock=clock, metrics=metrics, warm_s=warm_s)
-            state = _State(role, worker, clock, metrics)
+            state = _State(role, worker, clock, metrics, began)
             if isinstance(worker, Serving):
                 asked = (*worker.address, "enforce.listen", worker.tls)
                 server = Server(worker.app(), *asked, connections=GATEWAYS)
@@ -256,15 +257,16 @@ def run(role: Role, settings: Settings, *, index: int = 0, http: bool = True, wa
         except KeyboardInterrupt:
             _log.info("stopped before it had begun", role=role)
             return 0
-        _log.info("started", role=role, member=member)
+        _log.info("started", role=role, member=member, after_s=_since(clock, began), cpu_s=round(cpu_seconds(), 2))
         return _loop(worker, stop, state)
 
 
 class _State:
     """How the worker stands, as its loop last saw it: probes run on another thread and must not ask the worker."""
 
-    def __init__(self, role: Role, worker: Worker, clock: Clock, metrics: Metrics) -> None:
+    def __init__(self, role: Role, worker: Worker, clock: Clock, metrics: Metrics, began: float) -> None:
         self._role, self._worker, self._clock, self._metrics = role, worker, clock, metrics
+        self._began, self._assigned = began, 0
         self._turned_at = clock.monotonic()
         self._look_at = self._turned_at
         self._ready = False
@@ -275,8 +277,15 @@ class _State:
         if self._turned_at >= self._look_at:
             assigned, caught_up = self._worker.assigned, self._worker.caught_up
             self._metrics.worker(self._role, assigned=assigned, caught_up=caught_up)
-            self._ready = assigned > 0 and caught_up
+            self._tell(assigned, ready=assigned > 0 and caught_up)
+            self._assigned, self._ready = assigned, assigned > 0 and caught_up
             self._look_at = self._turned_at + LOOK_S
+
+    def _tell(self, assigned: int, *, ready: bool) -> None:
+        """How long a start, or a rebalance, took, and with what: the log shows which part of a recovery was slow."""
+        if ready != self._ready or assigned != self._assigned:
+            after_s = _since(self._clock, self._began)
+            _log.info("ready" if ready else "not ready", role=self._role, partitions=assigned, after_s=after_s)
 
     def healthy(self) -> bool:
         """The loop is not hung."""
@@ -285,6 +294,10 @@ class _State:
     def ready(self) -> bool:
         """It has partitions and nothing old left to read."""
         return self._ready
+
+
+def _since(clock: Clock, began: float) -> float:
+    return round(clock.monotonic() - began, 2)
 
 
 def _loop(worker: Worker, stop: Stop, state: _State) -> int:

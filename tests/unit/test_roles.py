@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from gatewatch import roles
 from gatewatch.clock import ManualClock
@@ -52,10 +53,24 @@ def test_what_fails_ends_the_worker_without_a_flush_and_says_why(
 ) -> None:
     """If this fails, half a round is committed; or a full disk is a traceback of ours, and nobody sees what it is."""
     worker, clock = Failing(error), ManualClock()
-    assert _loop(worker, Stop(), _State(Role.INGEST, worker, clock, Metrics())) == code
+    assert _loop(worker, Stop(), _State(Role.INGEST, worker, clock, Metrics(), 0.0)) == code
     assert worker.closed == [False]
     told = capsys.readouterr()
     assert str(error).split("] ")[-1] in told.out + told.err
+
+
+def test_the_log_says_when_a_worker_was_ready_and_when_it_was_not() -> None:
+    """If this fails, nobody finds out which part of a slow recovery was slow: start, rebalance or reading."""
+    worker, clock = Failing(RuntimeError()), ManualClock()
+    state = _State(Role.DETECT, worker, clock, Metrics(), 0.0)
+    with structlog.testing.capture_logs() as lines:
+        for assigned, caught_up in ((0, True), (2, False), (2, True), (2, True), (5, False)):
+            worker.assigned, worker.caught_up = assigned, caught_up
+            clock.advance(1.0)
+            state.turned()
+    assert [(line["event"], line["partitions"], line["after_s"]) for line in lines] == [
+        ("not ready", 2, 2.0), ("ready", 2, 3.0), ("not ready", 5, 5.0),
+    ]  # fmt: skip
 
 
 @pytest.fixture
