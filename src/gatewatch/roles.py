@@ -266,7 +266,7 @@ class _State:
 
     def __init__(self, role: Role, worker: Worker, clock: Clock, metrics: Metrics, began: float) -> None:
         self._role, self._worker, self._clock, self._metrics = role, worker, clock, metrics
-        self._began, self._assigned = began, 0
+        self._began, self._assigned, self._told = began, 0, False
         self._turned_at = clock.monotonic()
         self._look_at = self._turned_at
         self._ready = False
@@ -277,15 +277,21 @@ class _State:
         if self._turned_at >= self._look_at:
             assigned, caught_up = self._worker.assigned, self._worker.caught_up
             self._metrics.worker(self._role, assigned=assigned, caught_up=caught_up)
-            self._tell(assigned, ready=assigned > 0 and caught_up)
-            self._assigned, self._ready = assigned, assigned > 0 and caught_up
+            self._ready = assigned > 0 and caught_up
+            self._tell(assigned)
             self._look_at = self._turned_at + LOOK_S
 
-    def _tell(self, assigned: int, *, ready: bool) -> None:
-        """How long a start, or a rebalance, took, and with what: the log shows which part of a recovery was slow."""
-        if ready != self._ready or assigned != self._assigned:
-            after_s = _since(self._clock, self._began)
-            _log.info("ready" if ready else "not ready", role=self._role, partitions=assigned, after_s=after_s)
+    def _tell(self, assigned: int) -> None:
+        """For each change of partitions, once: when we have them, and when they are read. So one sees what was slow."""
+        if assigned != self._assigned:
+            self._assigned, self._told = assigned, False
+            self._say("has partitions")
+        if self._ready and not self._told:
+            self._told = True
+            self._say("ready")
+
+    def _say(self, event: str) -> None:
+        _log.info(event, role=self._role, partitions=self._assigned, after_s=_since(self._clock, self._began))
 
     def healthy(self) -> bool:
         """The loop is not hung."""

@@ -20,12 +20,14 @@ from gatewatch.ingest.halts import TRIAL_VALUES
 from gatewatch.ingest.worker import IngestWorker
 from gatewatch.log import open_log
 from gatewatch.log.base import Headers, TopicPartition, TopicSpec
+from gatewatch.log.kafka import wants_librdkafka
 from gatewatch.log.topics import specs
 from gatewatch.log.unpack import UNPACKED_BYTES
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, DeadLetter, FindingBatch, Seal, SourceRange
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
+from gatewatch.testing.waiting import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
@@ -111,6 +113,12 @@ class Site:
         """Reasons of what the worker says it cannot see."""
         values = [v for c in self.log.read(self.settings.kafka.topic("findings")) for v in c.values if v is not None]
         return [f.reason for v in values for f in msgspec.json.decode(v, type=FindingBatch).findings]
+
+    @property
+    def reads_by_librdkafka(self) -> bool:
+        """Whether the next ingest worker would."""
+        with closing(self.log.admin()) as admin:
+            return wants_librdkafka(self.settings.kafka, admin.describe([self.a.topic, self.b.topic]).values())
 
     @property
     def layout(self) -> bytes:
@@ -228,6 +236,26 @@ def test_librdkafka_says_where_it_stops(site: Site) -> None:
     site.write(site.a, [bytes(UNPACKED_BYTES * 7 // 4)], "zstd")  # its own limit is 100 MB
     with pytest.raises(LogError, match=r"-a-0: the batch at offset 1 cannot be read, .*kafka-python"):
         site.until(lambda: False, "an error")
+
+
+@pytest.mark.parametrize("client", ["auto"])
+@pytest.mark.parametrize("compression", ["gzip", "snappy", "lz4", "zstd"])
+def test_a_topic_that_keeps_nothing_compressed_takes_no_bomb_and_lets_the_faster_client_read(
+    site: Site, compression: str
+) -> None:
+    """If this fails, `client: auto` reads what strangers compress by a client that unpacks gigabytes."""
+    assert not site.reads_by_librdkafka, "as it is, the broker takes a bomb"
+    with closing(site.log.admin()) as admin:
+        admin.alter(site.a.topic, {"compression.type": "uncompressed"})
+        assert not site.reads_by_librdkafka, "of one source"
+        admin.alter(site.b.topic, {"compression.type": "uncompressed"})
+    wait_until(lambda: site.reads_by_librdkafka, "the new configs")
+    site.write(site.a, good(100), compression)
+    with pytest.raises(AssertionError, match="MSG_SIZE_TOO_LARGE"):  # 30 KB of it, as they are sent
+        site.write(site.a, [bytes(UNPACKED_BYTES // 16)], compression)
+    site.write(site.a, good(100), compression)
+    site.until(lambda: len(site.rows(site.a)) >= 200, "all but the bomb")
+    assert site.letters() == []
 
 
 @pytest.mark.parametrize("client", ["kafka-python"])

@@ -64,12 +64,12 @@ def test_the_log_says_when_a_worker_was_ready_and_when_it_was_not() -> None:
     worker, clock = Failing(RuntimeError()), ManualClock()
     state = _State(Role.DETECT, worker, clock, Metrics(), 0.0)
     with structlog.testing.capture_logs() as lines:
-        for assigned, caught_up in ((0, True), (2, False), (2, True), (2, True), (5, False)):
+        for assigned, caught_up in ((0, True), (2, False), (2, True), (2, False), (2, True), (5, True)):
             worker.assigned, worker.caught_up = assigned, caught_up
             clock.advance(1.0)
             state.turned()
     assert [(line["event"], line["partitions"], line["after_s"]) for line in lines] == [
-        ("not ready", 2, 2.0), ("ready", 2, 3.0), ("not ready", 5, 5.0),
+        ("has partitions", 2, 2.0), ("ready", 2, 3.0), ("has partitions", 5, 6.0), ("ready", 5, 6.0),
     ]  # fmt: skip
 
 

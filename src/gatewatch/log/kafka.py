@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
+import structlog
 from kafka import KafkaConsumer as Client
 from kafka import TopicPartition as KafkaTopicPartition
 from kafka.errors import KafkaError
@@ -26,6 +27,8 @@ T = TypeVar("T", bound="KafkaProducer | Consumer")
 
 _READ_POLL_S = 0.5
 _READ_RECORDS = 5000
+_NAMED = 5  # topics in one line of the log
+_log = structlog.get_logger("gatewatch.log")
 
 
 class KafkaLog:
@@ -41,8 +44,9 @@ class KafkaLog:
     ) -> Consumer:
         """Join a group. With ``values_only`` it may be the faster client (``kafka.client``)."""
         consumer: Consumer
-        ids = {topic: self._describe(topic).id for topic in topics}
-        if values_only and wants_librdkafka(self._settings):
+        infos = self._describe_all(topics)
+        ids = {topic: info.id for topic, info in infos.items()}
+        if values_only and wants_librdkafka(self._settings, infos.values()):
             from gatewatch.log.librdkafka import LibrdkafkaConsumer  # noqa: PLC0415 - an optional extra
 
             consumer = LibrdkafkaConsumer(self._settings, ids, group=group, member=member, values_only=True)
@@ -95,11 +99,15 @@ class KafkaLog:
         return one
 
     def _describe(self, topic: str) -> TopicInfo:
+        return self._describe_all([topic])[topic]
+
+    def _describe_all(self, topics: Sequence[str]) -> dict[str, TopicInfo]:
         with closing(self.admin()) as admin:
-            found = admin.describe([topic])
-        if topic not in found:
-            raise missing(topic)
-        return found[topic]
+            found = admin.describe(topics)
+        for topic in topics:
+            if topic not in found:
+                raise missing(topic)
+        return found
 
     def _reader(self) -> Any:
         config = client_config(self._settings, "gatewatch-reader")
@@ -107,10 +115,21 @@ class KafkaLog:
         return connect(Client, self._settings, config)
 
 
-def wants_librdkafka(settings: KafkaSettings) -> bool:
-    """Whether ``kafka.client`` says librdkafka, or ``auto`` and its package is there."""
+def wants_librdkafka(settings: KafkaSettings, sources: Iterable[TopicInfo]) -> bool:
+    """Whether ``kafka.client`` says librdkafka, or ``auto``, its package is there, and the broker bounds what is read.
+
+    It unpacks what it reads without a limit. Where a topic says ``compression.type=uncompressed`` the broker unpacks a
+    batch when it is written, and refuses it where it is then larger than ``max.message.bytes``.
+    """
+    unbounded = sorted(topic.name for topic in sources if topic.configs.get("compression.type") != "uncompressed")
     if settings.client == "auto":
-        return find_spec("confluent_kafka") is not None
+        return find_spec("confluent_kafka") is not None and not unbounded
+    if settings.client == "librdkafka" and unbounded:
+        _log.warning(
+            "librdkafka unpacks compressed batches of these topics without a limit",
+            topics=unbounded[:_NAMED],
+            mend="set compression.type=uncompressed on them, or kafka.client: kafka-python, or trust who writes",
+        )
     return settings.client == "librdkafka"
 
 
