@@ -6,14 +6,20 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from uuid import uuid4
 
 import pytest
 
+from gatewatch.clock import SystemClock
 from gatewatch.errors import SendError
+from gatewatch.ingest.worker import IngestWorker
 from gatewatch.log import kafka_producer
-from gatewatch.log.base import TopicPartition
+from gatewatch.log.base import TopicPartition, TopicSpec
 from gatewatch.log.kafka import KafkaLog
-from gatewatch.settings import KafkaSettings
+from gatewatch.log.topics import specs
+from gatewatch.metrics import Metrics
+from gatewatch.settings import KafkaSettings, Settings
+from gatewatch.state.hashing import HashSeed
 from gatewatch.testing.kafka import Broker
 from gatewatch.testing.logs import WAIT_S, KafkaRig, numbered, until
 
@@ -143,3 +149,36 @@ def test_bytes_in_flight_are_bounded(plain: KafkaLog, own_broker: Broker, monkey
         producer.close(flush=False)
     finally:
         own_broker.restart()
+
+
+@pytest.mark.parametrize("client", ["kafka-python", "librdkafka"])
+def test_a_clean_stop_waits_for_no_broker_that_is_away(own_broker: Broker, client: str) -> None:
+    """If this fails, SIGTERM in an outage ends in kill -9: supervisors wait 15 s, and twice that was needed."""
+    name = f"t{uuid4().hex[:8]}"
+    settings = Settings.model_validate({
+        "kafka": {
+            "bootstrap": [own_broker.bootstrap], "prefix": name, "partitions": 2, "client": client,
+            "session_timeout": 45.0,
+        },
+        "sources": [{"topic": f"{name}-a", "format": "native"}],
+    })  # fmt: skip
+    clock = SystemClock()
+    with closing(KafkaLog(settings.kafka)) as log:
+        with closing(log.admin()) as admin:
+            admin.create([TopicSpec(f"{name}-a", 1), *specs(settings)])
+        worker = IngestWorker(log, settings, HashSeed(1, 2), member="i", clock=clock, metrics=Metrics())
+        deadline = clock.monotonic() + WAIT_S
+        while not list(log.read(settings.kafka.topic("routed"))) and clock.monotonic() < deadline:
+            worker.step(0.1)  # until there is a tick
+        own_broker.kill()
+        try:
+            outage = clock.monotonic() + 3.0
+            while clock.monotonic() < outage:  # ticks wait for acknowledgement, commits fail
+                worker.step(0.1)
+            began = clock.monotonic()
+            with pytest.raises(SendError, match="not acknowledged"):
+                worker.close()
+            log.close()
+            assert clock.monotonic() - began < 10.0
+        finally:
+            own_broker.restart()

@@ -30,7 +30,7 @@ from gatewatch.decide.memory import DecideTask, Memory
 from gatewatch.decide.orders import is_order
 from gatewatch.decide.turn import Decided
 from gatewatch.errors import ConfigError, StateError
-from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
+from gatewatch.log.base import LAST_FLUSH_S, Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_READ_AT, Decision, Release, Verdict
 from gatewatch.registry import Entry
@@ -41,7 +41,6 @@ from gatewatch.watch.reporter import Reporter
 from gatewatch.watch.signs import Signs
 
 COMMIT_S = 1.0  # what a killed worker repeats is at most this old; readers recognise it by id and revision
-FLUSH_S = 10.0  # as long as a broker may take to answer before its session is over
 H_OFFSET = "gw-findings-offset"  # header of everything that decide writes: the offset that caused it
 _log = structlog.get_logger("gatewatch.decide")
 
@@ -167,14 +166,14 @@ class DecideWorker:
         """Leave. With ``flush`` what was said is acknowledged and committed first."""
         try:
             if flush:
-                self._producer.flush(FLUSH_S)
+                self._producer.flush(LAST_FLUSH_S)
                 self._commit()
             if self._saver is not None:
                 self._saver.close(self._saved(), flush=flush)
         finally:
             if self._garbage is not None:
                 self._garbage.close()
-            self._producer.close(flush=flush)
+            self._producer.close(flush=False)  # what was not acknowledged in time is not waited for again
             self._consumer.close()
 
     def _take_over(self, tps: tuple[TopicPartition, ...]) -> None:

@@ -28,7 +28,7 @@ from gatewatch.detect.reading import Ours
 from gatewatch.detect.task import Counts, DetectTask
 from gatewatch.errors import UnreadableError
 from gatewatch.events import rollup
-from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
+from gatewatch.log.base import LAST_FLUSH_S, Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_READ_AT, FindingBatch
 from gatewatch.registry import Entry, active, in_lane
@@ -177,12 +177,12 @@ class DetectWorker:
         """Leave. With ``flush`` what was said is acknowledged and committed first."""
         try:
             if flush:
-                self._producer.flush(10.0)
+                self._producer.flush(LAST_FLUSH_S)
                 self._commit()
             if self._saver is not None:
                 self._saver.close(self._owned, flush=flush)
         finally:
-            self._producer.close(flush=flush)
+            self._producer.close(flush=False)  # what was not acknowledged in time is not waited for again
             self._consumer.close()
 
     def _take_over(self, tps: Sequence[TopicPartition]) -> None:

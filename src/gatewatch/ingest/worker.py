@@ -32,7 +32,7 @@ from gatewatch.ingest.read import Read, read
 from gatewatch.ingest.rounds import rounds
 from gatewatch.ingest.routing import route
 from gatewatch.ingest.sight import Sight
-from gatewatch.log.base import Chunk, Headers, Log, TopicPartition
+from gatewatch.log.base import LAST_FLUSH_S, Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_READ_AT, H_SCHEMA, Seal, SourceRange
 from gatewatch.settings import Settings
@@ -176,10 +176,10 @@ class IngestWorker:
             if flush:
                 self.flush()
                 self.tick()
-                self._producer.flush(10.0)
+                self._producer.flush(LAST_FLUSH_S)
                 self._commit()
         finally:
-            self._producer.close(flush=flush)
+            self._producer.close(flush=False)  # what was not acknowledged in time is not waited for again
             self._consumer.close()
 
     def _queue(self, chunk: Chunk) -> int:

@@ -10,6 +10,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+# What a clean stop waits for acknowledgements: it has 10 s, of which a commit and the end of the clients take some.
+LAST_FLUSH_S = 6.0
+
 Headers = tuple[tuple[str, bytes], ...]
 
 

@@ -22,7 +22,7 @@ REQUEST_TIMEOUT_S = 15.0  # below the delivery timeout, so that a record has sev
 # Commits and requests of a consumer wait this long for a broker that restarts (measured: up to 15 s), and stay well
 # below the poll interval, so that the worker ends by an error of its own and not by losing its group.
 PATIENCE_S = 30.0
-COMMIT_S = 5.0  # one try of a commit; the loop turns in between, and SIGTERM is heard
+COMMIT_S = 2.0  # one try of a commit; the loop turns in between, and SIGTERM is heard: a clean stop has 10 s for all
 METADATA_MAX_AGE_S = 60.0  # new partitions and lost topics are noticed within a minute
 
 LOG_LINES_A_MINUTE = 3  # of one kind: while a broker is down each client writes 4-6 lines a second

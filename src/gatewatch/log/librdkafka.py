@@ -57,6 +57,7 @@ _UNREADABLE = (KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG)  # noqa: SLF001
 _NOT_ACTIVE = KafkaError._STATE  # noqa: SLF001 - the library's own name of a public constant
 TOPIC_CHECK_S = 5.0  # how often an idle consumer looks whether its topics are still there: the client says nothing
 TOPIC_CHECK_WAIT_S = 1.0  # and how long it waits for the answer
+ANSWER_S = 2.0  # a broker that is there answers within milliseconds, on a busy machine within a second
 _log = structlog.get_logger("gatewatch.log")
 NEWS_S = 0.2  # a change of assignment shows only between two waits of the client
 SEEK_RETRY_S = 0.01  # a partition takes some milliseconds to become active after its assignment
@@ -100,7 +101,8 @@ class LibrdkafkaConsumer:
         """Commit every mark made since the last commit.
 
         While the group rebalances, or the broker is away for no longer than ``PATIENCE_S``, they are kept for the next
-        one. A try may take 10 s: that long the client waits for a coordinator.
+        one. Whether there is a broker is asked first: the client's own commit waits for a coordinator for as long as
+        ``kafka.session_timeout``, and hears of no SIGTERM meanwhile.
         """
         marks = self._members.take_marks()
         if not marks:
@@ -109,7 +111,7 @@ class LibrdkafkaConsumer:
             self._members.put_back(marks)
             return
         began = self._clock.monotonic()
-        error = self._commit(marks)
+        error = self._commit(marks) if self._answers() else KafkaError(_AWAY[0])
         if error is None:
             self._members.committed()
         elif error.code() == KafkaError.REBALANCE_IN_PROGRESS or self._out_of_date(error):
@@ -312,6 +314,14 @@ class LibrdkafkaConsumer:
         """Called inside a poll: the group went on without us."""
         self._members.lose([TopicPartition(at.topic, at.partition) for at in theirs])
         self._rebalancing = True
+
+    def _answers(self) -> bool:
+        """Whether there is a broker."""
+        try:
+            self._client.list_topics(self._topics[0], timeout=ANSWER_S)
+        except KafkaException:
+            return False
+        return True
 
     def _commit(self, marks: dict[TopicPartition, int]) -> KafkaError | None:
         """Commit and wait; returns what was wrong."""

@@ -22,11 +22,12 @@ _log = structlog.get_logger("gatewatch.log")
 def commit_rest(members: Membership, group: str, clock: Clock, step: Callable[[], object]) -> None:
     """Before a member leaves: commit what a rebalance kept back, or its successor does a second of work again.
 
-    A rebalance ends by polls only: ``step`` polls once and commits. What polls bring counts as never read.
+    A rebalance ends by polls only: ``step`` polls once and commits. What polls bring counts as never read. A broker
+    that is away is not waited for: a clean stop has no time for that, and loses no more than a kill does.
     """
     deadline = clock.monotonic() + LAST_COMMIT_S
     with suppress(LogError):  # fenced, or the broker is away: the last commit stands
-        while members.kept_back and clock.monotonic() < deadline:
+        while members.kept_back and not members.in_outage and clock.monotonic() < deadline:
             step()
     if members.kept_back:
         _log.warning("left without the last commit: its successor does some work again", group=group)

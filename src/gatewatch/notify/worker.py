@@ -142,8 +142,10 @@ class NotifyWorker:
         finally:
             for receiver in self._receivers:
                 receiver.close()
-            self._producer.close(flush=flush)
-            self._consumer.close()
+            try:
+                self._producer.close(flush=flush)
+            finally:
+                self._consumer.close()
 
     def _take_over(self, tps: Sequence[TopicPartition]) -> None:
         committed, ends = self._consumer.committed(tps), self._consumer.end_offsets(tps)
