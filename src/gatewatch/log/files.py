@@ -26,6 +26,7 @@ import zstandard
 
 from gatewatch.errors import LogError
 from gatewatch.log.indented import Objects, is_indented
+from gatewatch.log.lines import Lines, LineTooLongError
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -114,16 +115,14 @@ def _lines(path: Path | str, name: str, lines_per_chunk: int) -> Iterator[FileCh
     raw = _open(path, name)
     error: LogError | None = None
     with raw, _decompressed(raw, str(path)) as stream:
-        lines: BinaryIO | Objects | None = None
+        source: Lines | Objects | None = None
         while error is None:
             try:
-                lines = _values_of(stream, name, values) if lines is None else lines
-                _take(lines, name, line, values, lines_per_chunk)
-            except (EOFError, OSError, zlib.error, zstandard.ZstdError) as caught:
-                error = LogError(f"{name}: line {line + len(values)}: {_damage(caught)}")
+                source = _values_of(stream, values) if source is None else source
+                source.take(values, lines_per_chunk, CHUNK_BYTES - sum(map(len, values)))
+            except (EOFError, OSError, zlib.error, zstandard.ZstdError, LineTooLongError) as caught:
+                error = LogError(f"{name}: line {line + len(values)}{_damage(caught)}")
                 error.__cause__ = caught
-            except LogError as caught:
-                error = caught
             if not values:
                 break
             yield FileChunk(name, line, values, _position(raw))
@@ -132,34 +131,16 @@ def _lines(path: Path | str, name: str, lines_per_chunk: int) -> Iterator[FileCh
         raise error
 
 
-def _values_of(stream: BinaryIO, name: str, values: list[bytes]) -> BinaryIO | Objects:
+def _values_of(stream: BinaryIO, values: list[bytes]) -> Lines | Objects:
     """What gives a file's values, by its first line; in a file of lines that is a value already."""
     first = stream.readline(MAX_LINE_BYTES + 1)
     if is_indented(first):
-        return Objects(stream, first)
+        return Objects(stream, first, MAX_LINE_BYTES)
+    if len(first) > MAX_LINE_BYTES:
+        raise LineTooLongError
     if first:
-        values.append(_checked(first, name, 1))
-    return stream
-
-
-def _take(stream: BinaryIO | Objects, name: str, line: int, values: list[bytes], limit: int) -> None:
-    """Append up to ``limit`` lines to ``values``, fewer where they are long."""
-    room = CHUNK_BYTES - sum(map(len, values))
-    while len(values) < limit and room > 0:
-        value = stream.readline(MAX_LINE_BYTES + 1)
-        if not value:
-            return
-        values.append(_checked(value, name, line + len(values)))
-        room -= len(value)
-
-
-def _checked(value: bytes, name: str, line: int) -> bytes:
-    if len(value) > MAX_LINE_BYTES:
-        raise LogError(
-            f"{name}: line {line} is longer than {MAX_LINE_BYTES >> 20} MiB: "
-            "write one event, or one array of events, on each line"
-        )
-    return value.rstrip(b"\r\n")
+        values.append(first.rstrip(b"\r\n"))
+    return Lines(stream, MAX_LINE_BYTES)
 
 
 def _rows(path: Path | str, name: str, rows_per_chunk: int) -> Iterator[FileChunk]:
@@ -234,9 +215,12 @@ class _ZstdReader(io.RawIOBase):
 
 
 def _damage(error: BaseException) -> str:
+    """What is wrong with a line, after its number."""
+    if isinstance(error, LineTooLongError):
+        return f" is longer than {MAX_LINE_BYTES >> 20} MiB: write one event, or one array of events, on each line"
     if isinstance(error, EOFError):
-        return "the compressed file ends too soon: it was cut off (copy it again, or go on without its end)"
-    return f"cannot be read on: {error}"
+        return ": the compressed file ends too soon: it was cut off (copy it again, or go on without its end)"
+    return f": cannot be read on: {error}"
 
 
 def _position(raw: BinaryIO) -> int:
