@@ -11,6 +11,7 @@ import pyarrow as pa
 from gatewatch.ingest.raw import Raw
 from gatewatch.ingest.vocabulary import Vocabulary
 from gatewatch.state.jit import kernel
+from gatewatch.state.words import copy
 
 
 def gather(
@@ -92,14 +93,10 @@ def fill(
         c = columns[k]
         for j in range(rows.shape[0]):
             i = rows[j]
-            to = column_begins[k] + offsets[k, j]
-            size = offsets[k, j + 1] - offsets[k, j]
+            to = int(column_begins[k] + offsets[k, j])
+            size = int(offsets[k, j + 1] - offsets[k, j])
             code = codes[c, i]
             if code >= 0:
-                start = begins[code]
-                for b in range(size):
-                    out[to + b] = arena[start + b]
+                copy(arena, int(begins[code]), size, out, to)
             else:
-                start = np.int64(starts[c, i])
-                for b in range(size):
-                    out[to + b] = data[start + b]
+                copy(data, int(starts[c, i]), size, out, to)

@@ -72,7 +72,7 @@ def kinds() -> npt.NDArray[np.uint8]:
     return found
 
 
-@kernel
+@kernel(inline=True)
 def beyond_suspicion(
     data: npt.NDArray[np.uint8],
     start: int,

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gatewatch.state.jit import kernel
+from gatewatch.state.words import byte, word
 
 U64 = np.uint64
 
@@ -67,12 +68,12 @@ def hash_text(text: str | None, seed: HashSeed) -> int:
     return int(hash_column(pa.array([text], pa.string()), seed)[0])
 
 
-@kernel
+@kernel(inline=True)
 def _rotl(x: np.uint64, b: int) -> np.uint64:
     return U64((x << U64(b)) | (x >> U64(64 - b)))
 
 
-@kernel
+@kernel(inline=True)
 def _round(
     v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64
 ) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
@@ -89,7 +90,7 @@ def _round(
     return v0, v1, v2, v3
 
 
-@kernel
+@kernel(inline=True)
 def siphash13(data: npt.NDArray[np.uint8], start: int, stop: int, k0: np.uint64, k1: np.uint64) -> np.uint64:
     """SipHash-1-3 of ``data[start:stop]``."""
     v0 = k0 ^ U64(0x736F6D6570736575)
@@ -99,16 +100,19 @@ def siphash13(data: npt.NDArray[np.uint8], start: int, stop: int, k0: np.uint64,
     length = stop - start
     at = start
     for _ in range(length // 8):
-        m = U64(0)
-        for j in range(8):
-            m |= U64(data[at + j]) << U64(8 * j)
+        m = word(data, at)
         v3 ^= m
         v0, v1, v2, v3 = _round(v0, v1, v2, v3)
         v0 ^= m
         at += 8
     m = U64(length & 0xFF) << U64(56)
-    for j in range(stop - at):
-        m |= U64(data[at + j]) << U64(8 * j)
+    rest = stop - at
+    if length >= 8:
+        if rest:
+            m |= word(data, stop - 8) >> U64(8 * (8 - rest))
+    else:
+        for j in range(rest):
+            m |= U64(byte(data, at + j)) << U64(8 * j)
     v3 ^= m
     v0, v1, v2, v3 = _round(v0, v1, v2, v3)
     v0 ^= m

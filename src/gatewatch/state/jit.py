@@ -58,26 +58,30 @@ def kernel(function: F) -> F: ...
 
 
 @overload
-def kernel(*, allocates: bool) -> Callable[[F], F]: ...
+def kernel(*, allocates: bool = False, inline: bool = False) -> Callable[[F], F]: ...
 
 
-def kernel(function: F | None = None, *, allocates: bool = False) -> F | Callable[[F], F]:
+def kernel(function: F | None = None, *, allocates: bool = False, inline: bool = False) -> F | Callable[[F], F]:
     """Compile with Numba at the first call for each signature; releases the GIL.
 
     ``allocates``: it makes arrays (``np.zeros`` and the like). All others do without Numba's counts of references,
     which are locked instructions at each array taken out of a tuple: up to a third of the time of a loop over rows.
     Arguments live as long as the call does, so nothing is lost. A kernel that allocates and does not say so does not
     compile ("NRT required but not enabled").
+
+    ``inline``: kernels that call it take it in as a whole. A call hands on each array as seven numbers or more, ten
+    tuples of arrays a hundred of them, through memory; where that is done for every field of an event it took two
+    thirds of the time. It makes the callers longer, so it is for what is small or is called in one place.
     """
     if function is None:
-        return partial(_compiled, allocates=allocates)
-    return _compiled(function, allocates=allocates)
+        return partial(_compiled, allocates=allocates, inline=inline)
+    return _compiled(function, allocates=allocates, inline=inline)
 
 
-def _compiled(function: F, *, allocates: bool) -> F:
+def _compiled(function: F, *, allocates: bool, inline: bool) -> F:
     if not _chosen:  # Numba reads it when a function is decorated
         numba.config.CACHE_DIR = _cache_dir(Path(function.__code__.co_filename).parent)
-    return cast("F", numba.njit(cache=True, nogil=True, fastmath=False, _nrt=allocates)(function))
+    return cast("F", numba.njit(cache=True, nogil=True, fastmath=False, forceinline=inline, _nrt=allocates)(function))
 
 
 @kernel

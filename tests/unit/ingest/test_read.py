@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.contract.format_cases import JSON_CASES, Case
 
@@ -18,7 +18,8 @@ from gatewatch.events.formats.native import Native
 from gatewatch.ingest.columns import Cleaner
 from gatewatch.ingest.raw import columns_of
 from gatewatch.ingest.read import read
-from gatewatch.ingest.scan import quotient, scan
+from gatewatch.ingest.scan import scan
+from gatewatch.ingest.scan_numbers import quotient
 from gatewatch.state.hashing import HashSeed
 
 SEED = HashSeed(1, 2)
@@ -83,6 +84,102 @@ def _same(values: Sequence[bytes | None]) -> None:
 def test_the_kernel_and_the_format_read_the_same(values: list[bytes | None]) -> None:
     """If this fails, what an event means depends on what stands beside it."""
     _same(values)
+
+
+# What may stand in a string: as it is, escaped, and what is neither JSON nor UTF-8: overlong forms, surrogates, numbers
+# beyond Unicode, sequences that are cut, bytes that begin none.
+_GOOD = (
+    b"a",
+    b"eight888",
+    b" ",
+    b"\x7f",
+    b"%",
+    b"\xc3\xa9",
+    b"\xdf\xbf",
+    b"\xe0\xa0\x80",
+    b"\xed\x9f\xbf",
+    b"\xee\x80\x80",
+    b"\xf0\x90\x80\x80",
+    b"\xf4\x8f\xbf\xbf",
+    b"\xe2\x80\xa8",
+    b'\\"',
+    b"\\\\",
+    b"\\/",
+    b"\\b",
+    b"\\f",
+    b"\\n",
+    b"\\r",
+    b"\\t",
+    b"\\u0000",
+    b"\\u0041",
+    b"\\u00e9",
+    b"\\u00E9",
+    b"\\u07ff",
+    b"\\u0800",
+    b"\\uffff",
+    b"\\ud83d\\ude00",
+    b"\\uDBFF\\uDFFF",
+)
+_BAD = (
+    b"\xc0\xaf",
+    b"\xc1\xbf",
+    b"\xe0\x9f\xbf",
+    b"\xf0\x8f\xbf\xbf",
+    b"\xed\xa0\x80",
+    b"\xed\xbf\xbf",
+    b"\xf4\x90\x80\x80",
+    b"\xf5\x80\x80\x80",
+    b"\xff",
+    b"\x80",
+    b"\xc3",
+    b"\xe2\x82",
+    b"\xf0\x9f\x98",
+    b"\x00",
+    b"\x1f",
+    b"\n",
+    b"\\ud83d",
+    b"\\ude00",
+    b"\\ud83d\\u0041",
+    b"\\ud83dx",
+    b"\\u12",
+    b"\\u00g0",
+    b"\\u 041",
+    b"\\x",
+    b"\\",
+    b"\\U0041",
+)
+_FIELDS = st.sampled_from((b"path", b"request_id", b"principal", b"auth", b"unknown", b"error", b"ts", b"status"))
+
+
+def _holding(parts: list[list[bytes]], fields: list[bytes]) -> bytes:
+    strings = zip(fields, map(b"".join, parts), strict=False)
+    return b'{"ts":1,%s}' % b",".join(b'"%s":"%s"' % pair for pair in strings)
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(st.lists(st.sampled_from(_GOOD + _BAD), max_size=5), min_size=1, max_size=3),
+    st.lists(_FIELDS, min_size=3, max_size=3),
+    st.booleans(),
+)
+def test_strings_of_any_bytes_read_the_same(parts: list[list[bytes]], fields: list[bytes], array: bool) -> None:
+    """If this fails, whoever writes bytes that are no UTF-8 gets another name, or another fate, than msgspec gives."""
+    value = _holding(parts, fields)
+    _same([PLAIN, b"[%s,%s]" % (value, PLAIN) if array else value, PLAIN])
+
+
+@pytest.mark.parametrize("part", _GOOD)
+def test_text_of_any_language_needs_no_msgspec(part: bytes) -> None:
+    """If this fails, a site whose users do not write English pays three times as much for ingest."""
+    values = [_holding([[b"x", part, b"x"], [part] * 9], [b"path", b"request_id"])]
+    assert scan(values).odd.tolist() == []
+    _same(values)
+
+
+@pytest.mark.parametrize("part", _BAD)
+def test_what_is_no_text_is_left_to_msgspec(part: bytes) -> None:
+    """If this fails, the kernel lets through what no reader of JSON does."""
+    assert scan([_holding([[b"x", part, b"x"]], [b"path"])]).odd.tolist() == [0]
 
 
 @given(st.integers(0, 10**18 - 1), st.integers(0, 22))
