@@ -7,17 +7,21 @@ deterministic: the same values in the same chunks give the same alerts and decis
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import msgspec
 
+from gatewatch.ahead import ahead
 from gatewatch.catalog import Catalog
 from gatewatch.clock import ManualClock
 from gatewatch.decide.worker import DecideWorker
 from gatewatch.detect.worker import DetectWorker
 from gatewatch.ingest.worker import IngestWorker
 from gatewatch.log.base import TopicPartition, TopicSpec
+from gatewatch.log.files import FileChunk
+from gatewatch.log.held import HeldLog, Send
 from gatewatch.log.memory import MemoryLog
 from gatewatch.metrics import Metrics
 from gatewatch.records import Alert, DeadLetter, Decision, Finding, FindingBatch, Incident
@@ -43,6 +47,14 @@ class Outcome:
     decisions: list[Decision] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """What ingest made of one chunk of input."""
+
+    events: int
+    sends: list[Send]
+
+
 class Flow:
     """Ingest, detect and decide, turn by turn.
 
@@ -65,13 +77,15 @@ class Flow:
         self.entries = dict(entries) if entries is not None else load_all()
         self._topic = source.topic
         self._clock = ManualClock()
+        self._ingest_clock = ManualClock()  # ingest may be a turn ahead
         self.log = MemoryLog(forget=(source.topic, self._own("routed"), self._own("rollups")))
         admin = self.log.admin()
         admin.create([TopicSpec(source.topic, 1), TopicSpec(self._own("routed"), settings.kafka.partitions)])
         admin.create([TopicSpec(self._own(name), 1) for name in _OWN_TOPICS])
         self.metrics = Metrics()
+        self._held = HeldLog(self.log)
         self.ingest = IngestWorker(
-            self.log, self.settings, seed, member="flow", clock=self._clock, metrics=self.metrics, history=True
+            self._held, self.settings, seed, member="flow", clock=self._ingest_clock, metrics=self.metrics, history=True
         )
         self.detect = DetectWorker(
             self.log, self.settings, self.entries, seed, member="flow", clock=self._clock, metrics=self.metrics
@@ -81,13 +95,20 @@ class Flow:
             self.log, settings, self.entries, catalog, member="flow", clock=self._clock, metrics=self.metrics
         )
         self._read: dict[str, int] = {}
-        self._events = 0
-        self._turn()
+        self.feed([])
 
     def feed(self, values: Sequence[bytes]) -> Outcome:
         """Push values (each an object, an array or lines, by the source's format) through the whole flow."""
-        self.log.extend(TopicPartition(self._topic, 0), values)
-        return self._turn()
+        return self._judge(self._take_in(values))
+
+    def feed_all(self, chunks: Iterable[FileChunk]) -> Iterator[tuple[FileChunk, Outcome]]:
+        """The same for each chunk of some files. Ingest reads the next one while detect and decide judge this one.
+
+        The outcomes are those of :meth:`feed`: nothing that ingest sends is in the log before its turn.
+        """
+        with closing(ahead((chunk, self._take_in(chunk.values)) for chunk in chunks)) as reading:
+            for chunk, taken in reading:
+                yield chunk, self._judge(taken)
 
     def warm(self, values: Sequence[bytes]) -> Outcome:
         """History: detectors learn from it, nothing is said of it. Feed it first, then what is newer."""
@@ -98,7 +119,7 @@ class Flow:
 
     def finish(self) -> Outcome:
         """End the input; what is still on its way comes out. The flow cannot be used after that."""
-        outcome = self._turn()
+        outcome = self.feed([])
         for worker in (self.ingest, self.detect, self.decide):
             worker.close()
         return outcome
@@ -106,21 +127,29 @@ class Flow:
     def _own(self, name: str) -> str:
         return self.settings.kafka.topic(name)
 
-    def _turn(self) -> Outcome:
-        """Let every role do all there is to do, in order, and collect what came out."""
+    def _take_in(self, values: Sequence[bytes]) -> _Taken:
+        """Ingest's part of a turn; what it sends is held."""
+        self.log.extend(TopicPartition(self._topic, 0), values)
+        before = self.ingest.events_read
         while self.ingest.step(0.0) or not self.ingest.caught_up:
             self.ingest.flush()
         self.ingest.tick()
+        self._ingest_clock.advance(COMMITS_S)
+        return _Taken(self.ingest.events_read - before, self._held.take())
+
+    def _judge(self, taken: _Taken) -> Outcome:
+        """The others' part: they do all there is to do, in order, and what came out is collected."""
+        for send in taken.sends:
+            send()
         while self.detect.step(0.0):
             pass
         while self.decide.step(0.0):
             pass
         self._clock.advance(COMMITS_S)
-        return self._collect()
+        return self._collect(taken.events)
 
-    def _collect(self) -> Outcome:
-        outcome = Outcome(events=self.ingest.events_read - self._events)
-        self._events = self.ingest.events_read
+    def _collect(self, events: int) -> Outcome:
+        outcome = Outcome(events=events)
         for value in self._new("dead-letters"):
             outcome.dead.append(msgspec.json.decode(value, type=DeadLetter))
         for value in self._new("findings"):

@@ -92,8 +92,8 @@ def replay(
     """Run files (``-`` is stdin) through ingest, detect and decide.
 
     ``warm`` is older history, in order: detectors learn from it, and nothing is said of it, only counted.
-    ``progress(bytes, events)`` is called after each chunk with what has been read so far; ``tap(values)`` with the
-    values of each chunk, before they go in.
+    ``progress(bytes, events)`` is called after each chunk with what has been judged so far; ``tap(values)`` with the
+    values of each chunk.
 
     Raises:
         ConfigError: the settings or the format are wrong.
@@ -108,11 +108,11 @@ def replay(
         outcome = flow.warm(chunk.values)
         done.history_events += outcome.events
         done.dead += [places.of(letter) for letter in outcome.dead]
-    for chunk in read_values(paths, lines_per_chunk=LINES_PER_CHUNK):
+    for chunk, outcome in flow.feed_all(read_values(paths, lines_per_chunk=LINES_PER_CHUNK)):
         places.add(chunk)
         if tap is not None:
             tap(chunk.values)
-        _gather(done, flow.feed(chunk.values), places)
+        _gather(done, outcome, places)
         if progress is not None:
             progress(chunk.bytes_read, done.events)
     _gather(done, flow.finish(), places)
