@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cache, partial
 from random import Random
 from typing import Any
@@ -36,7 +37,7 @@ from gatewatch.errors import BadReason, StateError
 from gatewatch.events import formats, rollup
 from gatewatch.events.batch import decode as decode_batch
 from gatewatch.events.event import AccessEvent
-from gatewatch.events.formats.base import Decoded, Format
+from gatewatch.events.formats.base import BadElement, Decoded, Format
 from gatewatch.flow import Flow
 from gatewatch.ingest import dead
 from gatewatch.ingest.bounds import TimeBounds
@@ -376,10 +377,17 @@ def _check_places(decoded: Decoded, values: list[bytes]) -> None:
     assert all(0 <= event.ts <= 1e11 for event in decoded.events)
 
 
+def _but_for_depth(bad: BadElement) -> BadElement:
+    """A value cut off at a thousand brackets: which of the two is said depends on the depth of Python's stack."""
+    if bad.reason not in (BadReason.DEPTH, BadReason.JSON):
+        return bad
+    return replace(bad, reason=BadReason.JSON, detail="")
+
+
 def _check_read(form: Format, values: Sequence[bytes | None], decoded: Decoded) -> None:
     """A worker reads the same, by its kernel where it can."""
     part = read(form, values)
-    assert part.bad == decoded.bad
+    assert [_but_for_depth(bad) for bad in part.bad] == [_but_for_depth(bad) for bad in decoded.bad]
     assert part.element_index.tolist() == decoded.element_index
     ours, theirs = (Cleaner(SEED).cleaned(raw) for raw in (part.raw, columns_of(decoded.events)))
     for name in (*ours, *theirs):

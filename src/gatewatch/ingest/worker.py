@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from gatewatch.clock import Clock
+from gatewatch.errors import LogError
 from gatewatch.events.batch import VERSION, Flag
 from gatewatch.events.formats import get as get_format
 from gatewatch.ingest import dead
@@ -320,6 +321,11 @@ class IngestWorker:
             topics = admin.describe(sorted({tp.topic for tp in tps}))
         finally:
             admin.close()
+        for name, known in self._consumer.topic_ids.items():
+            # Else the offset that was committed of the old one would open the new one's ranges, and what is before it
+            # would count as seen.
+            if name in {tp.topic for tp in tps} and (name not in topics or topics[name].id != known):
+                raise LogError(f"topic {name!r} was deleted and made again since this worker joined: start it again")
         committed = self._consumer.committed(tps)
         beginnings = self._consumer.beginning_offsets(tps)
         new = [tp for tp in tps if tp not in committed]

@@ -117,6 +117,11 @@ class Consumer(Protocol):
         """
         ...
 
+    @property
+    def topic_ids(self) -> Mapping[str, str]:
+        """Ids of its topics, as they were when it joined: what it commits and what is committed is judged by these."""
+        ...
+
     def committed(self, tps: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """Committed offsets of this group; partitions without one, or with one of an earlier life, are absent."""
         ...

@@ -92,6 +92,11 @@ class KafkaConsumer:
             if polled or self._clock.monotonic() >= deadline:
                 return polled
 
+    @property
+    def topic_ids(self) -> Mapping[str, str]:
+        """Ids of its topics, as they were when it joined."""
+        return self._topic_ids
+
     def mark(self, tp: TopicPartition, next_offset: int) -> None:
         """Everything before ``next_offset`` is done; of a partition that is no longer ours it says nothing."""
         self._members.mark(tp, next_offset)

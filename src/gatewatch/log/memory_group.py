@@ -148,6 +148,11 @@ class MemoryConsumer:
                     return polled
                 self._log.changed.wait(max(left, 0.0))
 
+    @property
+    def topic_ids(self) -> Mapping[str, str]:
+        """Ids of its topics, as they were when it joined."""
+        return self._topic_ids
+
     def mark(self, tp: TopicPartition, next_offset: int) -> None:
         """Everything before ``next_offset`` is done; of a partition that is no longer ours it says nothing."""
         if tp in self.owned:
