@@ -9,17 +9,13 @@ import numpy as np
 
 from gatewatch.sdk import kernel
 
-from .constants import (
-    LEAST_SIZES,
-    LN2,
-    MOST,
-    PRIOR_SIZES,
-    PRIOR_VARIANCE,
-)
-from .layout import OWN, Body, Params, Score
+from . import changes
+from .constants import BET, LEAST_SIZES, MOST, POWER, PRIOR_SIZES, PRIOR_VARIANCE
+from .layout import OWN, Body, Params
 from .sizes import learn, surprise
 
 U64, U32 = np.uint64, np.uint32
+ORDINARY = -math.log(1.0 - BET + BET * POWER)  # nats of evidence that an ordinary body takes away
 
 
 @kernel
@@ -38,6 +34,7 @@ def clear(row: Any, t: float) -> None:
     row.shape[:] = U32(0)
     row.count[:] = 0.0
     row.limit_at[:] = 0.0
+    changes.forget(row)
     end_excursion(row)
 
 
@@ -47,9 +44,6 @@ def end_excursion(row: Any) -> None:
     row.structure = row.characters = row.size = row.credit = 0.0
     row.odd = row.told = 0.0
     row.rank = 0
-    row.counted = U64(0)
-    row.counts[:] = U32(0)
-    row.next = 0
 
 
 @kernel
@@ -85,10 +79,11 @@ def own_slot(row: Any, shape: np.uint64) -> int:
 
 
 @kernel
-def size_surprise(row: Any, e: Any, body: Body, own: int, template: int) -> tuple[float, float]:
+def size_surprise(row: Any, e: Any, body: Body, own: int, template: int, p: Params) -> tuple[float, float]:
     """Nats of a size, and the logarithm of the one expected.
 
-    Expected of this caller in this structure, else of this caller, else of the structure.
+    Expected of this caller in this structure, else of this caller or the endpoint, whichever expects it more, else of
+    the structure, else of the endpoint.
 
     The caller's own mean and variance, with the endpoint's as a prior that is worth a few bodies.
     """
@@ -104,12 +99,24 @@ def size_surprise(row: Any, e: Any, body: Body, own: int, template: int) -> tupl
         var = (c * row.vars[own] + PRIOR_SIZES * var) / (c + PRIOR_SIZES)
     elif own < 0 and row.n >= LEAST_SIZES:
         mean = row.mean
-        var = (row.n * row.var + PRIOR_SIZES * PRIOR_VARIANCE) / (row.n + PRIOR_SIZES)
+        var = _spread(row.n, row.var)
+        # its other structures may be of other endpoints: large where embedded, small where classified
+        other = _spread(e.n, e.var)
+        if e.n >= p.endpoint_rows and surprise(body.size, e.mean, other) < surprise(body.size, mean, var):
+            mean, var = e.mean, other
     elif of_template:
         mean, var = e.means[template], e.vars[template]
+    elif own < 0 and e.n >= p.endpoint_rows:
+        mean, var = e.mean, _spread(e.n, e.var)
     else:
         return 0.0, 0.0
     return surprise(body.size, mean, var), mean
+
+
+@kernel
+def _spread(n: float, var: float) -> float:
+    """A variance, with the prior's few bodies."""
+    return (n * var + PRIOR_SIZES * PRIOR_VARIANCE) / (n + PRIOR_SIZES)
 
 
 @kernel
@@ -136,46 +143,30 @@ def teach(row: Any, body: Body, own: int) -> None:
 
 
 @kernel
-def first_contacts(row: Any, score: Score, body: Body) -> tuple[float, float]:
-    """Nats of structure and of characters that the excursion has not counted yet: who repeats itself adds nothing."""
-    structure, characters = score.structure, score.characters
-    if structure > 0.0:
-        name = fingerprint(body.shape)
-        for j in range(OWN):
-            if row.counts[j] == name:
-                structure = 0.0
-        if structure > 0.0:
-            row.counts[row.next] = name
-            row.next = (row.next + 1) % OWN
-    if characters > 0.0:
-        kinds = body.kinds & ~row.known
-        if kinds & ~row.counted == U64(0):
-            characters = 0.0
-        row.counted |= kinds
-    return structure, characters
+def step(row: Any, structure: float, characters: float, size: float, t: float, weight: float, p: Params) -> None:
+    """One body's step of the sequential test, given what it says that was not counted before, nats.
 
-
-@kernel
-def step(row: Any, score: Score, body: Body, weight: float, p: Params) -> None:
-    """One body's step of the sequential test: the logarithm of the e-value that half the root of 1 / p is.
-
-    Its mean is at most 1 for ordinary bodies however rare they are, so the evidence reaches the threshold at most once
-    in 1 / alpha bodies (Vovk and Wang 2021; Lorden 1971). It never falls below 0: good behaviour buys nothing.
+    The mean of its e-value is at most 1 for ordinary bodies however rare they are, so the evidence reaches the
+    threshold at most once in 1 / alpha bodies (Vovk and Wang 2021; Lorden 1971). It never falls below 0: good behaviour
+    buys nothing.
     """
     w = evidence(row)
-    structure, characters = first_contacts(row, score, body)
-    up = 0.5 * (structure + characters + score.size) - LN2
+    nats = structure + characters + size
+    up = math.log(1.0 - BET + BET * POWER * math.exp((1.0 - POWER) * min(nats, 200.0)))
     if w + weight * up <= 0.0:
         if w > 0.0:
             end_excursion(row)
         return
     if w <= 0.0:
-        row.since = body.t
+        row.since = t
     if w >= MOST * p.threshold and up > 0.0:
         return
-    row.structure += 0.5 * weight * structure
-    row.characters += 0.5 * weight * characters
-    row.size += 0.5 * weight * score.size
-    row.credit += weight * LN2
+    row.credit += weight * ORDINARY
+    if nats <= 0.0:
+        return
+    each = weight * (up + ORDINARY) / nats
+    row.structure += each * structure
+    row.characters += each * characters
+    row.size += each * size
     if up > 0.0:
         row.odd += 1.0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 # Reasons. The first five are plain limits, in the order of Params.limits.
-BODY_BYTES, DEPTH, KEYS, ARRAY, STRING, STRUCTURE, CHARACTERS, SIZE, DRIFT, RELEASE, ONE_CALLER, SIZES = range(12)
+BODY_BYTES, DEPTH, KEYS, ARRAY, STRING, STRUCTURE, CHARACTERS, SIZE, DRIFT, RELEASE, ONE_CALLER, SIZES, CHANGE = range(
+    13
+)
 LIMITS = 5
 NOTHING = -1
 LIMIT_NATS = 13.8  # a limit has no p-value; by convention what one in a million is, and ln(times over it) more
 
 HOUR_S, DAY_S = 3600.0, 86400.0
-LN2 = 0.6931471805599453
 NOISE_NATS = 1.5  # of a size: what one value in five reaches is no surprise
 MEMORY = 100_000.0  # rows after which an endpoint's counts are halved (algorithms C: memory of 1e5 events)
 SIZE_MEMORY = 300.0  # bodies over which a size's mean and spread are averaged (algorithms C)
@@ -32,6 +33,19 @@ RELEASE_CALLERS = 3  # so many established callers with one surprising structure
 OPEN_SHARE = 0.3  # of an endpoint's bodies surprise: the API changed, so the gate opens
 SHARE_MEMORY = 200.0  # bodies over which that share is averaged
 FROZEN_S = DAY_S  # a caller that is odd for so long may teach its own row again
+FORGET_S = DAY_S  # without anything odd, after which what was odd is news again
+AGAIN_S = 600.0  # what was told and goes on without a pause of so long is one episode (decide's own pause)
+CONTAINED = 0.9  # of a template's fields are in a body, and more: a new version of its client
+MOST_CHANGES = 3  # new versions of a caller within a day; more are a probe
+ORDINARY_NATS = 9.2  # of characters and size together: what teaches (``gate``) is ordinary enough for a new version
+# The e-value of a body with p-value p: 1 - BET + BET * POWER * p ** (POWER - 1), whose mean is 1 (Vovk and Wang 2021).
+# Half of an attacker's bodies are ordinary, of its key's owner. Of 5, 8 and 14 nats 1.6, 3.5 and 7.4 are evidence, and
+# an ordinary body takes 0.4 away; with half the root of 1 / p it were 1.8, 3.3, 6.3 and 0.7.
+BET, POWER = 0.5, 0.35
 MOST = 4.0  # evidence beyond so many thresholds adds nothing
 GROWTH = 1.5  # news: half as much evidence again as last told
 CELL = 0.5  # added to a count before it becomes a share (Krichevsky and Trofimov 1981)
+# The same of kinds of characters, by what values are. Text (a value in 50 has a line break) holds all kinds sooner or
+# later; in other values those that queries, scripts and paths are written in come more seldom than others do.
+TEXT_SHARE, TEXT_CELL, HOSTILE_CELL = 0.02, 2.0, 0.1
+SEEN_HITS = 20.0  # bodies that did not surprise, after which a structure's fields are known though it is no template

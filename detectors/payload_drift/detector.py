@@ -67,6 +67,10 @@ REASONS = (
         k.DRIFT, "drift", "Bodies unlike this caller's own", "unusual bodies", Severity.MEDIUM,
         learned=True, columns=_MANY,
     ),
+    Reason(
+        k.CHANGE, "change", "A caller's bodies have fields that are new here", "fields never seen", Severity.LOW,
+        learned=True, columns=_ONE,
+    ),
 )  # fmt: skip
 
 
@@ -99,17 +103,25 @@ class PayloadDrift(Detector):
           so the more fields were never seen and the less it is like any that was.
         * *characters*: values with kinds of characters (quotes, brackets, separators, "../") that values here never
           hold: SQL, script and command injection, path traversal, forged log lines.
-        * *size*: much more or less than this caller sends in this structure.
-        * *drift*: none of these alone, but many in a row from one caller: structures that are new for it, though others
-          send them; ten times its sizes. First contacts count; a structure that was accepted once counts no more.
+        * *size*: much more or less than this caller sends in this structure; of a newcomer, than the endpoint gets.
+        * *drift*: none of these alone, but many from one caller: structures that are new for it, though others send
+          them; a newcomer with one structure after the other; ten times its sizes. First contacts count.
+        * *change*: a structure with fields that are new here, in a body that has all that bodies here have, served, of
+          an established principal, with ordinary characters and size: a new version of its client. Told once; more
+          than three such changes within a day are a probe.
+
+        What was told and goes on is no news: it is told again when it grows or others join, or after a day without it.
 
     Misses:
         * everything in words: prompt injection in plain prose has the structure, characters and size of any prompt;
         * injections into values that hold code or markup anyway (chat prompts), so that no kind of character is rare;
         * values that Gatewatch does not see: a query string or header that the gateway does not log within the body;
         * an endpoint's first ``endpoint_bodies`` bodies, a caller's first ``caller_bodies``: limits only;
-        * one odd body at an endpoint with fewer than some thousand bodies a partition: what is rare there cannot be
-          told from what is not known yet, and each surprise has ln(2 n) nats at most;
+        * one odd body at an endpoint with few hundred bodies a partition: what is rare there cannot be told from what
+          is not known yet, and each surprise has ln(2 n) nats at most;
+        * one odd structure of a newcomer where callers are few: it may have a client of its own;
+        * fields added to ordinary bodies (mass assignment), up to three times a day, are told as a *change* only;
+        * the same again within a day of what was told and called nothing;
         * one caller that changes by a structure or a kind at a time, each below the gate, over weeks;
         * attacks by more than 3 in 10 of an endpoint's bodies for long: they become what is usual (and the population
           part tells of the change); bodies beyond the first 256 nodes, or larger than a megabyte: only their size.
@@ -130,14 +142,15 @@ class PayloadDrift(Detector):
     A structure from three established principals of a partition is a release and becomes a template; from one it is a
     probe. A caller who authenticated is looked at as a principal, all others by address.
 
-    Cost: about 0.1 us a row without a body, 0.5 us with one. Memory: 328 bytes a caller and 6 KB an endpoint, fixed.
+    Cost: about 0.1 us a row without a body, 0.5 us with one. Memory: 384 bytes a caller and 6 KB an endpoint, fixed.
 
     Sources: Kruegel and Vigna 2003 (length, characters and structure of parameters); Vovk and Wang 2021 (e-values);
-    Lorden 1971 (CUSUM). Weights of fields and distances were measured on mixed client payloads.
+    Lorden 1971 (CUSUM); Whang 1990 (counting by a bitmap). Weights of fields and distances
+    were measured on mixed client payloads.
     """
 
     name = "payload_drift"
-    version = 1
+    version = 2
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.PRINCIPAL, Scope.IP)
     reasons = REASONS

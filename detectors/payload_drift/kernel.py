@@ -13,15 +13,17 @@ import numpy.typing as npt
 
 from gatewatch.sdk import AuthCode, find_or_admit, hold, kernel
 
-from . import caller, profile
+from . import caller, changes, profile
 from .constants import (
     ADMIT_SHARE,
+    AGAIN_S,
     ARRAY,
     BODY_BYTES,
     BUSY,
     CELL,
+    CHANGE,
     DEPTH,
-    FROZEN_S,
+    DRIFT,
     GROWTH,
     HOUR_S,
     KEYS,
@@ -192,46 +194,72 @@ def _visit(
 ) -> int:
     """What comes of a body's score, for its caller and for its endpoint: the new number of findings."""
     nats = score.structure + score.characters + score.size
-    caller.step(row, score, body, weight, p)
     # A structure rarer than one in all bodies so far may be an attack's, however few they are; by repeating itself
     # below the gate it would make itself usual. Kinds of characters come one by one in benign values: they may teach.
     surprises = nats >= p.gate or score.structure >= max(LEAST_NEW_NATS, math.log(e.n + 1.0))
+    if surprises:
+        changes.note(row, body.t)
+    news = _news(body, score, row, e, scratch)
+    version = score.structure > 0.0 and changes.is_version(row, body, score, p)
+    if not version:
+        caller.step(row, news[0], news[1], score.size, body.t, weight, p)
     if nats > 0.0 and may_tell:
-        n = _tell(body, row, e, score, nats, p, found, n)
+        if version:
+            n = _tell_version(body, row, e, score, news, p, found, n)
+        else:
+            n = _tell(body, row, e, score, news, p, found, n)
+    if surprises:
+        row.far = max(row.far, score.size)
     is_open = profile.note_surprise(e, surprises, body.caller)
     if not body.teaches:
         return n
     if not surprises or is_open:
         far = score.far if e.n >= p.endpoint_rows else -1  # all are far where there is nothing yet
         share = ADMIT_SHARE if p.anonymous else 0.0
-        profile.teach(e, body, score.template, far, scratch, n_facts, row.n == 0.0, share)
+        profile.teach(e, body, score.template, far, scratch, n_facts, share)
     elif not p.anonymous and row.n >= p.caller_rows and body.shape != U64(0):
         profile.vote(e, body, score.template, score.far, scratch, n_facts)
-    if not surprises or is_open or body.t - row.since >= FROZEN_S or body.t < row.released_until:
+    if not surprises or is_open or changes.may_teach(row, body.t) or body.t < row.released_until:
         caller.teach(row, body, score.own)
     return n
 
 
 @kernel
+def _news(body: Body, score: Score, row: Any, e: Any, scratch: Any) -> tuple[float, float, float]:
+    """Nats of structure, characters and size that the caller has not shown before: who repeats itself adds nothing."""
+    structure, characters, size = score.structure, score.characters, score.size
+    if structure > 0.0:
+        if not changes.new_structure(row, caller.fingerprint(body.shape), scratch, score.new_fields):
+            structure = 0.0
+        elif score.template < 0 or e.known[score.template] == 0:
+            row.changes += 1
+    if characters > 0.0 and not changes.new_kinds(row, body.kinds & ~row.known):
+        characters = 0.0
+    if size > 0.0 and not changes.new_size(row, size):
+        size = 0.0
+    return structure, characters, size
+
+
+@kernel
 def _score(body: Body, row: Any, e: Any, template: int, n_facts: int, scratch: Any, p: Params) -> Score:
     """What the body says, given endpoint and caller as they were before it."""
-    structure = characters = nearest = 0.0
+    structure = characters = nearest = contains = 0.0
     new_fields, far, kind, other = 0, 0, -1, -1
     own = caller.own_slot(row, body.shape) if body.shape != U64(0) else -1
     is_template = template >= 0 and e.known[template] == 1
     if body.shape != U64(0) and not is_template:
-        nats, new_fields, nearest, far = profile.unknown_structure(e, scratch, n_facts)
+        nats, new_fields, nearest, contains, far = profile.unknown_structure(e, template, scratch, n_facts)
         if own < 0 and e.n >= p.endpoint_rows:
             structure = nats
             if row.n < p.caller_rows:  # a new caller may well have a client of its own: be as sure as callers are many
-                structure = min(structure, 2.0 * math.log(1.0 + e.callers))
+                structure = min(structure, 2.0 * (1.0 + row.changes) * math.log(1.0 + profile.callers(e)))
     if body.shape != U64(0) and own < 0 and row.n >= p.caller_rows:
         structure = max(structure, -math.log((row.novel + CELL) / (row.n + 1.0)))
     unusual = body.kinds & ~row.known
     if unusual != U64(0) and e.content >= p.endpoint_rows:
         characters, kind, other = profile.rare_kinds(e, unusual)
-    size, expected = caller.size_surprise(row, e, body, own, template)
-    return Score(structure, characters, size, template, own, new_fields, nearest, far, kind, other, expected)
+    size, expected = caller.size_surprise(row, e, body, own, template, p)
+    return Score(structure, characters, size, template, own, new_fields, nearest, contains, far, kind, other, expected)
 
 
 @kernel
@@ -240,24 +268,50 @@ def _tell(
     row: Any,
     e: Any,
     score: Score,
-    nats: float,
+    news: tuple[float, float, float],
     p: Params,
     found: npt.NDArray[np.void],
     n: int,
 ) -> int:
-    """A finding where one body, or all of late together, are beyond the threshold, and that is news."""
-    w = caller.evidence(row)
-    most = max(nats, w)
+    """A finding where one body, or all of late together, are beyond the threshold, and that is news or goes on."""
+    w, new = caller.evidence(row), news[0] + news[1] + news[2]
+    most = max(w, score.structure + score.characters + score.size)
     if most < p.threshold:
         return n
-    if row.rank == 1 and most < GROWTH * row.told and body.t - row.told_at < p.refresh_s:
+    age_s = body.t - row.told_at
+    goes_on = p.refresh_s <= age_s < AGAIN_S
+    grows = row.rank == 0 or most >= GROWTH * row.told
+    is_news = grows or age_s >= p.refresh_s
+    if not (is_news if new >= p.threshold else goes_on or (w >= p.threshold and grows)):
         return n
     row.rank = 1
     row.told = most
     row.told_at = max(body.t, row.told_at)
-    drift = w > nats
-    warm = _is_warm(body.t - e.first, e.n, p) and (not drift or row.n >= p.caller_rows)
-    write(found[n], body, row, e, score, drift, warm, p)
+    drift = w > new
+    # sizes are against the caller's own, which it must have; what nobody sends, nobody else has to
+    own = drift and row.size >= 0.5 * w
+    warm = _is_warm(body.t - e.first, e.n, p) and (not own or row.n >= p.caller_rows)
+    write(found[n], body, row, e, score, DRIFT if drift else NOTHING, warm, p)
+    return n + 1
+
+
+@kernel
+def _tell_version(
+    body: Body,
+    row: Any,
+    e: Any,
+    score: Score,
+    news: tuple[float, float, float],
+    p: Params,
+    found: npt.NDArray[np.void],
+    n: int,
+) -> int:
+    """A finding on a new version of a caller's client, once a day."""
+    if row.told_change == 1 or news[0] + news[1] + news[2] < p.threshold:
+        return n
+    row.told_change = 1
+    row.told_at = max(body.t, row.told_at)
+    write(found[n], body, row, e, score, CHANGE, _is_warm(body.t - e.first, e.n, p), p)
     return n + 1
 
 

@@ -15,9 +15,11 @@ WORDS = FIELDS // 64
 KIND_BITS = 53  # kinds of characters that a float64 can carry
 BINS = 16
 VOTERS = 3
+SEEN = 4  # words of an endpoint's bitmap of callers: counts some thousand of them
+NEWS = 4  # words of a caller's bitmap of fields that it was the first to send
 FACTS = 64  # fields of one body, as many as an event carries
 
-# One caller: a principal or an address. 304 bytes, and 24 of the key table.
+# One caller: a principal or an address. 368 bytes, and 24 of the key table.
 ROW = np.dtype(
     [
         ("t", "f8"),  # event time of the newest row
@@ -30,9 +32,14 @@ ROW = np.dtype(
         ("size", "f8"),  # sizes,
         ("credit", "f8"),  # and what ordinary bodies took away
         ("known", "u8"),  # kinds of characters it has sent
-        ("counted", "u8"),  # kinds that the excursion counted already
-        ("counts", "u4", (OWN,)),  # and structures
-        ("next", "i4"),  # place of the next of those
+        ("changed_at", "f8"),  # when it was odd for the first time, of late
+        ("odd_at", "f8"),  # and for the last time; what follows was odd since the former:
+        ("counted", "u8"),  # kinds,
+        ("fields", "u8", (NEWS,)),  # fields, as a bitmap,
+        ("odd_shape", "u4", (OWN,)),  # structures,
+        ("next", "i4"),  # place of the next of those,
+        ("changes", "i4"),  # how many structures that nobody sends,
+        ("far", "f4"),  # nats of a size as told
         ("n", "f4"),  # bodies learned from
         ("novel", "f4"),  # of them, those with a structure that was new for this caller
         ("odd", "f4"),  # bodies of the excursion that surprised
@@ -44,6 +51,7 @@ ROW = np.dtype(
         ("means", "f4", (OWN,)),  # of the logarithm of sizes within a structure
         ("vars", "f4", (OWN,)),
         ("limit_at", "f4", (5,)),  # times over a limit when last told, 0 for never
+        ("told_change", "u1"),  # 1 where a new version of its client was told of, of late
         ("rank", "u1"),  # 1 where something was told in this excursion
     ],
     align=True,
@@ -54,22 +62,25 @@ ENDPOINT = np.dtype(
     [
         ("first", "f8"),
         ("n", "f8"),  # bodies learned from
-        ("callers", "f8"),  # of them, those that were a caller's first
-        ("novel", "f8"),  # of them, those whose structure was no template
+        ("seen", "u8", (SEEN,)),  # bitmap of callers
+        ("novel", "f8"),  # of the bodies, those that were the first of a structure
         ("content", "f8"),  # of them, those that say which kinds of characters they hold
         ("share", "f8"),  # of the last bodies, those that surprised
         ("kinds", "f8", (KIND_BITS,)),  # bodies that hold each kind of character
-        ("far", "f8", (BINS,)),  # bodies of no template, by distance
+        ("far", "f8", (BINS,)),  # structures that came after the first, by distance
+        ("mean", "f8"),  # of the logarithm of all sizes
+        ("var", "f8"),
         ("odd", "u4", (VOTERS,)),  # callers that surprised last
         ("fields", "u4", (FIELDS,)),  # fingerprints
         ("used", "i4"),
         ("shape", "u8", (TEMPLATES,)),  # 0 is free
         ("count", "f4", (TEMPLATES,)),
+        ("taught", "f4", (TEMPLATES,)),  # of them, those that did not surprise
         ("since", "f8", (TEMPLATES,)),
         ("since_n", "f8", (TEMPLATES,)),  # bodies of the endpoint by then
         ("means", "f4", (TEMPLATES,)),
         ("vars", "f4", (TEMPLATES,)),
-        ("known", "u1", (TEMPLATES,)),  # 1 a template, 0 not yet
+        ("known", "u1", (TEMPLATES,)),  # 1 a template, 2 not yet, but its fields are known, 0 neither
         ("voters", "u4", (TEMPLATES, VOTERS)),
         ("bits", "u8", (TEMPLATES, WORDS)),
     ],
@@ -149,6 +160,7 @@ class Score(NamedTuple):
     own: int  # slot of the caller, -1
     new_fields: int
     nearest: float  # Jaccard similarity to the nearest template
+    contains: float  # share of a template's fields that it has, of the template of which it has most
     far: int  # bin of its distance
     kind: int  # bits of the two rarest kinds, -1
     other: int

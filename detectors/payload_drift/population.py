@@ -98,7 +98,7 @@ class PayloadMix(PopulationDetector):
     """
 
     name = "payload_drift"
-    version = 1
+    version = 2
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.ENDPOINT,)
     reasons = REASONS

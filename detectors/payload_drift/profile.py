@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gatewatch.sdk import kernel, scale
+from gatewatch.sdk import KINDS, kernel, scale
 
 from .constants import (
     ADMIT_CALLERS,
@@ -17,25 +17,34 @@ from .constants import (
     DAY_S,
     FAR,
     FAR_NATS,
+    HOSTILE_CELL,
     MEMORY,
     NEW_FIELD_NATS,
     NEW_FIELDS,
     OPEN_SHARE,
     RELEASE_CALLERS,
+    SEEN_HITS,
     SHARE_MEMORY,
+    TEXT_CELL,
+    TEXT_SHARE,
 )
 from .facts import keep, place_of
-from .layout import BINS, FACTS, FULL, TEMPLATES, VOTERS, WORDS, Body
+from .layout import BINS, FACTS, FULL, KIND_BITS, SEEN, TEMPLATES, VOTERS, WORDS, Body
 from .sizes import learn
 
 U64, U32 = np.uint64, np.uint32
+_HOSTILE = ("control character", "$", ";", "< >", "\\", "`", "{ }", "|", "..", "--", "/*")
+_OTHERS = tuple(float(name not in _HOSTILE) for name in KINDS) + (1.0,) * (KIND_BITS - len(KINDS))
+CELLS = np.array([CELL if other else HOSTILE_CELL for other in _OTHERS])
+_LINE_BREAK = KINDS.index("line break or tab")
 
 
 @kernel
 def clear(e: Any, t: float) -> None:
     """A new endpoint's row, which may have been another's."""
     e.first = t
-    e.n = e.callers = e.novel = e.content = e.share = 0.0
+    e.n = e.novel = e.content = e.share = e.mean = e.var = 0.0
+    e.seen[:] = U64(0)
     e.kinds[:] = 0.0
     e.far[:] = 0.0
     e.odd[:] = U32(0)
@@ -55,16 +64,18 @@ def slot_of(e: Any, shape: np.uint64) -> int:
 
 
 @kernel
-def unknown_structure(e: Any, facts: Any, n_facts: int) -> tuple[float, int, float, int]:
-    """Nats of a body of no template, its fields never seen, similarity to the nearest template, bin of its distance.
+def unknown_structure(e: Any, slot: int, facts: Any, n_facts: int) -> tuple[float, int, float, float, int]:
+    """Nats of a body of no template, its fields never seen, nearness, share of a template in it, bin of its distance.
 
-    How rare bodies of no template are here, and how rare one as far off is among them. Of the latter the first guess is
-    exp(-distance); where far ones are common, that is learned.
+    How rare structures are that come for the first time, and how rare one as far off is among them. Of the latter the
+    first guess is exp(-distance); where far ones are common, that is learned. One that came before and did not surprise
+    is as rare as it was, if that is less.
     """
     nats = -math.log((e.novel + CELL) / (e.n + 1.0))
+    usual = np.inf if slot < 0 else -math.log((e.taught[slot] + CELL) / (e.n + 1.0))
     if n_facts == 0:
-        return nats, 0, 0.0, 0
-    new, nearest = _compare(e, facts, n_facts)
+        return min(nats, usual), 0, 0.0, 0.0, 0
+    new, nearest, contains = _compare(e, facts, n_facts)
     distance = NEW_FIELD_NATS * min(new, NEW_FIELDS) + FAR_NATS * max(0.0, 1.0 - nearest - FAR)
     far = min(BINS - 1, int(distance / BIN_NATS))
     beyond = 0.0
@@ -73,29 +84,36 @@ def unknown_structure(e: Any, facts: Any, n_facts: int) -> tuple[float, int, flo
         total += e.far[j]
         if j >= far:
             beyond += e.far[j]
-    return nats - math.log((beyond + math.exp(-distance)) / (total + 1.0)), new, nearest, far
+    nats -= math.log((beyond + math.exp(-distance)) / (total + 1.0))
+    return min(nats, usual), new, nearest, contains, far
 
 
 @kernel
-def _compare(e: Any, facts: Any, n_facts: int) -> tuple[int, float]:
-    """Fields never seen (none where the table of fields is full), and Jaccard similarity to the nearest template."""
+def _compare(e: Any, facts: Any, n_facts: int) -> tuple[int, float, float]:
+    """Fields never seen (none where the table is full), Jaccard similarity to the nearest template, most of one in it.
+
+    Fields that were never seen come to the front of ``facts``.
+    """
     facts[FACTS:] = U64(0)
     new = 0
     for j in range(n_facts):
         at = place_of(e, U32(facts[j]))
         if at < 0:
+            facts[j], facts[new] = facts[new], facts[j]
             new += 1
         else:
             facts[FACTS + (at >> 6)] |= U64(1) << U64(at & 63)
-    nearest = 0.0
+    nearest = contains = 0.0
     for j in range(TEMPLATES):
-        if e.shape[j] != U64(0) and e.known[j] == 1:
-            both = either = 0
+        if e.shape[j] != U64(0) and e.known[j] != 0:
+            both = either = whole = 0
             for k in range(WORDS):
                 both += _ones(facts[FACTS + k] & e.bits[j, k])
                 either += _ones(facts[FACTS + k] | e.bits[j, k])
+                whole += _ones(e.bits[j, k])
             nearest = max(nearest, both / max(1, either + new))
-    return (0 if e.used >= FULL else new), nearest
+            contains = max(contains, both / max(1, whole))
+    return (0 if e.used >= FULL else new), nearest, contains
 
 
 @kernel
@@ -108,26 +126,37 @@ def _ones(word: np.uint64) -> int:
 
 
 @kernel
+def callers(e: Any) -> float:
+    """About how many callers it had, counted by a bitmap (Whang 1990); no more than some thousand."""
+    free = 64 * SEEN
+    for k in range(SEEN):
+        free -= _ones(e.seen[k])
+    return 64.0 * SEEN * math.log(64.0 * SEEN / max(1, free))
+
+
+@kernel
 def rare_kinds(e: Any, kinds: np.uint64) -> tuple[float, int, int]:
     """Nats of the two rarest of these kinds of characters, and which they are.
 
     Two, because kinds come together (a mail address has both a dot and an "@"): with more of them, what is ordinary
     adds up (on HttpParams one benign value in 1,000 reaches 7.1 nats with two, as it should, and 12 with four).
     """
-    rarest, rare = np.inf, np.inf
+    first = second = 0.0
     kind = other = -1
+    is_text = e.kinds[_LINE_BREAK] >= TEXT_SHARE * e.content
     j = 0
     while kinds != U64(0):
         if kinds & U64(1):
-            if e.kinds[j] < rarest:
-                rare, other = rarest, kind
-                rarest, kind = e.kinds[j], j
-            elif e.kinds[j] < rare:
-                rare, other = e.kinds[j], j
+            cell = TEXT_CELL if is_text else CELLS[j]
+            nats = -math.log((e.kinds[j] + cell) / (e.content + 1.0 + cell))
+            if nats > first:
+                second, other = first, kind
+                first, kind = nats, j
+            elif nats > second:
+                second, other = nats, j
         kinds >>= U64(1)
         j += 1
-    nats = 0.0 if kind < 0 else -math.log((rarest + CELL) / (e.content + 1.0))
-    return nats - (0.0 if other < 0 else math.log((rare + CELL) / (e.content + 1.0))), kind, other
+    return first + second, kind, other
 
 
 @kernel
@@ -140,13 +169,16 @@ def note_surprise(e: Any, odd: bool, caller: np.uint32) -> bool:
 
 
 @kernel
-def teach(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int, first: bool, share: float) -> None:
+def teach(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int, share: float) -> None:
     """Learn from one body; who has seen very many forgets half.
 
     ``far`` is -1 before there are templates; a structure needs ``share`` of the bodies to become one.
     """
+    if math.isfinite(body.size):
+        e.mean, e.var = learn(e.n, e.mean, e.var, body.size)
     e.n += 1.0
-    e.callers += 1.0 if first else 0.0
+    caller = body.caller >> U32(1)
+    e.seen[(caller >> U32(6)) % U32(SEEN)] |= U64(1) << U64(caller & U32(63))
     if body.has_kinds:
         e.content += 1.0
         kinds = body.kinds
@@ -161,19 +193,31 @@ def teach(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int, fir
             e.means[slot], e.vars[slot] = _sized(e, slot, body.size)
             e.count[slot] += 1.0
         else:
-            e.novel += 1.0
-            if far >= 0:
-                e.far[far] += 1.0
-            _propose(e, body, slot, facts, n_facts, ADMIT_CALLERS, share)
+            _unknown(e, body, slot, far, facts, n_facts, share)
     if e.n >= MEMORY:
         e.n *= 0.5
-        e.callers *= 0.5
         e.novel *= 0.5
         e.content *= 0.5
         scale(e.kinds, 0.5)
         scale(e.far, 0.5)
         scale(e.count, 0.5)
+        scale(e.taught, 0.5)
         scale(e.since_n, 0.5)
+
+
+@kernel
+def _unknown(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int, share: float) -> None:
+    """A body whose structure is no template, and does not surprise."""
+    if slot < 0:
+        e.novel += 1.0
+        if far >= 0:
+            e.far[far] += 1.0
+        slot = _begin(e, body)
+    e.taught[slot] += 1.0
+    if e.taught[slot] >= SEEN_HITS and e.known[slot] == 0:
+        _know(e, slot, facts, n_facts)
+        e.known[slot] = 2
+    _propose(e, body, slot, facts, n_facts, ADMIT_CALLERS, share)
 
 
 @kernel
@@ -181,6 +225,8 @@ def vote(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int) -> N
     """A structure that surprises, from an established caller: with enough of them it is a release."""
     if slot >= 0 and e.known[slot] == 1:
         return
+    if slot < 0:
+        slot = _begin(e, body)
     if _propose(e, body, slot, facts, n_facts, RELEASE_CALLERS, 0.0):
         e.novel += 1.0
         e.far[far] += 1.0
@@ -189,15 +235,6 @@ def vote(e: Any, body: Body, slot: int, far: int, facts: Any, n_facts: int) -> N
 @kernel
 def _propose(e: Any, body: Body, slot: int, facts: Any, n_facts: int, callers: int, share: float) -> bool:
     """One more body of a structure that is no template; whether it is one now."""
-    if slot < 0:
-        slot = _room(e)
-        e.shape[slot] = body.shape
-        e.count[slot] = 0.0
-        e.since[slot] = body.t
-        e.since_n[slot] = e.n
-        e.known[slot] = 0
-        e.voters[slot, :] = U32(0)
-        e.bits[slot, :] = U64(0)
     e.means[slot], e.vars[slot] = _sized(e, slot, body.size)
     e.count[slot] += 1.0
     n = 0
@@ -213,12 +250,32 @@ def _propose(e: Any, body: Body, slot: int, facts: Any, n_facts: int, callers: i
     least = max(ADMIT_HITS, share * (e.n - e.since_n[slot]))
     if e.count[slot] < least or not (n >= callers or old):
         return False
+    _know(e, slot, facts, n_facts)
     e.known[slot] = 1
+    return True
+
+
+@kernel
+def _know(e: Any, slot: int, facts: Any, n_facts: int) -> None:
+    """Keep the fields of a structure."""
     for j in range(n_facts):
         at = keep(e, U32(facts[j]))
         if at >= 0:
             e.bits[slot, at >> 6] |= U64(1) << U64(at & 63)
-    return True
+
+
+@kernel
+def _begin(e: Any, body: Body) -> int:
+    """A place for a structure that comes for the first time."""
+    slot = _room(e)
+    e.shape[slot] = body.shape
+    e.count[slot] = e.taught[slot] = 0.0
+    e.since[slot] = body.t
+    e.since_n[slot] = e.n
+    e.known[slot] = 0
+    e.voters[slot, :] = U32(0)
+    e.bits[slot, :] = U64(0)
+    return slot
 
 
 @kernel

@@ -7,7 +7,7 @@ from typing import Any
 
 from gatewatch.sdk import kernel
 
-from .constants import CHARACTERS, DRIFT, LIMIT_NATS, SIZE, STRUCTURE
+from .constants import CHANGE, CHARACTERS, DRIFT, LIMIT_NATS, SIZE, STRUCTURE
 from .layout import Body, Params, Score
 
 
@@ -22,11 +22,14 @@ def write_limit(hit: Any, i: int, t: float, limit: int, value: float, most: floa
 
 
 @kernel
-def write(hit: Any, body: Body, row: Any, e: Any, score: Score, drift: bool, warm: bool, p: Params) -> None:
-    """Fill one finding on what was learned. What ``detail`` holds is in ``Reason.columns``."""
+def write(hit: Any, body: Body, row: Any, e: Any, score: Score, reason: int, warm: bool, p: Params) -> None:
+    """Fill one finding on what was learned: for a given reason, or for that of most of the body's nats.
+
+    What ``detail`` holds is in ``Reason.columns``.
+    """
     hit.row, hit.warm, hit.threshold = body.i, 1 if warm else 0, p.threshold
     hit.detail[:] = 0.0
-    if drift:
+    if reason == DRIFT:
         parts = (row.structure, row.characters, row.size)
         hit.nats = parts[0] + parts[1] + parts[2] - row.credit
         hit.reason, hit.observed, hit.expected = DRIFT, row.odd, 0.0
@@ -38,7 +41,9 @@ def write(hit: Any, body: Body, row: Any, e: Any, score: Score, drift: bool, war
         hit.since, hit.window_s = body.t, 0.0
         hit.detail[3], hit.detail[4] = score.new_fields, score.nearest
         hit.detail[7] = e.n
-        if parts[1] >= parts[0] and parts[1] >= parts[2]:
+        if reason == CHANGE:
+            hit.reason, hit.observed, hit.expected = CHANGE, score.new_fields, 0.0
+        elif parts[1] >= parts[0] and parts[1] >= parts[2]:
             hit.reason = CHARACTERS
             hit.observed = 1.0 if score.other < 0 else 2.0
             hit.expected = 0.0
