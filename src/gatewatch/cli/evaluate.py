@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -13,8 +13,9 @@ from gatewatch import settings as settings_module
 from gatewatch.cli import screen
 from gatewatch.cli.options import Config, Json
 from gatewatch.cli.replaying import Files, Format, bar_over, make_writable, source_of, tell_unread
-from gatewatch.tune import evaluate_report
-from gatewatch.tune.evaluate import ANY, Report, evaluate
+
+if TYPE_CHECKING:
+    from gatewatch.tune.evaluate import Report
 
 
 def command(
@@ -40,6 +41,9 @@ def command(
     An attack is caught where an alert names one of its keys, at its time. Intervals are 95 %: bootstrap over days and
     keys for false alarms, exact for shares. Exit code 1 if an attack was missed by every detector.
     """
+    from gatewatch.tune import evaluate_report  # noqa: PLC0415 - brings Numba: `--help` needs none
+    from gatewatch.tune.evaluate import ANY, evaluate  # noqa: PLC0415 - the same
+
     settings = settings_module.load(config)
     source = source_of(settings, fmt)
     if out is not None:
@@ -59,6 +63,8 @@ def command(
 
 
 def _write(report: Report, out: Path) -> None:
+    from gatewatch.tune import evaluate_report  # noqa: PLC0415 - see above
+
     out.mkdir(parents=True, exist_ok=True)
     written = [out / "evaluation.json"]
     written[0].write_bytes(msgspec.json.format(msgspec.json.encode(evaluate_report.as_json(report)), indent=2))
@@ -70,6 +76,8 @@ def _write(report: Report, out: Path) -> None:
 
 
 def _print(report: Report) -> None:
+    from gatewatch.tune import evaluate_report  # noqa: PLC0415 - see above
+
     console = screen.console()
     for table in evaluate_report.tables(report):
         console.print(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -12,7 +12,9 @@ from gatewatch import settings as settings_module
 from gatewatch.cli import screen
 from gatewatch.cli.options import Config
 from gatewatch.cli.replaying import Files, Format, bar_over, make_writable, source_of, tell_unread
-from gatewatch.tune.replay import Replayed, replay, write
+
+if TYPE_CHECKING:
+    from gatewatch.tune.replay import Replayed
 
 _SHOWN = 20  # alerts in the table; all are in the files
 
@@ -32,6 +34,8 @@ def command(
 
     Sends nothing and stops nobody: what would have been sent is in the output folder.
     """
+    from gatewatch.tune.replay import replay, write  # noqa: PLC0415 - brings Numba: `--help` needs none
+
     settings = settings_module.load(config)
     source = source_of(settings, fmt)
     make_writable(out)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -17,7 +17,9 @@ from gatewatch.cli.errors import printable
 from gatewatch.errors import ConfigError
 from gatewatch.log.files import total_bytes
 from gatewatch.settings import Settings, Source
-from gatewatch.tune.replay import Unread
+
+if TYPE_CHECKING:
+    from gatewatch.tune.replay import Unread
 
 Files = Annotated[list[str], typer.Argument(help="Event files (.jsonl, .log, .gz, .zst, .parquet), or - for stdin.")]
 Format = Annotated[str, typer.Option("--format", "-f", help="How a line is written: native, combined, nginx, ...")]

@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 import msgspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 import zstandard
 
 from gatewatch.errors import LogError
@@ -145,6 +143,9 @@ def _values_of(stream: BinaryIO, values: list[bytes]) -> Lines | Objects:
 
 def _rows(path: Path | str, name: str, rows_per_chunk: int) -> Iterator[FileChunk]:
     """Rows of a Parquet file as JSON objects; absent values are left out."""
+    import pyarrow as pa  # noqa: PLC0415 - half a second, and few files are Parquet
+    import pyarrow.parquet as pq  # noqa: PLC0415 - the same
+
     row = 1
     size = Path(path).stat().st_size if Path(path).is_file() else 0
     try:

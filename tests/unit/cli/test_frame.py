@@ -49,10 +49,23 @@ def test_help_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["alerts", "incidents", "decisions", "verdicts", "silences", "audit", "dead-letters", "simulate", "ship"]
+    "name",
+    [
+        "alerts",
+        "incidents",
+        "decisions",
+        "verdicts",
+        "silences",
+        "audit",
+        "dead-letters",
+        "simulate",
+        "ship",
+        "replay",
+        "evaluate",
+    ],
 )
-def test_commands_that_read_records_compile_nothing(name: str) -> None:
-    """Looking one alert up at night would take seconds, of which numba takes more than one."""
+def test_commands_start_without_numba(name: str) -> None:
+    """Looking one alert up at night, or asking for help, would take seconds, of which numba takes more than one."""
     code = f"import sys\nfrom gatewatch.cli import load\nload({name!r})\nprint('numba' in sys.modules)\n"
     result = _run("-c", code)
     assert (result.returncode, result.stdout.strip()) == (0, "False"), result.stderr
