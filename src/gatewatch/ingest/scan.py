@@ -9,7 +9,7 @@ msgspec as a whole, so nothing is decided here about what an event may be. A tes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,14 +34,27 @@ class Scanned(NamedTuple):
 
 def scan(values: Sequence[bytes | None]) -> Scanned:
     """Read some values of the native format. Cost: 0.5 us an event of 450 bytes, and 60 us a call."""
-    plain = [v if v is not None and len(v) <= FAST_BYTES else b"" for v in values]
-    sizes = np.fromiter(map(len, plain), np.int64, len(plain))
+    plain, sizes = _measured(values)
     begins = np.cumsum(sizes + 1) - sizes - 1
     data = np.frombuffer(bytearray(b"\0").join((*plain, _PADDING)), np.uint8)
     n = read(data, begins, begins + sizes, THEIRS, out := _out(len(plain), braces(data)))
     starts, stops = (np.ascontiguousarray(of[:, :n]) for of in np.split(out.spans, 2))
     raw = Raw(n, _numbers(out, n), data, starts, stops, {})
     return Scanned(raw, out.places[0, :n], out.places[1, :n], np.flatnonzero(out.odd))
+
+
+def _measured(values: Sequence[bytes | None]) -> tuple[Sequence[bytes], npt.NDArray[np.int64]]:
+    """The values and their sizes; what is absent or too large is empty. Each look at all of them is 20 ns a value."""
+    plain = cast("Sequence[bytes]", values)
+    try:
+        sizes = np.fromiter(map(len, plain), np.int64, len(plain))
+    except TypeError:  # a tombstone
+        plain = [value or b"" for value in values]
+        sizes = np.fromiter(map(len, plain), np.int64, len(plain))
+    if sizes.max(initial=0) > FAST_BYTES:
+        plain = [value if len(value) <= FAST_BYTES else b"" for value in plain]
+        sizes[sizes > FAST_BYTES] = 0
+    return plain, sizes
 
 
 def _out(values: int, room: int) -> Out:

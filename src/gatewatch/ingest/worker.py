@@ -159,7 +159,11 @@ class IngestWorker:
 
     def flush(self) -> None:
         """Decode and send everything that is pending, in rounds of bounded size."""
-        chunks, self._pending, self._pending_bytes = self._pending, [], 0
+        chunks, size, self._pending, self._pending_bytes = self._pending, self._pending_bytes, [], 0
+        if size < ROUND_BYTES:  # as it mostly is: nobody needs to look at each value
+            if chunks:
+                self._send_round(chunks)
+            return
         for round_ in rounds(chunks, ROUND_BYTES):
             self._send_round(round_)
 

@@ -14,7 +14,7 @@ from tests.contract.format_cases import JSON_CASES, Case
 from gatewatch.events.batch import STRINGS
 from gatewatch.events.event import AccessEvent
 from gatewatch.events.formats import get
-from gatewatch.events.formats.native import Native
+from gatewatch.events.formats.native import FAST_BYTES, Native
 from gatewatch.ingest.columns import Cleaner
 from gatewatch.ingest.raw import columns_of
 from gatewatch.ingest.read import read
@@ -174,6 +174,13 @@ def test_text_of_any_language_needs_no_msgspec(part: bytes) -> None:
     values = [_holding([[b"x", part, b"x"], [part] * 9], [b"path", b"request_id"])]
     assert scan(values).odd.tolist() == []
     _same(values)
+
+
+def test_a_value_that_is_too_large_for_the_kernel_stands_where_it_stood() -> None:
+    """If this fails, one huge array shifts the places of all events that were read with it."""
+    large = b"[" + b",".join([PLAIN] * (FAST_BYTES // len(PLAIN) + 1)) + b"]"
+    _same([PLAIN, large, None, PLAIN])
+    assert scan([PLAIN, large, None, PLAIN]).odd.tolist() == [1, 2]
 
 
 @pytest.mark.parametrize("part", _BAD)
