@@ -105,10 +105,12 @@ class RateSpike(Detector):
           key's own hours of the day, its spread from all keys of the scope with such a mean, for each window of its
           own, and from the key itself (bursty traffic is not a burst).
         * *sustained*: a rate that stays 1.7 times or more above the baseline, by a CUSUM over minutes; from the
-          second day of a key's life.
+          third day of a key's life.
         * *ramp*: the last day at 1.4 times the 28-day anchor or more, however slowly it came; from the eighth day, and
           from 40 requests a day.
-        * *new_key*: a key younger than an hour, or with fewer than five events, against its peers; severity low.
+        * *new_key*: severity low. A key younger than an hour, or with fewer than five events, against its peers; and
+          in its first two days what is beyond its own baseline and beyond what young keys do in a session, by less
+          than a quarter of the threshold, or beyond its own alone by four times the threshold (five are a burst).
         * *limit*: plain limits, from the first row.
         An address is judged by its requests; tokens and cost of an authenticated call are its principal's.
         Tokens and cost are counted in calls: divided by the key's mean call (times how much calls differ), so that
@@ -119,6 +121,8 @@ class RateSpike(Detector):
         * in the first two runs of a job that makes its calls at once, that it is a job, unless the key was first seen
           in a run of it; and from then on, for hours, who has that job's key and makes no more than twice its calls, at
           whatever hour;
+        * in a key's first two days, and less and less until its week is known, what is no more in a window than some
+          four times what one in a hundred sessions of young keys comes to; among keys that run jobs that is a lot;
         * slow evidence on a key with fewer than twenty sessions so far (calls between two pauses of 20 minutes), and of
           such a key what is no more in a window than newcomers make;
         * fewer than ``min_events`` in a window, whatever the factor: of ten times the rate for five minutes, most of
@@ -147,9 +151,9 @@ class RateSpike(Detector):
             and how many known keys it takes to speak of peers.
         warm_rows, warm_s: what the scope must have seen before a learned finding counts as warm. (The key itself or
             its peers must be known for there to be one at all.)
-        warm_days: from this age on a key is warm at its threshold. Before, only what is 1.25 times over its
-            threshold is, on its first day twice, in the first three hours four times; the rest is written down in
-            shadow.
+        warm_days: from this age on a key is warm at its threshold, and measured by itself alone. Before, only what is
+            1.25 times over its threshold is more than a new key, in its first three hours 2.5 times; from the third
+            day on the rest is written down in shadow.
         repeat_s, refresh_s: an excursion is told again after refresh_s, or after repeat_s if it grew by half: at most
             13 findings an hour, measure and key, and growth.
 
@@ -161,7 +165,7 @@ class RateSpike(Detector):
 
     Known false alarms: a simulated month of a small site (evaluation/month.py) has about one in six days from the
     second week on at a budget of one a day, and one in three at ten: they are single minutes of jobs and retries, not
-    the tail of a distribution. In a key's first days there are more: 9 a day of 60 keys that began two days before. On
+    the tail of a distribution. On
     three negative binomial streams, .5 to 1.0 of the budget came out.
 
     Cost: 0.26 us (one busy key) to 0.43 us (2,000 keys) a row with both roles and all measures, at 1,000 rows a batch;
@@ -173,7 +177,7 @@ class RateSpike(Detector):
     """
 
     name = "rate_spike"
-    version = 4
+    version = 5
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.PRINCIPAL, Scope.IP)  # in the order of kernel._visit
     reasons = REASONS

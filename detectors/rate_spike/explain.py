@@ -40,11 +40,11 @@ def _window(finding: RawFinding, *, new: bool) -> Explanation:
             f"this hour of the week has {d['season']:.2f} times the mean",
         ),
     ]
-    if new:
+    if d["handicap_nats"] > 0.0:
         parts.append(Contribution("peers", -d["handicap_nats"], "a new key, held against its peers: less certain"))
     least = max(count_at(finding.threshold_nats + d["handicap_nats"], mean, r), d["least_count"])
     usual = _usual(mean, r, d["rate_per_count"], unit)
-    whose = "peers usually have" if new else "usually"
+    whose = "it, and young keys like it, usually have" if new else "usually"
     return Explanation(
         contributions=tuple(parts),
         baseline=f"{whose} {usual} over {window} at this hour ({_baseline(d['age_days'])})",

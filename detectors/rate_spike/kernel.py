@@ -141,7 +141,7 @@ def _clear(key: Any, pool: Any, t: float) -> None:
         key.hourly[h] = 0.0
     for j in range(SCALES):
         key.exposure[j] = key.peak[j] = key.habit[j, 0] = key.habit[j, 1] = 0.0
-        key.peak_at[j] = key.habit_at[j] = 0
+        key.peak_at[j] = key.habit_at[j] = key.level[j] = 0
     for m in range(MEASURES):
         for j in range(SCALES):
             key.count[m, j] = 0.0
@@ -202,6 +202,7 @@ def _lived(since: float, until: float, tau: float) -> float:
 def _count(key: Any, pool: Any, t: float, values: tuple[float, float, float], p: Any) -> None:
     """Add a row's values, each with the weight that its age leaves."""
     late = key.last - t
+    teaches = key.last - key.born < p.warm_days * DAY_S
     current = late <= 0.0 or math.floor(t / p.bucket_s) >= math.floor(key.last / p.bucket_s)
     for m in range(MEASURES):
         value = values[m]
@@ -210,10 +211,9 @@ def _count(key: Any, pool: Any, t: float, values: tuple[float, float, float], p:
         if m != REQUESTS:
             add_call(pool, m, value, mean_call(key, pool, m))
         for j in range(SCALES):
-            before = key.count[m, j]
-            key.count[m, j] = before + (value if late <= 0.0 else value * math.exp(-late / TAU_S[j]))
-            if m == REQUESTS and key.known_at == 0:
-                reach(pool, j, before, key.count[m, j])
+            key.count[m, j] += value if late <= 0.0 else value * math.exp(-late / TAU_S[j])
+            if m == REQUESTS and teaches:
+                reach(pool, key, j)
         if current:
             key.bucket[m] += value
         elif not in_excursion(key, m, key.last):

@@ -68,6 +68,7 @@ KEY = np.dtype(
         ("told_since", _U4, _M),
         ("limit_at", _U4, _M),
         ("limit_since", _U4, _M),
+        ("level", np.uint8, (SCALES,)),  # powers of two that each window has passed in the session under way
     ],
     align=True,
 )
@@ -84,7 +85,7 @@ POOL = np.dtype(
         ("squares", _F8, _SPREADS),  # decayed sums over closed buckets: squared deviations, and means
         ("means", _F8, _SPREADS),
         ("dispersion", _F8, _SPREADS),  # variance over mean, as of the last tick; 1 is Poisson
-        ("reached", _F8, (SCALES, LEVELS)),  # how often an unknown key's window came to hold 1, 2, 4, ... requests
+        ("reached", _F8, (SCALES, LEVELS)),  # in how many sessions of young keys a window came to hold 1, 2, 4, ...
         ("session", _F8, (SCALES,)),  # mean of what such windows come to hold, as its 99 % point says
         ("threshold", _F8, (SCALES,)),  # nats, as of the last tick
         ("slow_threshold", _F8),

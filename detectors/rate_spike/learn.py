@@ -23,7 +23,8 @@ PRIOR_EVENTS = 0.5  # a0: half an event at the peers' rate stands before a key's
 KNOWN_EVENTS = 5.0  # a baseline of fewer is no baseline (algorithms A)
 CUSUM_RATIO = 3.0  # rho: tuned for a tripling, and still rising at a factor 1.7 (algorithms A)
 SAMPLE_AGE_S = 900.0  # spreads are needed when the first keys become known; a poor mean only widens them
-CUSUM_AGE_S = DAY_S  # before a whole day was seen, its daily cycle would be the evidence
+# Before a whole day was seen its daily cycle would be the evidence, and before the second is, what two days differ by.
+CUSUM_AGE_S = 2 * DAY_S
 SEASON_AGE_S = DAY_S  # the same: its mean would be that of a few hours
 # A key's first day is believed as it is: people are told of next to nothing then, and a job that makes most of its
 # calls in bursts would else be measured for ever against the calls between them.
@@ -89,7 +90,11 @@ def close_bucket(key: Any, pool: Any, t: float, p: Any) -> None:
             key.a_anchor[m] = _taught(key.a_anchor[m], key.e_anchor, taught, e_anchor, gap, p.anchor_s, rise, p)
             key.bucket[m] = 0.0
     key.e_day, key.e_base, key.e_anchor = e_day, e_base, e_anchor
-    key.starts = key.starts * math.exp(-(p.bucket_s + gap) / p.base_s) + (1.0 if t - key.last > OVER_S else 0.0)
+    key.starts *= math.exp(-(p.bucket_s + gap) / p.base_s)
+    if t - key.last > OVER_S:
+        key.starts += 1.0
+        for j in range(SCALES):
+            key.level[j] = 0
     key.clump = clump_of(key.a_base[REQUESTS], key.starts, own_rate(key, pool, REQUESTS, 1.0))
     if key.known_at == 0 and end - key.born >= p.young_s and key.a_base[REQUESTS] >= KNOWN_EVENTS:
         key.known_at = max(1.0, end)

@@ -11,7 +11,7 @@ from typing import Any
 
 from gatewatch.sdk import kernel
 
-from .layout import BANDS, DAY_HOURS, DAY_S, HOURS, LEVELS, MEASURES, SCALES, TAU_S
+from .layout import BANDS, DAY_HOURS, DAY_S, HOURS, LEVELS, MEASURES, REQUESTS, SCALES, TAU_S
 
 TICK_S = 10.0  # DESIGN: slow tables are renewed at 10 s ticks
 # Pooled sums forget by half in 3 days: that is plenty of counts, and a season that was not yet known must not widen
@@ -105,13 +105,16 @@ def _read_dispersion(pool: Any, m: int, j: int, decay: float) -> None:
 
 @kernel
 def _read_session(pool: Any, j: int, decay: float) -> None:
-    """The mean of an exponential whose 99 % point is that of unknown keys' windows, to the next power of two."""
-    level = 0
-    for k in range(LEVELS):
+    """The mean of an exponential whose 99 % point is that of young keys' windows, between two powers of two."""
+    least = 0.01 * pool.reached[j, 0] * decay + 1.0
+    level, above = 0.0, 0.0
+    for k in range(LEVELS - 1, -1, -1):
         pool.reached[j, k] *= decay
-        if pool.reached[j, k] > 0.01 * pool.reached[j, 0] + 1.0:
-            level = k + 1
-    shorter = pool.session[j - 1] if j > 0 else 1.0  # a crawler passes a level of its minute again and again
+        here = pool.reached[j, k]
+        if level == 0.0 and here > least:
+            level = k + math.log(here / least) / math.log(here / max(above, 0.5 * least))
+        above = here
+    shorter = pool.session[j - 1] if j > 0 else 1.0
     pool.session[j] = max(shorter, 2.0**level / math.log(100.0))
 
 
@@ -234,12 +237,15 @@ def empty_squares(y: float, mean: float, n: float, keep: float) -> float:
 
 
 @kernel
-def reach(pool: Any, j: int, before: float, after: float) -> None:
-    """What an unknown key's window holds goes up: note each power of two that it passes."""
-    _, low = math.frexp(before)
-    _, high = math.frexp(after)
-    for k in range(max(0, low), min(LEVELS, high)):
+def reach(pool: Any, key: Any, j: int) -> None:
+    """What a young key's window holds went up: note each power of two that it passes for the first time in a session.
+
+    Once a session, or a crawler would pass a level of its minute again and again, and be the measure of everybody.
+    """
+    _, high = math.frexp(key.count[REQUESTS, j])
+    for k in range(key.level[j], min(LEVELS, high)):
         pool.reached[j, k] += 1.0
+        key.level[j] = k + 1
 
 
 @kernel

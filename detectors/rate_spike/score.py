@@ -22,11 +22,12 @@ from .tail import GATE_NATS, chernoff, tail_nats
 BURST, SUSTAINED, RAMP, NEW_KEY, LIMIT = 0, 1, 2, 3, 4
 LIMIT_NATS = 12.0  # of a plain limit just reached, growing with the excess: as surprising as what freezes
 KNOWN, YOUNG = True, False
-LIKE_PEERS = True
-# How far over its threshold a finding must be, by the age of its key. Three tops of the hour: an hourly job has shown
-# itself twice (its first run was measured at up to 3 times the threshold, a hundredfold rate is beyond 10). A day: its
-# cycle is known. Then the week is not yet, which a simulated month shows to be worth 1.25.
-FIRST_HOURS_S, FIRST_HOURS_RATIO, FIRST_DAY_RATIO, FIRST_WEEK_RATIO = 3 * 3600.0, 4.0, 2.0, 1.25
+LIKE_PEERS = 1.0
+# How far over its threshold a burst must be, by the age of its key. Three tops of the hour: an hourly job has shown
+# itself twice. Then the week is not known yet, which a simulated month shows to be worth 1.25.
+FIRST_HOURS_S, FIRST_HOURS_RATIO, FIRST_WEEK_RATIO = 3 * 3600.0, 2.5, 1.25
+GROSS = 4.0  # times over its threshold a young key is told of whatever its peers do
+PEERS_S = 2 * DAY_S  # so long a key is measured by its peers' sessions as well: its own were a dozen or two
 MIN_CALLS = 5.0  # one huge call, or a few, are no burst of tokens or cost
 SIZES = 3.0  # tokens and cost need more typical calls: a few huge ones come together more often than calls do
 # Below a minute requests take more, too: one action of a person or a job is a clump of calls within seconds, and a
@@ -55,7 +56,7 @@ def score(key: Any, pool: Any, m: int, season: float, closed: bool, p: Any, best
     if age >= p.young_s and events >= KNOWN_EVENTS:
         r_cap = min(events / key.clump + PRIOR_EVENTS, FIRST_DAY_R if age < DAY_S else math.inf)
         few = events < SESSION_EVENTS * key.clump
-        _against_windows(key, pool, m, season, rate, few, r_cap, unit, KNOWN, p, best)
+        _against_windows(key, pool, m, season, rate, _like_peers(age, few, p), r_cap, unit, KNOWN, p, best)
         if closed:
             if not few:
                 _slow_evidence(key, pool, m, season, rate, unit, p, best)
@@ -91,7 +92,7 @@ def _against_windows(
     m: int,
     season: float,
     rate: float,
-    like_peers: bool,
+    like_peers: float,
     r_cap: float,
     unit: float,
     known: bool,
@@ -100,10 +101,12 @@ def _against_windows(
 ) -> None:
     """The tails of the decayed counts, each scale against its own threshold; exact only past the gates.
 
-    ``like_peers``: where the key's own baseline says too little, it may do what newcomers do in a window.
+    ``like_peers``: where the key's own baseline says too little, it may do this share of what young keys do in a
+    session.
     """
     handicap = 0.0 if known else p.handicap_nats
     raw_rate = rate * unit
+    age = key.last - key.born
     for j in range(SCALES):
         least = least_events(m, p) * (CLUMP if m == REQUESTS and j < MINUTE else 1.0)
         # A young key is held to what its peers do in a whole window, however short its life is
@@ -111,12 +114,14 @@ def _against_windows(
         if key.count[m, j] < max(least * unit, raw_rate * exposure) or key.count[REQUESTS, j] < MIN_CALLS:
             continue
         factor = 2.0 / (2.0 - min(1.0, exposure / (season * TAU_S[j]))) if known else 1.0
-        mean = factor * max(rate * exposure, pool.session[j] if like_peers else 0.0)
+        usual = factor * like_peers * pool.session[j]
+        mean = factor * rate * exposure if known else max(factor * rate * exposure, usual)
         y = factor * key.count[m, j] / unit
         if y <= mean:
             continue
         r = believed(spread(key, pool, m, j, mean), r_cap)
-        gate = pool.threshold[j] + handicap - GATE_NATS
+        threshold = pool.threshold[j]
+        gate = threshold + handicap - GATE_NATS
         # chernoff <= (y - mean)^2 / 2 V, as its second derivative falls from 1 / V: no logarithm for plain traffic
         if (y - mean) * (y - mean) < 2.0 * gate * (mean + mean * mean / r):
             continue
@@ -124,21 +129,58 @@ def _against_windows(
         if bound < gate:
             continue
         if known:
-            calls = calls_of(key, pool, m, key.count[m, j])
-            note(key, j, calls, p.young_s)
-            if is_habit(key, j, calls):
-                continue
-        if quiet(key.last, key.told_at[m], bound, key.told_nats[m], p):
+            threshold, mean, r, bound = _unexplained(key, pool, m, j, y, mean, r, bound, usual, p)
+        if threshold <= 0.0 or quiet(key.last, key.told_at[m], bound, key.told_nats[m], p):
             continue
         nats = tail_nats(y, mean, r) - handicap
-        if nats / pool.threshold[j] > best.ratio:
+        if nats / threshold > best.ratio:
             rate_per_count = unit / (factor * exposure / season) * rate_s(m)
-            kind = BURST if known else NEW_KEY
-            _offer(best, kind * MEASURES + m, nats, pool.threshold[j], y * rate_per_count, mean * rate_per_count)
+            low = not known or (age < PEERS_S and nats < _margin(age) * threshold)
+            kind = NEW_KEY if low else BURST
+            _offer(best, kind * MEASURES + m, nats, threshold, y * rate_per_count, mean * rate_per_count)
             best.window_s, best.since = TAU_S[j], max(key.born, key.last - TAU_S[j])
             best.detail[0], best.detail[1], best.detail[2], best.detail[3] = y, mean, r, season
             best.detail[4], best.detail[5], best.detail[6] = handicap, rate_per_count, factor * least
-            best.detail[7] = (key.last - key.born) / DAY_S
+            best.detail[7] = age / DAY_S
+
+
+@kernel
+def _unexplained(
+    key: Any, pool: Any, m: int, j: int, y: float, mean: float, r: float, bound: float, usual: float, p: Any
+) -> tuple[float, float, float, float]:
+    """What neither habit nor peers explain of a known key's window: threshold (0: nothing is left), mean, r, bound.
+
+    ``usual`` is the mean of an exponential that describes what peers do in a session, 0 where they have no say.
+    """
+    calls = calls_of(key, pool, m, key.count[m, j])
+    note(key, j, calls, p.young_s)
+    threshold = float(pool.threshold[j])
+    if is_habit(key, j, calls):
+        return 0.0, mean, r, bound
+    if usual <= mean:
+        return threshold, mean, r, bound
+    peers = tail_nats(y, usual, SESSION_R)
+    if peers >= bound:
+        return threshold, mean, r, bound
+    if peers >= threshold:
+        return threshold, usual, SESSION_R, peers
+    # Within ten seconds an action is a clump of calls, of which a young key has not shown how large it may be
+    gross = j >= MINUTE and bound >= GROSS * threshold
+    return (GROSS * threshold if gross else 0.0), mean, r, bound
+
+
+@kernel
+def _like_peers(age: float, few: bool, p: Any) -> float:
+    """How far a known key may do what its peers do: wholly while it is young, less and less until its week is known."""
+    if few or age < PEERS_S:
+        return LIKE_PEERS
+    return float(max(0.0, (p.warm_days * DAY_S - age) / max(1.0, p.warm_days * DAY_S - PEERS_S)))
+
+
+@kernel
+def _margin(age: float) -> float:
+    """How many times over its threshold a burst must be, by the age of its key."""
+    return FIRST_HOURS_RATIO if age < FIRST_HOURS_S else FIRST_WEEK_RATIO
 
 
 @kernel
@@ -254,5 +296,4 @@ def _is_warm(key: Any, pool: Any, p: Any, best: Any) -> bool:
     age = key.last - key.born
     if best.reason // MEASURES == NEW_KEY or age >= p.warm_days * DAY_S:
         return True
-    margin = FIRST_WEEK_RATIO if age >= DAY_S else FIRST_DAY_RATIO if age >= FIRST_HOURS_S else FIRST_HOURS_RATIO
-    return bool(best.nats >= margin * best.threshold)
+    return bool(best.nats >= _margin(age) * best.threshold)
