@@ -150,7 +150,7 @@ class CredentialStuffing(Detector):
     """
 
     name = "credential_stuffing"
-    version = 2
+    version = 3
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.IP, Scope.NETWORK, Scope.ACCOUNT)  # in the order of kernel.IP, NETWORK, ACCOUNT
     reasons = REASONS

@@ -57,6 +57,10 @@ BUSY = 10.0  # successes a minute from which a single minute tells an outage
 FROZEN_S, RELEASE = 86_400.0, 1.05  # DESIGN section 2: after a day without a verdict 5 % a day
 REFRESH_S = 300.0
 NEWS = 0.5  # of the threshold, in evidence since the last time
+HOLD_MIN = 5  # of a failed first contact, for it to be made good: most people need a minute or two
+GIVE_UP = 1.0  # people who give up for each who recovers, at most: where more seem to, they are none
+LATE = 0.1  # and so many more, of each who does: who takes longer is missing for a while, now more, now fewer of them
+LATER, LATER_MIN = 0.4, 15.0  # people who will recover later than that for each more who does: a mail takes its time
 TESTS = 2 * len(RHO)
 _COLUMNS = ("failures", "expected", "successes", "minutes", "rho", "evidence", "against")
 
@@ -75,9 +79,12 @@ REASONS = (
 _ROW = np.dtype(
     [
         ("key", "u8"), ("kind", "u1"), ("seen", "f8"), ("born", "f8"),
-        ("x", "f8", (2,)), ("successes", "f8"), ("firsts", "f8"),  # of the minute that is open
+        ("x", "f8", (2,)), ("successes", "f8"), ("firsts", "f8"), ("recovered", "f8"),  # of the minute that is open
+        ("held", "f8", (HOLD_MIN,)),  # failed first contacts of the last minutes, the oldest first: see _unrecovered
         ("smooth", "f8", (2,)), ("usual", "f8"), ("fast", "f8"), ("total", "f8"),  # successes
         ("bad", "f8", (2,)), ("good", "f8", (2,)),  # learned: failures, and the successes they are measured by
+        ("back", "f8"),  # learned: people who failed and recovered
+        ("came_back", "f8"), ("came_usually", "f8"),  # their mean of the last minutes, and of a quarter of an hour
         ("minutes", "f8"),  # in which that was learned
         ("hour_x", "f8", (2,)), ("hour_m", "f8", (2,)), ("hour_min", "f8"),  # of the hour that teaches
         ("excess", "f8", (2,)), ("square", "f8", (2,)), ("hours", "f8"),  # moments of the dispersion
@@ -96,13 +103,15 @@ class DistributedStuffing(PopulationDetector):
 
     Sees:
         * *distributed stuffing*: failures of (network, account) pairs that were never seen before (three a network at
-          most), more than the site's own ratio to successful first contacts explains; with 60 an hour on a service of
-          2,000 logins an hour it is proved after an hour or so.
+          most) and did not get in within five minutes, more than the site's own ratio to successful first contacts
+          explains; with 60 an hour on a service of 2,000 logins an hour it is proved after an hour or so.
+          People who forgot their passwords do get in: a forced reset, or a release that logs all out, is no attack.
         * *unknown accounts*: failures on accounts that do not exist, where the gateway says so (``account_known``).
         The user agent that most of the failures share and few of the successes is named.
 
     Misses:
         * what is less than about 2 % of the logins, or is over within minutes;
+        * during such a rush, for an hour or two, what is no more than a tenth of those who recover;
         * an attacker who knows which accounts exist, and gets as many pairs right as people do;
         * the first twelve hours of an installation, and sites with fewer than 1,000 logins so far (shadow until then);
         * an attack that began before Gatewatch did: it is in the ratio.
@@ -120,7 +129,7 @@ class DistributedStuffing(PopulationDetector):
     """
 
     name = "credential_stuffing"
-    version = 2
+    version = 3
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.PROJECT, Scope.ALL)
     reasons = REASONS
@@ -218,6 +227,7 @@ class DistributedStuffing(PopulationDetector):
             self._rows["x"][rows, FIRST] += rollup.column("first_failures")[of]
             self._rows["successes"][rows] += rollup.column("account_hours")[of]
             self._rows["firsts"][rows] += rollup.column("first_successes")[of]
+            self._rows["recovered"][rows] += rollup.column("recovered")[of]
             self._rows["seen"][rows] = rollup.start
         self._clients.add(rollup)
 
@@ -253,7 +263,10 @@ class DistributedStuffing(PopulationDetector):
         r["smooth"] += (now - r["smooth"]) / SUCCESS_TAU_MIN
         r["usual"] += (r["successes"] - r["usual"]) / USUAL_TAU_MIN
         r["total"] += r["successes"]
-        x, mean = r["x"].copy(), self._expected()
+        for name, minutes in (("came_back", HOLD_MIN), ("came_usually", LATER_MIN)):
+            r[name] += (r["recovered"] - r[name]) / minutes
+        x = np.stack([r["x"][:, UNKNOWN], self._unrecovered()], axis=1)
+        mean = self._expected()
         spread = dispersion(r["excess"], r["square"], r["hours"])
         warm = _warm(r)
         r["fast"] += (r["successes"] - r["fast"]) / FAST_TAU_MIN
@@ -261,7 +274,7 @@ class DistributedStuffing(PopulationDetector):
         broken = lately < OUTAGE * r["usual"]
         self._test(x, mean, spread, warm & ~broken, end)
         self._learn(x, mean, spread, broken, end)
-        r["x"], r["successes"], r["firsts"] = 0.0, 0.0, 0.0
+        r["x"], r["successes"], r["firsts"], r["recovered"] = 0.0, 0.0, 0.0, 0.0
         over = (r["s"] >= self._threshold()[:, None, None]).any(axis=(1, 2))
         ended = np.isfinite(r["told"]) & ~over
         r["s"][ended] = 0.0  # what is left of an attack that is over must not, with a bad hour, be told again
@@ -269,6 +282,19 @@ class DistributedStuffing(PopulationDetector):
         # Once told it is told again only on new evidence: what is over must not go on accusing while it is forgotten.
         news = (r["fresh"] >= NEWS * self._threshold()[:, None, None]).any(axis=(1, 2)) | np.isinf(r["told"])
         return np.flatnonzero(over & news & (end - r["told"] >= REFRESH_S))
+
+    def _unrecovered(self) -> npt.NDArray[np.float64]:
+        """(keys,) failed first contacts of :data:`HOLD_MIN` minutes ago that nobody made good since.
+
+        A person who forgot a password fails and then gets in; who has a list does not. Who recovers later than that is
+        taken off what failed now, so it may be less than none.
+        """
+        r = self._rows
+        waiting = np.concatenate([r["held"], r["x"][:, FIRST, None]], axis=1)
+        left = np.clip(np.cumsum(waiting, axis=1) - r["recovered"][:, None], 0.0, waiting)
+        r["held"] = left[:, 1:]
+        late = np.maximum(r["recovered"] - waiting.sum(axis=1), 0.0)
+        return np.asarray(left[:, 0] - late, np.float64)
 
     def _test(
         self, x: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], spread: npt.NDArray[np.float64],
@@ -306,7 +332,8 @@ class DistributedStuffing(PopulationDetector):
         fade = 0.5 ** (1.0 / LEARN_HALF_LIFE_MIN)
         r["minutes"] = np.where(teaches, r["minutes"] * fade + 1.0, r["minutes"])
         for name, value in (("bad", taught), ("good", r["smooth"])):
-            r[name] = np.where(teaches[:, None], r[name] * fade + value, r[name])
+            r[name] = np.where(teaches[:, None], np.maximum(r[name] * fade + value, 0.0), r[name])
+        r["back"] = np.where(teaches, r["back"] * fade + r["recovered"], r["back"])
         for name, value in (("hour_x", taught), ("hour_m", mean)):
             r[name] += np.where(teaches[:, None], value, 0.0)
         r["hour_min"] += teaches
@@ -325,10 +352,17 @@ class DistributedStuffing(PopulationDetector):
             r[name] = np.where(over[:, None], 0.0, r[name])
 
     def _expected(self) -> npt.NDArray[np.float64]:
-        """(keys, kinds) failures of this minute: by the ratio, and never far below what is usual at any hour."""
+        """(keys, kinds) failures of this minute: by the ratio, and never far below what is usual at any hour.
+
+        Where many recover, many forgot, and some of them give up: as many for each who recovers as is usual here.
+        """
         r = self._rows
         usual = r["bad"] / np.maximum(r["minutes"], 1.0)[:, None]
-        return np.asarray(np.maximum(r["bad"] / r["good"] * r["smooth"], FLOOR * usual) + LEAST, np.float64)
+        mean = np.maximum(r["bad"] / r["good"] * r["smooth"], FLOOR * usual)
+        give_up = np.minimum(r["bad"][:, FIRST] / np.maximum(r["back"], 1.0), GIVE_UP)
+        rising = np.maximum(r["came_back"] - r["came_usually"], 0.0)
+        mean[:, FIRST] = np.maximum(mean[:, FIRST], (give_up + LATE) * r["came_back"] + LATER * rising)
+        return np.asarray(mean + LEAST, np.float64)
 
     def _threshold(self) -> npt.NDArray[np.float64]:
         """(keys,) nats. Half of the budget is for the whole site, half is shared by its projects."""

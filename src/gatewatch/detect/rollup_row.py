@@ -12,7 +12,7 @@ from gatewatch.events.batch import AuthCode
 from gatewatch.events.rollup import BINS, COUNTS, ENTROPY_STEP, UNITS, bins_of
 from gatewatch.state.hashing import mix
 from gatewatch.state.jit import kernel
-from gatewatch.state.pairs import Pairs, meet, no_pairs
+from gatewatch.state.pairs import Pairs, has_pair, meet, no_pairs
 
 U64 = np.uint64
 # Failed first contacts that count of one network in a week or two. What one source does is seen on its key, and must
@@ -20,10 +20,14 @@ U64 = np.uint64
 VOICES = 3
 _SUCCESS, _FAILURE = int(AuthCode.SUCCESS), int(AuthCode.FAILURE)
 _HOUR_S = 3600.0
+# A person who fails tries again, or has a mail sent for a new password: so long, and twice as long at most, that is
+# waited for. Longer, and who guesses could save up failures of his own to be taken back during an attack.
+RECOVERY_S = 1800.0
+_FAILED, _RECOVERED = U64(0x9E3779B97F4A7C15), U64(0xC2B2AE3D27D4EB4F)  # other names for a pair: odd 64-bit constants
 _ROOT_OF_HALF = math.sqrt(0.5)
 
 (REQUESTS, CLIENT_ERRORS, SERVER_ERRORS, DENIED, BLOCKED, SUCCESSES, FAILURES, FIRST_FAILURES, FIRST_SUCCESSES,
- UNKNOWN_FAILURES, ACCOUNT_HOURS, BYTES_IN, BYTES_OUT, TOKENS_IN, TOKENS_OUT, COST_USD, OUTPUTS,
+ UNKNOWN_FAILURES, RECOVERED, ACCOUNT_HOURS, BYTES_IN, BYTES_OUT, TOKENS_IN, TOKENS_OUT, COST_USD, OUTPUTS,
  REFUSALS) = range(len(COUNTS))  # fmt: skip
 _LATENCY_AT, _LATENCY_N = bins_of("latency_ms").start, BINS["latency_ms"]
 _IN_AT, _IN_N = bins_of("bytes_in").start, BINS["bytes_in"]
@@ -98,16 +102,21 @@ def add_login(
         return
     if auth not in (_FAILURE, _SUCCESS):
         return
-    first = who != U64(0) and _is_new(seen, mix(network, who))
+    pair = mix(network, who)
+    first = who != U64(0) and _is_new(seen, pair)
+    turn = U64(np.int64(ts / RECOVERY_S))
     if auth == _FAILURE:
         out[FAILURES] = 1.0
         if first and _may_speak(seen, network):
+            _is_new(seen, mix(pair ^ _FAILED, turn))
             out[FIRST_FAILURES] = 1.0
             out[UNKNOWN_FAILURES] = 1.0 if known == 0 else 0.0
         return
     out[SUCCESSES] = 1.0
     out[FIRST_SUCCESSES] = 1.0 if first else 0.0
     hour = U64(np.int64(ts / _HOUR_S))
+    if not first and who != U64(0) and _failed_lately(seen, pair, turn):
+        out[RECOVERED] = 1.0 if _is_new(seen, mix(who ^ _RECOVERED, hour)) else 0.0
     out[ACCOUNT_HOURS] = 1.0 if who != U64(0) and _is_new(seen, mix(who, hour)) else 0.0
 
 
@@ -118,6 +127,16 @@ def _may_speak(seen: Seen, network: np.uint64) -> bool:
     while voice <= VOICES and not _is_new(seen, mix(network, U64(voice))):
         voice += 1
     return voice <= VOICES
+
+
+@kernel
+def _failed_lately(seen: Seen, pair: np.uint64, turn: np.uint64) -> bool:
+    """Whether the pair's first contact, in this turn or the one before, was a failure that counted."""
+    for k in range(2):
+        failed = mix(pair ^ _FAILED, turn - U64(k))
+        if has_pair(seen.pairs, 0, failed) or has_pair(seen.pairs, 1, failed):
+            return True
+    return False
 
 
 @kernel

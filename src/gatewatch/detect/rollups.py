@@ -54,7 +54,7 @@ _LABELS = {
 class Rollups:
     """The open buckets of one detect task."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     seed: HashSeed
     _sums: Sums = field(default_factory=lambda: no_sums(ROOM))
     _seen: Seen = field(default_factory=lambda: none_seen(SEEN_MAX))

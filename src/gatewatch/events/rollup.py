@@ -19,7 +19,7 @@ from gatewatch.errors import UnreadableError
 from gatewatch.events.versions import not_ours
 from gatewatch.records import Release
 
-VERSION = b"rollups/1"
+VERSION = b"rollups/2"
 SPAN_S = 10.0  # the grid of time: what has to be seen faster than this is seen on keys
 ROWS_MAX = 200  # of one record: below Kafka's limit even where each row has all its bins filled (some 3 kB)
 
@@ -39,6 +39,7 @@ COUNTS = (
     # The first contact of a (network, account) within a week or two ended so; of failures, three a network at most
     "first_failures", "first_successes",
     "unknown_failures",  # those first_failures whose account does not exist
+    "recovered",  # those first_failures whose network and account succeeded soon after, each account once an hour
     "account_hours",  # successes, each account once an hour: nobody can buy more of them with one account
     "bytes_in", "bytes_out", "tokens_in", "tokens_out", "cost_usd",
     "outputs", "refusals",  # rows that say how the answer ended, and those of them that refused

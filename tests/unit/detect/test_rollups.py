@@ -104,6 +104,27 @@ def test_a_repeated_try_is_no_first_contact_and_an_account_succeeds_once_an_hour
     assert _count(rows, "account_hours") == 1.0
 
 
+@pytest.mark.parametrize(("after_s", "counts"), [(60.0, 1.0), (1700.0, 1.0), (3700.0, 0.0)])
+def test_who_fails_and_soon_gets_in_has_recovered(after_s: float, counts: float) -> None:
+    """A forced reset of passwords would look like a botnet; failures saved up for days could be taken back at will."""
+    bad = [_login(T0 + i, f"p{i}", f"10.1.{i}.9") for i in range(3)]
+    ok = [_login(T0 + after_s + i, f"p{i}", f"10.1.{i}.9", auth="success") for i in range(3)]
+    stranger = [_login(T0 + after_s + 9, "p0", "198.51.100.7", auth="success")]
+    rows = _all_of(batch_of(bad + ok + stranger))
+    assert _count(rows, "recovered") == 3.0 * counts
+    assert _count(rows, "first_failures") == 3.0
+
+
+def test_an_account_recovers_once_an_hour() -> None:
+    """With one account of his own an attacker could take back a failure from each network that he has."""
+    tries = [
+        _login(T0 + 10 * i + k, "mine", f"10.2.{i}.9", **({"auth": "success"} if k else {}))
+        for i in range(20)
+        for k in range(2)
+    ]
+    assert _count(_all_of(batch_of(tries)), "recovered") == 1.0
+
+
 def test_our_own_refusals_are_nobodys_failure() -> None:
     """A block would look like the attack that caused it."""
     refused = [_login(T0, f"a{i}", f"10.0.{i}.7", blocked_by_us=True) for i in range(5)]

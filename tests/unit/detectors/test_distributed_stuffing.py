@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gatewatch import registry
-from gatewatch.events.rollup import Kind, Rollup
+from gatewatch.events.rollup import COUNTS, Kind, Rollup
 from gatewatch.records import Opinion, Scope
 from gatewatch.sdk import Context, PopulationDetector, RawFinding
 from gatewatch.settings import DetectorSettings
@@ -86,6 +86,28 @@ def test_an_outage_is_no_attack() -> None:
         rollups.append(rollup_of(START + DAY_S + 60.0 * i, [Line(Kind.ALL, {}, counts)]))
     after = [ts for ts, _ in told(detector, rollups) if ts > START + DAY_S + 15 * 60]
     assert not after, "accused during an outage"
+
+
+@pytest.mark.parametrize(("recover", "accused"), [(0.9, False), (0.0, True)])
+def test_people_who_forgot_their_passwords_are_no_botnet(recover: float, accused: bool) -> None:
+    """A forced reset, or a release of an app, would page the security team; nine of ten who fail get in soon after."""
+    detector, rng = _detector(1.0), np.random.default_rng(21)
+    told(detector, [rollup_of(r.start, _recovering(r)) for r in _site(1.0, 22)])
+    rush = 12.0 * np.sin(np.linspace(0.0, np.pi, 180))  # failed first contacts a minute, for three hours
+    bad = rng.poisson(rush + 0.33)
+    later = rng.exponential(2.0, bad.sum()).astype(int) + np.repeat(np.arange(180), bad)
+    back = np.bincount(later[rng.random(len(later)) < recover], minlength=400)
+    minutes = [{**_minute(float(bad[i]) if i < 180 else 0.0), "recovered": float(back[i])} for i in range(240)]
+    found = told(
+        detector, [rollup_of(START + DAY_S + 60.0 * i, [Line(Kind.ALL, {}, now)]) for i, now in enumerate(minutes)]
+    )
+    assert bool(found) is accused
+
+
+def _recovering(rollup: Rollup) -> list[Line]:
+    """The same minute, in which most of those who failed get in."""
+    counts = {name: float(rollup.column(name)[0]) for name in COUNTS}
+    return [Line(Kind.ALL, {}, {**counts, "recovered": float(np.floor(0.85 * counts["first_failures"]))})]
 
 
 def test_one_hour_of_three_times_the_failures_is_people() -> None:
