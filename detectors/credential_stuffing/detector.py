@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from gatewatch.sdk import (
     Batch,
     Context,
-    Detector,
     DetectorConfig,
     Explanation,
     HashSeed,
@@ -25,15 +24,13 @@ from gatewatch.sdk import (
     Scope,
     Severity,
     StateError,
+    TableDetector,
     TableStats,
     hash_text,
     no_pairs,
     no_rows,
     pair_stats,
-    restore_parts,
     rows_of,
-    snapshot_parts,
-    table_stats,
 )
 
 from . import constants as k
@@ -101,7 +98,7 @@ class Config(DetectorConfig):
     pairs_total: int = Field(3_000_000, ge=96)
 
 
-class CredentialStuffing(Detector):
+class CredentialStuffing(TableDetector):
     """Finds sources that try many accounts or one account many times, and accounts tried from many places.
 
     Sees:
@@ -209,10 +206,6 @@ class CredentialStuffing(Detector):
         told = self._common[0]["now"] - max(row["told_at"], row["taken_at"]) < REFRESH_S
         return Opinion.FINDING if told or row["w"] >= site["first"] else Opinion.QUIET
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """All tables, both memories of pairs, the site and the clock."""
-        return snapshot_parts(self._by_scope(), self._own_arrays())
-
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Become what :meth:`snapshot` saved.
 
@@ -222,7 +215,7 @@ class CredentialStuffing(Detector):
         mine, theirs = self._common.copy(), arrays.get("common")
         if theirs is not None and theirs.dtype == COMMON and theirs["no_name"][0] != mine["no_name"][0]:
             raise StateError("credential_stuffing: the snapshot was made under another hash seed")
-        restore_parts(self.name, self._by_scope(), self._own_arrays(), arrays)
+        super().restore(arrays)
         for option in _OPTIONS:  # options may differ: they are the new owner's
             self._common[option] = mine[option]
 
@@ -230,15 +223,17 @@ class CredentialStuffing(Detector):
         """The three key tables and the two memories of pairs."""
         common, memory = self._common[0], self._memory
         return {
-            **table_stats(self._by_scope()),
+            **super().tables(),
             "failed_pairs": pair_stats(memory.seen, int(common["seen_added"]), int(common["seen_turns"])),
             "good_pairs": pair_stats(memory.good, int(common["good_added"]), int(common["good_turns"])),
         }
 
-    def _by_scope(self) -> dict[str, KeyTable]:
+    def key_tables(self) -> dict[str, KeyTable]:
+        """The three scopes' keys."""
         return {scope.value: table for scope, table in self._tables.items()}
 
-    def _own_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Both memories of pairs, the site and the clock."""
         return {**self._memory._asdict(), "rows": self._rows}
 
     @classmethod

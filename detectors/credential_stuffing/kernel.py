@@ -23,6 +23,7 @@ import numpy.typing as npt
 from gatewatch.sdk import (
     STRIDE,
     Pairs,
+    add_pair,
     ahead,
     ask_pair,
     find_or_admit,
@@ -73,9 +74,9 @@ def scan(rows: Any, tables: Tables, memory: Memory, found: npt.NDArray[np.void])
         if role & 2 and ip[i] != U64(0):
             name = _first_of(account[i], credential[i], principal[i], none)
             secret = account[i] == U64(0) and credential[i] != U64(0)
-            at, new = find_or_admit(heads_ip, ip[i], t, ok, authenticated_only=False)
+            at, new = find_or_admit(heads_ip, ip[i], t, ok, authenticated_only=False, at_once=not ok)
             accused = False
-            if at >= 0 and _matters(rows_ip[at], new, site_ip, common, good, IP, ip[i], name, ok, t):
+            if _matters(rows_ip, at, new, site_ip, common, seen, good, IP, ip[i], name, ok, t):
                 pair = _pair(common, IP, ip[i], name)
                 unnamed = name == none and succeeded_since(heads_ip, at, t - WEEK_S)
                 attempt = Attempt(i, IP, t, ok, pair, account[i] != U64(0), secret or unnamed, ip[i])
@@ -83,10 +84,8 @@ def scan(rows: Any, tables: Tables, memory: Memory, found: npt.NDArray[np.void])
                 hold(heads_ip, at, held)
             # Only an address that is not accused itself speaks for its network.
             if common.networks and not accused and network[i] != U64(0):
-                at, new = find_or_admit(heads_network, network[i], t, ok, authenticated_only=False)
-                if at >= 0 and _matters(
-                    rows_network[at], new, site_network, common, good, NETWORK, network[i], name, ok, t
-                ):
+                at, new = find_or_admit(heads_network, network[i], t, ok, authenticated_only=False, at_once=not ok)
+                if _matters(rows_network, at, new, site_network, common, seen, good, NETWORK, network[i], name, ok, t):
                     pair = _pair(common, NETWORK, network[i], name)
                     unnamed = name == none and succeeded_since(heads_network, at, t - WEEK_S)
                     attempt = Attempt(i, NETWORK, t, ok, pair, account[i] != U64(0), secret or unnamed, ip[i])
@@ -94,10 +93,8 @@ def scan(rows: Any, tables: Tables, memory: Memory, found: npt.NDArray[np.void])
                     hold(heads_network, at, held)
         if role & 1 and common.accounts and account[i] != U64(0):
             source = _first_of(network[i], ip[i], none, none)
-            at, new = find_or_admit(heads_account, account[i], t, ok, authenticated_only=False)
-            if at >= 0 and _matters(
-                rows_account[at], new, site_account, common, good, ACCOUNT, account[i], source, ok, t
-            ):
+            at, new = find_or_admit(heads_account, account[i], t, ok, authenticated_only=False, at_once=not ok)
+            if _matters(rows_account, at, new, site_account, common, seen, good, ACCOUNT, account[i], source, ok, t):
                 pair = _pair(common, ACCOUNT, account[i], source)
                 attempt = Attempt(i, ACCOUNT, t, ok, pair, typed=True, broken=False, address=ip[i])
                 n, accused, held = _step(rows_account[at], site_account, common, seen, good, found, n, attempt)
@@ -110,9 +107,9 @@ def _look_ahead(rows: Any, tables: Tables, common: Any, seen: Pairs, good: Pairs
     """Have in the cache what the next rows need: keys, and pairs."""
     account, credential, principal = rows.k_account, rows.k_credential, rows.k_principal
     ip, network, none = rows.k_ip, rows.k_network, common.no_name
-    look_ahead(tables.ip, tables.rows_ip, ip, i)
-    look_ahead(tables.network, tables.rows_network, network, i)
-    look_ahead(tables.account, tables.rows_account, account, i)
+    look_ahead(tables.ip, tables.rows_ip, ip, i, at_once=False)
+    look_ahead(tables.network, tables.rows_network, network, i, at_once=False)
+    look_ahead(tables.account, tables.rows_account, account, i, at_once=False)
     if not is_far(tables.ip, tables.rows_ip):
         return
     for j in range(ahead(i, 1), min(ip.shape[0], i + 2 * STRIDE)):
@@ -129,7 +126,7 @@ def _ask_pair(seen: Pairs, good: Pairs, pair: np.uint64) -> None:
     ask_pair(good, pair)
 
 
-@kernel
+@kernel(inline=True)
 def _first_of(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64) -> np.uint64:
     """The first key that is there. ``d`` always is."""
     if a != U64(0):
@@ -139,12 +136,14 @@ def _first_of(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64) -> np.uint
     return c if c != U64(0) else d
 
 
-@kernel
+@kernel(inline=True)
 def _matters(
-    row: Any,
+    rows: npt.NDArray[np.void],
+    at: int,
     new: bool,
     site: Any,
     common: Any,
+    seen: npt.NDArray[np.uint64],
     good: npt.NDArray[np.uint64],
     scope: int,
     key: np.uint64,
@@ -152,7 +151,12 @@ def _matters(
     ok: bool,
     t: float,
 ) -> bool:
-    """Whether there is anything to learn: not so for most rows of most sites, a known pair's success on a calm key."""
+    """Whether the key's row learns of it: not so for most rows of most sites, a known pair's success on a calm key."""
+    if at < 0:
+        if ok:
+            _pass_by(site, common, seen, good, _pair(common, scope, key, name))
+        return False
+    row = rows[at]
     site.rows += 1
     if new:
         clear(row, t)
@@ -160,6 +164,24 @@ def _matters(
 
 
 @kernel
+def _pass_by(
+    site: Any, common: Any, seen: npt.NDArray[np.uint64], good: npt.NDArray[np.uint64], pair: np.uint64
+) -> None:
+    """A success of a key that waits for a row: the pair is good from now on, and the site learns as of any calm key.
+
+    Else a full table would leave out those who come once, and the site would seem more forgetful than it is.
+    """
+    site.rows += 1
+    if holds(good, common.good_now, pair):
+        return
+    add_pair(good, common.good_now, pair)
+    common.good_added += 1
+    if not holds(seen, common.seen_now, pair):
+        site.contacts += 1.0
+        site.ok += 1.0
+
+
+@kernel(inline=True)
 def _pair(common: Any, scope: int, key: np.uint64, name: np.uint64) -> np.uint64:
     return mix(U64(key ^ common.salts[scope]), name)
 

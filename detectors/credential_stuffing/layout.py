@@ -122,8 +122,8 @@ class Tables(NamedTuple):
 class Memory(NamedTuple):
     """What is remembered beside the tables."""
 
-    seen: npt.NDArray[np.uint64]  # (2, words) pairs that failed: two generations, the older one dropped in turn
-    good: npt.NDArray[np.uint64]  # (2, words) pairs that succeeded
+    seen: npt.NDArray[np.uint64]  # (blocks, 2, words) pairs that failed: two generations, the older one dropped in turn
+    good: npt.NDArray[np.uint64]  # (blocks, 2, words) pairs that succeeded
     site: npt.NDArray[np.void]  # (3,) SITE
     common: npt.NDArray[np.void]  # (1,) COMMON
 

@@ -27,7 +27,7 @@ def note(found: npt.NDArray[np.uint32], n: int, fingerprint: np.uint32) -> int:
     return n + 1
 
 
-@kernel
+@kernel(inline=True)
 def holds(bits: Pairs, now: int, pair: np.uint64) -> bool:
     """The pair was added lately."""
     return has_pair(bits, now, pair) or has_pair(bits, 1 - now, pair)

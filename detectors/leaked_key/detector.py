@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +11,6 @@ from pydantic import Field
 from gatewatch.sdk import (
     Batch,
     Context,
-    Detector,
     DetectorConfig,
     Explanation,
     HashSeed,
@@ -25,12 +23,9 @@ from gatewatch.sdk import (
     Rows,
     Scope,
     Severity,
-    TableStats,
+    TableDetector,
     no_rows,
-    restore_parts,
     rows_of,
-    snapshot_parts,
-    table_stats,
 )
 
 from . import constants as k
@@ -70,7 +65,7 @@ class Config(DetectorConfig):
     keys_total: int = Field(32_256, ge=8)
 
 
-class LeakedKey(Detector):
+class LeakedKey(TableDetector):
     """Finds keys that somebody else uses too.
 
     Sees:
@@ -116,7 +111,7 @@ class LeakedKey(Detector):
     """
 
     name = "leaked_key"
-    version = 1
+    version = 2
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.CREDENTIAL, Scope.PRINCIPAL)
     reasons = REASONS
@@ -182,27 +177,13 @@ class LeakedKey(Detector):
             return Opinion.WARMING
         return Opinion.FINDING if side.keys.rows[at]["accused"] else Opinion.QUIET
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Both tables of keys, the agents, and what all keys have in common."""
-        return snapshot_parts(self._all_tables(), self._own_arrays())
-
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Become what :meth:`snapshot` saved.
-
-        Raises:
-            StateError: another version or capacity.
-        """
-        restore_parts(self.name, self._all_tables(), self._own_arrays(), arrays)
-
-    def tables(self) -> dict[str, TableStats]:
+    def key_tables(self) -> dict[str, KeyTable]:
         """Keys of both scopes, and agents that keys began to use."""
-        return table_stats(self._all_tables())
-
-    def _all_tables(self) -> dict[str, KeyTable]:
         keys = {scope.value: side.keys for scope, side in self._sides.items()}
         return {**keys, **{f"{scope.value}_agents": side.agents for scope, side in self._sides.items()}}
 
-    def _own_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What all keys have in common."""
         pops = {f"{scope.value}_pop": side.memory.pop for scope, side in self._sides.items()}
         return {**pops, "looked_at": self._looked_at}
 

@@ -67,7 +67,7 @@ def scan(uses: Any, scope: int, memory: Memory, p: Params, found: npt.NDArray[np
     n = 0
     for i in range(ts.shape[0]):
         if i % STRIDE == 0:
-            look_ahead(keys, rows, key, i)
+            look_ahead(keys, rows, key, i, at_once=False)
         t = ts[i]
         if role[i] & _WHO == 0 or key[i] == U64(0) or blocked[i] == 1 or not np.isfinite(t):
             continue
@@ -80,7 +80,7 @@ def scan(uses: Any, scope: int, memory: Memory, p: Params, found: npt.NDArray[np
         pop.rows += 1
         if t > pop.now:
             pass_time(pop, t, p)
-        at, new = find_or_admit(keys, key[i], t, served, authenticated_only=True)
+        at, new = find_or_admit(keys, key[i], t, served, authenticated_only=True, at_once=False)
         if at < 0:
             continue
         row = rows[at]

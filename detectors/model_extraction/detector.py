@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +12,6 @@ from pydantic import Field
 from gatewatch.sdk import (
     Batch,
     Context,
-    Detector,
     DetectorConfig,
     Explanation,
     HashSeed,
@@ -26,12 +24,9 @@ from gatewatch.sdk import (
     Rows,
     Scope,
     Severity,
-    TableStats,
+    TableDetector,
     no_rows,
-    restore_parts,
     rows_of,
-    snapshot_parts,
-    table_stats,
 )
 
 from . import constants as k
@@ -78,7 +73,7 @@ class Config(DetectorConfig):
     pairs_total: int = Field(32_256, ge=8)
 
 
-class ModelExtraction(Detector):
+class ModelExtraction(TableDetector):
     """Finds callers who harvest the answers of one model: to copy it, to invert it, or to learn what it was taught.
 
     An hour of a caller on a model is one observation, of five signals: *volume* (requests, or tokens taken away),
@@ -128,7 +123,7 @@ class ModelExtraction(Detector):
     """
 
     name = "model_extraction"
-    version = 1
+    version = 2
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.PRINCIPAL,)
     reasons = REASONS
@@ -199,26 +194,12 @@ class ModelExtraction(Detector):
         warm = is_warm(self._memory.pool[0], self._params) and common["now"] - common["began"] >= self._params.warm_s
         return Opinion.QUIET if warm else Opinion.WARMING
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """The three tables, the pool of all models, the clock."""
-        return snapshot_parts(self._all_tables(), self._own_arrays())
-
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Become what :meth:`snapshot` saved.
-
-        Raises:
-            StateError: another version or capacity.
-        """
-        restore_parts(self.name, self._all_tables(), self._own_arrays(), arrays)
-
-    def tables(self) -> dict[str, TableStats]:
+    def key_tables(self) -> dict[str, KeyTable]:
         """Callers on models, callers, models."""
-        return table_stats(self._all_tables())
-
-    def _all_tables(self) -> dict[str, KeyTable]:
         return {"pairs": self._pairs, "callers": self._callers, "models": self._models}
 
-    def _own_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The pool of all models, the clock."""
         return {"pool": self._memory.pool, "common": self._memory.common, "looked_at": self._looked_at}
 
     @classmethod

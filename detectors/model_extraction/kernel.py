@@ -19,7 +19,6 @@ from gatewatch.sdk import (
     Head,
     Role,
     ahead,
-    ask_place,
     ask_row,
     ask_set,
     find_or_admit,
@@ -58,7 +57,7 @@ def scan(calls: Any, asked: npt.NDArray[np.uint8], memory: Memory, p: Params, fo
     n = 0
     for i in range(ts.shape[0]):
         if i % STRIDE == 0:
-            look_ahead(callers, caller_rows, principal, i)
+            look_ahead(callers, caller_rows, principal, i, at_once=False)
             _ask_pairs(pairs, pair_rows, principal, model, endpoint, i)
         t, who = ts[i], principal[i]
         target = _either(model[i], endpoint[i])
@@ -68,8 +67,8 @@ def scan(calls: Any, asked: npt.NDArray[np.uint8], memory: Memory, p: Params, fo
             continue
         _advance(common, t)
         known = status[i] != -1 or auth[i] == _SUCCESS
-        at, new = find_or_admit(callers, who, t, known, authenticated_only=False)
-        here, fresh = find_or_admit(pairs, mix(who, target), t, known, authenticated_only=False)
+        at, new = find_or_admit(callers, who, t, known, authenticated_only=False, at_once=False)
+        here, fresh = find_or_admit(pairs, mix(who, target), t, known, authenticated_only=False, at_once=False)
         if at < 0 or here < 0:
             continue
         caller, pair, hour = caller_rows[at], pair_rows[here], math.floor(t / HOUR_S)
@@ -105,12 +104,10 @@ def _ask_pairs(pairs: Head, rows: Any, principal: Any, model: Any, endpoint: Any
     """As :func:`look_ahead`, for callers on models."""
     if is_far(pairs, rows):
         n = principal.shape[0]
-        for j in range(ahead(i, 3), min(n, i + 4 * STRIDE)):
-            ask_set(pairs, mix(principal[j], _either(model[j], endpoint[j])))
         for j in range(ahead(i, 2), min(n, i + 3 * STRIDE)):
-            ask_row(pairs, rows, mix(principal[j], _either(model[j], endpoint[j])))
+            ask_set(pairs, mix(principal[j], _either(model[j], endpoint[j])))
         for j in range(ahead(i, 1), min(n, i + 2 * STRIDE)):
-            ask_place(pairs, rows, mix(principal[j], _either(model[j], endpoint[j])))
+            ask_row(pairs, rows, mix(principal[j], _either(model[j], endpoint[j])), at_once=False)
 
 
 @kernel

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +12,6 @@ from pydantic import Field
 from gatewatch.sdk import (
     Batch,
     Context,
-    Detector,
     DetectorConfig,
     Explanation,
     HashSeed,
@@ -27,13 +25,10 @@ from gatewatch.sdk import (
     Rows,
     Scope,
     Severity,
-    TableStats,
+    TableDetector,
     hash_text,
     no_rows,
-    restore_parts,
     rows_of,
-    snapshot_parts,
-    table_stats,
 )
 
 from . import constants as k
@@ -94,7 +89,7 @@ class Config(DetectorConfig):
     endpoints_total: int = Field(1056, ge=8)
 
 
-class PayloadDrift(Detector):
+class PayloadDrift(TableDetector):
     """Finds bodies that are not what an endpoint and a caller are used to; of the content nothing is looked at.
 
     Sees:
@@ -217,27 +212,13 @@ class PayloadDrift(Detector):
             return Opinion.FINDING
         return Opinion.QUIET if row["n"] >= side.params.caller_rows else Opinion.WARMING
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Of each scope: callers, endpoints, counts."""
-        return snapshot_parts(self._tables(), self._own_arrays())
-
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Become what :meth:`snapshot` saved.
-
-        Raises:
-            StateError: another version or capacity.
-        """
-        restore_parts(self.name, self._tables(), self._own_arrays(), arrays)
-
-    def tables(self) -> dict[str, TableStats]:
+    def key_tables(self) -> dict[str, KeyTable]:
         """Callers and endpoints of each scope."""
-        return table_stats(self._tables())
-
-    def _tables(self) -> dict[str, KeyTable]:
         callers = {scope.value: side.callers for scope, side in self._sides.items()}
         return {**callers, **{f"{scope.value}_endpoints": side.endpoints for scope, side in self._sides.items()}}
 
-    def _own_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Counts of each scope."""
         counts = {f"{scope.value}_common": side.memory.common for scope, side in self._sides.items()}
         return {**counts, "looked_at": self._looked_at}
 

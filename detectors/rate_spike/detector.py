@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from gatewatch.sdk import (
     Batch,
     Context,
-    Detector,
     DetectorConfig,
     Explanation,
     HashSeed,
@@ -26,12 +24,9 @@ from gatewatch.sdk import (
     Rows,
     Scope,
     Severity,
-    TableStats,
+    TableDetector,
     no_rows,
-    restore_parts,
     rows_of,
-    snapshot_parts,
-    table_stats,
 )
 
 from .explain import explain
@@ -96,7 +91,7 @@ class Config(DetectorConfig):
     refresh_s: float = Field(300.0, ge=1)
 
 
-class RateSpike(Detector):
+class RateSpike(TableDetector):
     """Finds principals and addresses that suddenly, or little by little, make more requests, tokens or cost.
 
     Sees, for each of the three measures:
@@ -243,26 +238,12 @@ class RateSpike(Detector):
         warm = pool["seen"] >= p["warm_rows"] and pool["now"] - pool["start"] >= p["warm_s"]
         return Opinion.QUIET if warm and row["known_at"] > 0 else Opinion.WARMING
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Both tables and the pools."""
-        return snapshot_parts(self._by_scope(), self._own_arrays())
-
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Become what :meth:`snapshot` saved.
-
-        Raises:
-            StateError: another version or capacity.
-        """
-        restore_parts(self.name, self._by_scope(), self._own_arrays(), arrays)
-
-    def tables(self) -> dict[str, TableStats]:
-        """The tables of principals and of addresses."""
-        return table_stats(self._by_scope())
-
-    def _by_scope(self) -> dict[str, KeyTable]:
+    def key_tables(self) -> dict[str, KeyTable]:
+        """Principals and addresses."""
         return {scope.value: table for scope, table in zip(self.scopes, self._tables, strict=True)}
 
-    def _own_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """The pools, and how many rows there were."""
         return {"pools": self._pools, "rows": self._rows}
 
     @classmethod

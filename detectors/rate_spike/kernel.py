@@ -52,8 +52,8 @@ def process(
     n = 0
     for i in range(ts.shape[0]):
         if i % STRIDE == 0:
-            look_ahead(principals, principal_rows, principal, i)
-            look_ahead(ips, ip_rows, ip, i)
+            look_ahead(principals, principal_rows, principal, i, at_once=False)
+            look_ahead(ips, ip_rows, ip, i, at_once=False)
         t = ts[i]
         if blocked[i] == 1 or not math.isfinite(t):
             continue  # ours: it teaches nothing
@@ -62,7 +62,7 @@ def process(
         values = (1.0, _total(tokens_in[i], tokens_out[i]), _clean(cost[i]))  # in the order of measures
         if role[i] & WHO and who != 0:
             advance_pool(who_pool, t, used_rows(principals), p)
-            row, new = find_or_admit(principals, who, t, success, AUTHENTICATED_ONLY)
+            row, new = find_or_admit(principals, who, t, success, AUTHENTICATED_ONLY, _is_over(values, p))
             if row >= 0:
                 told = _visit(principal_rows[row], new, t, values, who_pool, p, found[n])
                 found[n].row, found[n].scope = i, 0
@@ -71,17 +71,23 @@ def process(
                 n += 1 if told else 0
         if role[i] & WHERE and where != 0:
             advance_pool(where_pool, t, used_rows(ips), p)
-            row, new = find_or_admit(ips, where, t, success, ANYBODY)
+            # Tokens and cost of an authenticated call are its principal's, wherever it comes from: a person at a new
+            # address is no news. Requests count: many keys may be tried from one address.
+            counted = values if who == 0 else (1.0, -1.0, -1.0)
+            row, new = find_or_admit(ips, where, t, success, ANYBODY, _is_over(counted, p))
             if row >= 0:
-                # Tokens and cost of an authenticated call are its principal's, wherever it comes from: a person at a
-                # new address is no news. Requests count: many keys may be tried from one address.
-                counted = values if who == 0 else (1.0, -1.0, -1.0)
                 told = _visit(ip_rows[row], new, t, counted, where_pool, p, found[n])
                 found[n].row, found[n].scope = i, 1
                 if told or is_held(ips, row):
                     hold(ips, row, told or not _calm(ip_rows[row]))
                 n += 1 if told else 0
     return n
+
+
+@kernel
+def _is_over(values: tuple[float, float, float], p: Any) -> bool:
+    """Whether one call alone is beyond a limit. Nothing else is said of one call, so a key may wait for its second."""
+    return bool(values[0] >= p.limit[0] or values[1] >= p.limit[1] or values[2] >= p.limit[2])
 
 
 @kernel

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,7 +12,6 @@ from pydantic import Field, model_validator
 from gatewatch.sdk import (
     Batch,
     Context,
-    Detector,
     DetectorConfig,
     Explanation,
     HashSeed,
@@ -27,15 +25,13 @@ from gatewatch.sdk import (
     Rows,
     Scope,
     Severity,
+    TableDetector,
     TableStats,
     hash_text,
     no_pairs,
     no_rows,
     pair_stats,
-    restore_parts,
     rows_of,
-    snapshot_parts,
-    table_stats,
 )
 
 from . import constants as k
@@ -105,7 +101,7 @@ class Config(DetectorConfig):
         return self
 
 
-class RestrictedProbe(Detector):
+class RestrictedProbe(TableDetector):
     """Finds callers who try what they may not use, guess names that do not exist, or touch a canary.
 
     Sees:
@@ -156,7 +152,7 @@ class RestrictedProbe(Detector):
     """
 
     name = "restricted_probe"
-    version = 1
+    version = 2
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.PRINCIPAL, Scope.IP)
     reasons = REASONS
@@ -222,31 +218,21 @@ class RestrictedProbe(Detector):
         over = row["refused"] + row["missing"] - row["credit"] >= side.params.threshold
         return Opinion.FINDING if recent or over else Opinion.QUIET
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """Of each scope: keys, shared resources, pairs and clock."""
-        return snapshot_parts(self._all_tables(), self._own_arrays())
-
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Become what :meth:`snapshot` saved.
-
-        Raises:
-            StateError: another version or capacity.
-        """
-        restore_parts(self.name, self._all_tables(), self._own_arrays(), arrays)
-
     def tables(self) -> dict[str, TableStats]:
         """Of each scope: keys, resources refused to several, and the current generation of pairs."""
-        found = table_stats(self._all_tables())
+        found = super().tables()
         for scope, side in self._sides.items():
             common = side.memory.common[0]
             found[f"{scope.value}_pairs"] = pair_stats(side.memory.pairs, int(common["added"]), int(common["turns"]))
         return found
 
-    def _all_tables(self) -> dict[str, KeyTable]:
+    def key_tables(self) -> dict[str, KeyTable]:
+        """Of each scope: keys, and resources refused to several."""
         keys = {scope.value: side.keys for scope, side in self._sides.items()}
         return {**keys, **{f"{scope.value}_shared": side.shared for scope, side in self._sides.items()}}
 
-    def _own_arrays(self) -> dict[str, npt.NDArray[Any]]:
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Of each scope: pairs and clock."""
         pairs = {f"{scope.value}_pairs": side.memory.pairs for scope, side in self._sides.items()}
         clocks = {f"{scope.value}_common": side.memory.common for scope, side in self._sides.items()}
         return {**pairs, **clocks, "looked_at": self._looked_at}

@@ -91,7 +91,7 @@ def scan(
     n = 0
     for i in range(ts.shape[0]):
         if i % STRIDE == 0:
-            look_ahead(keys, rows, key, i)
+            look_ahead(keys, rows, key, i, at_once=False)
             _ask_pairs(keys, rows, pairs, key, endpoint, path, model, i)
         t = ts[i]
         if role[i] & wanted == 0 or key[i] == U64(0) or blocked[i] == 1 or not np.isfinite(t):
@@ -107,8 +107,10 @@ def scan(
         weight, bit, canary = 0.0, -1, False
         if not plain or (feature_from.shape[0] > 0 and feature_from[i + 1] > feature_from[i]):
             resource, weight, bit, canary = _listed(requests[i], asked, i, resource, names, p)
-        at, new = find_or_admit(keys, key[i], t, outcome == SERVED, authenticated_only=False)
+        served = outcome == SERVED
+        at, new = find_or_admit(keys, key[i], t, served, authenticated_only=False, at_once=canary or not served)
         if at < 0:
+            _pass_by(served, pairs, common, mix(key[i], resource))
             continue
         row = rows[at]
         if new:
@@ -121,6 +123,13 @@ def scan(
             n, held = _visit(contact, row, memory, p, found, n)
             hold(keys, at, held)
     return n
+
+
+@kernel
+def _pass_by(served: bool, pairs: Pairs, common: Any, pair: np.uint64) -> None:
+    """A key without a row was served: if it is refused the same later, that is no first contact."""
+    if served:
+        met(pairs, common, pair)
 
 
 @kernel

@@ -97,7 +97,7 @@ class Memory(NamedTuple):
     rows: npt.NDArray[np.void]  # (keys,) ROW
     shared: Any
     shared_rows: npt.NDArray[np.void]  # (resources,) SHARED
-    pairs: npt.NDArray[np.uint64]  # (2, words)
+    pairs: npt.NDArray[np.uint64]  # (blocks, 2, words)
     common: npt.NDArray[np.void]  # (1,) COMMON
 
 

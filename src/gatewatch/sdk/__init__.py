@@ -17,6 +17,7 @@ from gatewatch.sdk.findings import Hits, RawFinding, Reason
 from gatewatch.sdk.part import Context, DetectorConfig, Need
 from gatewatch.sdk.population import PopulationDetector, PopulationHit
 from gatewatch.sdk.stats import TableStats, pair_stats, table_stats
+from gatewatch.sdk.tabled import TableDetector
 from gatewatch.sdk.words import Words, templates_of, words_of
 from gatewatch.state.hashing import HashSeed, hash_text, mix
 from gatewatch.state.jit import kernel, scale
@@ -25,7 +26,6 @@ from gatewatch.state.keytable import (
     Head,
     KeyTable,
     ahead,
-    ask_place,
     ask_row,
     ask_set,
     find,
@@ -72,12 +72,12 @@ __all__ = [
     "Scope",
     "Severity",
     "StateError",
+    "TableDetector",
     "TableStats",
     "Words",
     "add_pair",
     "ahead",
     "ask_pair",
-    "ask_place",
     "ask_row",
     "ask_set",
     "find",

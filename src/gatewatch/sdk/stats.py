@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from gatewatch.state.keytable import KeyTable
-from gatewatch.state.pairs import PAIRS_A_WORD, Pairs
+from gatewatch.state.pairs import Pairs, room_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,4 +39,4 @@ def table_stats(tables: Mapping[str, KeyTable]) -> dict[str, TableStats]:
 
 def pair_stats(pairs: Pairs, added: int, turns: int) -> TableStats:
     """Size of a set of pairs, to whose current generation so many were added, the so many-th after the first."""
-    return TableStats(added, PAIRS_A_WORD * pairs.shape[1], turns, 0, pairs.nbytes)
+    return TableStats(added, room_of(pairs), turns, 0, pairs.nbytes)

@@ -136,7 +136,7 @@ def siphash13_many(
     return out
 
 
-@kernel
+@kernel(inline=True)
 def mix(a: np.uint64, b: np.uint64) -> np.uint64:
     """Two keyed hashes into one (a pair's key). The inputs are secret-keyed already, so a strong mixer is enough.
 

@@ -10,16 +10,21 @@ Rules of admission (DESIGN: "State is bounded by construction"):
    hour is not theirs either. Else ten million customers who come in one morning would hide every guessed password;
 4. a *suspicious* row (a detector holds it, see :func:`hold`) outranks plain rows without success, but only the two
    heaviest of a set do: whoever makes ten million keys just suspicious enough cannot fill the table with them;
-5. a table made with ``authenticated_only`` admits a key only at a row that authenticated.
+5. a table made with ``authenticated_only`` admits a key only at a row that authenticated;
+6. an event that says nothing by itself evicts nobody: the key waits at the set's *door*, and the next of its events
+   that finds it there is its first in a row. So keys that come once, which are most keys of most floods, neither cost
+   a row nor push one out. Detectors say which events those are: whatever may lead to a finding is let in at once.
 
 A key without a row is not lost: it counts in the rollups, and ``stats`` counts the evictions and refusals.
 
 Memory: 24 bytes a row, plus the detector's own fields. Cost of a look-up: about 10 ns where the table is in the cache.
-Where it is not, each look-up waits for memory, unless the loop asks for it some rows ahead: :func:`look_ahead`.
+Where it is not, each look-up waits for memory, unless the loop asks for it some rows ahead: :func:`look_ahead`. All
+that the table notes of a set is in three neighbouring cache lines: a new place in memory is what costs, not a line.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,28 +37,40 @@ from gatewatch.state.prefetch import LINE_BYTES, by_lines, prefetch
 WAYS = 8  # rows a set: 8 keys of 8 bytes are one cache line
 HELD_WAYS = 2  # rows of a set that suspicion may hold
 OPEN_WAYS = 1  # rows of a set for keys without a success: an eighth of the room at most, and enough to count
+DOOR = 8  # keys that wait: what is left of three lines
 SUCCESS_KEEP_S = 7 * 86400.0  # a success this recent makes a row a customer's (DESIGN)
 WEIGHT_TAU_S = 3600.0  # weight forgets over an hour: long enough to rank a batch job that runs hourly
 
-EVICTED, REFUSED, ADMITTED = 0, 1, 2  # indices into stats
+EVICTED, REFUSED, ADMITTED = 0, 1, 2  # indices into stats; who waits was refused
 _CUSTOMER = 2  # the rank of rows with a success; 1 that of suspicious ones, 0 of all others
 # Rows that are asked for together, a stride before their visit: memory takes about 100 ns, a visit somewhat more, and
 # what is asked for too early is lost from the cache (32 kB of L1) before it is used.
 STRIDE = 8
 # Below this a table is in the cache of the core anyway (512 kB to 2 MB of L2 on servers of the last ten years)
 CACHED_BYTES = 1 << 20
+_LN2 = math.log(2.0)
+_LATER = 1e12  # seconds: later than any row of a lower rank
+_SHORT_S = 60.0  # so short a gap needs no exponential: two terms of it are right to 1e-6
 
 _U64, _U32 = np.uint64, np.uint32
 _LATEST = 4294967295.0  # that a second in a note can be
 
-# What the table itself notes of a key: one record, since a look-up needs all of it. Whole seconds are enough for
-# weights that fade over an hour.
+# What the table itself notes of a key: together, since a look-up needs all of it. Whole seconds are enough for weights
+# that fade over an hour.
 NOTE = np.dtype(
     [
         ("last", np.uint32),  # second of event time of the last touch, never going back
         ("success", np.uint32),  # second of the last success, 0 for never
-        ("weight", np.float32),  # decayed count of touches, as of ``last``
-        ("held", np.uint32),  # 1 where a detector holds the row
+        ("weight", np.float32),  # decayed count of touches, as of ``last``; below 0 where a detector holds the row
+    ]
+)
+
+# One set of rows: three cache lines, of which a key that has a row needs its own two
+SET = np.dtype(
+    [
+        ("keys", np.uint64, (WAYS,)),  # 0 is free
+        ("door", np.uint32, (DOOR,)),  # fingerprints of keys that came when the set was full, the newest first
+        ("notes", NOTE, (WAYS,)),
     ]
 )
 
@@ -61,8 +78,7 @@ NOTE = np.dtype(
 class Head(NamedTuple):
     """What a kernel needs of a table, as arrays. Pass it to :func:`find_or_admit`."""
 
-    keys: npt.NDArray[np.uint64]  # (rows,) 0 is free
-    notes: npt.NDArray[np.void]  # (rows,) NOTE
+    sets: npt.NDArray[np.void]  # (rows / WAYS,) SET
     stats: npt.NDArray[np.int64]  # (3,) evicted, refused, admitted
 
 
@@ -77,27 +93,21 @@ class KeyTable:
     ``head`` and ``rows`` are what kernels work on.
     """
 
-    VERSION = 1
-
     def __init__(self, rows: int, dtype: np.dtype[np.void], *, authenticated_only: bool = False) -> None:
         n = max(1, -(-rows // WAYS)) * WAYS
         self.authenticated_only = authenticated_only
-        self.head = Head(
-            keys=by_lines(n, np.uint64),
-            notes=by_lines(n, NOTE),
-            stats=np.zeros(3, np.int64),
-        )
+        self.head = Head(sets=by_lines(n // WAYS, SET), stats=np.zeros(3, np.int64))
         self.rows: npt.NDArray[np.void] = by_lines(n, dtype)
 
     @property
     def used(self) -> int:
         """Rows that hold a key. Cost: one pass over the keys."""
-        return int(np.count_nonzero(self.head.keys))
+        return int(np.count_nonzero(self.head.sets["keys"]))
 
     @property
     def capacity(self) -> int:
         """Rows there are."""
-        return int(self.head.keys.shape[0])
+        return int(self.rows.shape[0])
 
     @property
     def nbytes(self) -> int:
@@ -110,7 +120,7 @@ class KeyTable:
 
     def is_held(self, row: int) -> bool:
         """Whether a detector holds the row."""
-        return bool(self.head.notes["held"][row])
+        return is_held(self.head, row)
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """Copies of all arrays, by name."""
@@ -131,14 +141,13 @@ class KeyTable:
             mine[...] = arrays[name]
 
 
-@kernel
+@kernel(inline=True)
 def set_of(head: Head, key: np.uint64) -> int:
-    """First row of the key's set. Bits from the middle choose: the low ones choose the routed partition.
+    """Number of the key's set. Bits from the middle choose: the low ones choose the routed partition.
 
     32 of them times the number of sets, by 2^32: as even as a remainder, without a division (Lemire 2019).
     """
-    sets = _U64(head.keys.shape[0] // WAYS)
-    return int((((key >> _U64(20)) & _U64(0xFFFFFFFF)) * sets) >> _U64(32)) * WAYS
+    return int((((key >> _U64(20)) & _U64(0xFFFFFFFF)) * _U64(head.sets.shape[0])) >> _U64(32))
 
 
 @kernel
@@ -147,39 +156,50 @@ def used_rows(head: Head) -> int:
     return int(head.stats[ADMITTED] - head.stats[EVICTED])
 
 
-@kernel
+@kernel(inline=True)
 def find(head: Head, key: np.uint64) -> int:
     """The row that holds ``key``, or -1."""
     if key == _U64(0):
         return -1
-    base = set_of(head, key)
+    at = set_of(head, key)
+    way = _way_of(head.sets[at], key)
+    return at * WAYS + way if way >= 0 else -1
+
+
+@kernel(inline=True)
+def _way_of(one: Any, key: np.uint64) -> int:
+    """Which of a set's rows holds the key (0: the first free one), or -1.
+
+    With a jump out, not without: the processor guesses it, and so has asked for the row before the keys are there.
+    """
     for way in range(WAYS):
-        if head.keys[base + way] == key:
-            return base + way
+        if one.keys[way] == key:
+            return way
     return -1
 
 
-@kernel
+@kernel(inline=True)
 def is_far(head: Head, rows: npt.NDArray[np.void]) -> bool:
     """Whether so much of the table is in use that most look-ups miss the cache."""
     return bool(used_rows(head) * rows.itemsize > CACHED_BYTES)
 
 
 @kernel
-def look_ahead(head: Head, rows: npt.NDArray[np.void], keys: npt.NDArray[np.uint64], i: int) -> None:
+def look_ahead(
+    head: Head, rows: npt.NDArray[np.void], keys: npt.NDArray[np.uint64], i: int, at_once: bool = True
+) -> None:
     """Have in the cache what the visits of the next strides' keys will need. Call it at each :data:`STRIDE`-th row.
 
-    ``keys`` (batch rows,) are those to be looked up, ``i`` is the row under way. A key that is not looked up after all
-    costs a little time and changes nothing; a table that is in the cache anyway is left alone.
+    ``keys`` (batch rows,) are those to be looked up, ``i`` is the row under way, ``at_once`` as most will be admitted
+    with. A key that is not looked up after all costs a little time and changes nothing; a table that is in the cache
+    anyway is left alone.
     """
     if is_far(head, rows):
         n = keys.shape[0]
-        for j in range(ahead(i, 3), min(n, i + 4 * STRIDE)):
-            ask_set(head, keys[j])
         for j in range(ahead(i, 2), min(n, i + 3 * STRIDE)):
-            ask_row(head, rows, keys[j])
+            ask_set(head, keys[j])
         for j in range(ahead(i, 1), min(n, i + 2 * STRIDE)):
-            ask_place(head, rows, keys[j])
+            ask_row(head, rows, keys[j], at_once)
 
 
 @kernel
@@ -188,50 +208,48 @@ def ahead(i: int, strides: int) -> int:
     return i + strides * STRIDE if i > 0 else 0
 
 
-@kernel
+@kernel(inline=True)
 def ask_set(head: Head, key: np.uint64) -> None:
-    """Have in the cache, some rows later, which keys are in the key's set: before :func:`ask_row`."""
-    prefetch(head.keys, set_of(head, key), 0)
+    """Have in the cache, some rows later, the key's set: before :func:`ask_row`."""
+    at = set_of(head, key)
+    for skip in range(0, head.sets.itemsize, LINE_BYTES):
+        prefetch(head.sets, at, skip)
 
 
 @kernel
-def ask_row(head: Head, rows: npt.NDArray[np.void], key: np.uint64) -> None:
-    """Have in the cache, some rows later, what the key's visit needs: before :func:`ask_place`."""
-    at = find(head, key)
-    if at >= 0:
-        prefetch(head.notes, at, 0)
-        _ask_lines(rows, at)
-    else:  # it will want one of its set: their notes are on two lines
-        prefetch(head.notes, set_of(head, key), 0)
-        prefetch(head.notes, set_of(head, key), LINE_BYTES)
+def ask_row(head: Head, rows: npt.NDArray[np.void], key: np.uint64, at_once: bool = True) -> None:
+    """Have in the cache, some rows later, the key's row, or the one that it will most likely take."""
+    at = set_of(head, key)
+    one = head.sets[at]
+    way = _way_of(one, key)
+    if way < 0:
+        way = _way_of(one, _U64(0))
+    if way < 0 and (at_once or _at_door(one, key) >= 0):
+        way = _guess(one)
+    if way >= 0:
+        _ask_lines(rows, at * WAYS + way)
 
 
 @kernel
-def ask_place(head: Head, rows: npt.NDArray[np.void], key: np.uint64) -> None:
-    """Have in the cache, some rows later, the row that a key without one will most likely take."""
-    if find(head, key) >= 0:
-        return
-    base = set_of(head, key)
-    guess, least = base, np.inf
-    for row in range(base, base + WAYS):
-        if head.keys[row] == _U64(0):
-            guess = row
-            break
-        note = head.notes[row]
+def _guess(one: Any) -> int:
+    """The way that is most likely the victim: seen least lately, of those without a success where there are any."""
+    guess, least = 0, np.inf
+    for way in range(WAYS):
+        note = one.notes[way]
         order = float(note.last) + (_LATEST if note.success > _U32(0) else 0.0)
         if order < least:
-            guess, least = row, order
-    _ask_lines(rows, guess)
+            guess, least = way, order
+    return guess
 
 
-@kernel
+@kernel(inline=True)
 def _ask_lines(rows: npt.NDArray[np.void], at: int) -> None:
     for skip in range(0, rows.itemsize, LINE_BYTES):
         prefetch(rows, at, skip)
     prefetch(rows, at, rows.itemsize - 1)  # rows need not begin with a line
 
 
-@kernel
+@kernel(inline=True)
 def _second(now: float) -> np.uint32:
     return _U32(min(max(now, 0.0), _LATEST))
 
@@ -239,94 +257,111 @@ def _second(now: float) -> np.uint32:
 @kernel
 def weight_at(head: Head, row: int, now: float) -> float:
     """The row's decayed weight at ``now``; a time before the last touch does not raise it."""
-    note = head.notes[row]
-    gap = float(_second(now)) - float(note.last)
+    return _weight(head.sets[row // WAYS].notes[row % WAYS], now)
+
+
+@kernel(inline=True)
+def _weight(note: Any, now: float) -> float:
+    weight, gap = abs(float(note.weight)), float(_second(now)) - float(note.last)
     if gap <= 0.0:
-        return float(note.weight)
-    return float(note.weight) * float(np.exp(-gap / WEIGHT_TAU_S))
+        return weight
+    x = gap / WEIGHT_TAU_S
+    return weight * (1.0 - x + 0.5 * x * x if gap <= _SHORT_S else float(np.exp(-x)))
 
 
-@kernel
+@kernel(inline=True)
 def touch(head: Head, row: int, now: float, success: bool) -> None:
     """Count one more event on a row."""
-    note, second = head.notes[row], _second(now)
-    note.weight = np.float32(weight_at(head, row, now) + 1.0)
+    note, second = head.sets[row // WAYS].notes[row % WAYS], _second(now)
+    note.weight = np.float32(math.copysign(_weight(note, now) + 1.0, note.weight))
     note.last = max(note.last, second)
     if success:
         note.success = max(note.success, second)
 
 
-@kernel
+@kernel(inline=True)
 def hold(head: Head, row: int, held: bool) -> None:
     """Say that a detector finds the row suspicious (or does so no longer)."""
-    head.notes[row].held = _U32(1) if held else _U32(0)
+    note = head.sets[row // WAYS].notes[row % WAYS]
+    note.weight = np.float32(math.copysign(note.weight, -1.0 if held else 1.0))
 
 
-@kernel
+@kernel(inline=True)
 def is_held(head: Head, row: int) -> bool:
     """Whether a detector holds the row."""
-    return bool(head.notes[row].held == _U32(1))
+    return _is_held(head.sets[row // WAYS].notes[row % WAYS])
 
 
-@kernel
+@kernel(inline=True)
+def _is_held(note: Any) -> bool:
+    return bool(note.weight < np.float32(0.0))
+
+
+@kernel(inline=True)
 def succeeded_since(head: Head, row: int, t: float) -> bool:
     """Whether the row's key has had a success after ``t``."""
-    success = head.notes[row].success
-    return bool(success > _U32(0) and float(success) > t)
+    return _succeeded_since(head.sets[row // WAYS].notes[row % WAYS], t)
+
+
+@kernel(inline=True)
+def _succeeded_since(note: Any, t: float) -> bool:
+    return bool(note.success > _U32(0) and float(note.success) > t)
 
 
 @kernel
-def _victim(head: Head, base: int, now: float, success: bool) -> int:
-    """The row of the set that a newcomer may take, or -1."""
-    third = _third_heaviest_held(head, base, now)
-    best = customer = -1  # the lightest of the lowest rank, and the lightest with a success
-    best_rank, others = _CUSTOMER + 1, 0
-    for row in range(base, base + WAYS):
-        rank = _rank(head, row, now, third)
-        if rank == _CUSTOMER and (customer < 0 or _is_lighter(head, row, customer, now)):
-            customer = row
+def _victim(one: Any, now: float, success: bool) -> int:
+    """The way of the set that a newcomer may take, or -1."""
+    third = _third_heaviest_held(one, now)
+    best, customer = 0, -1  # the lightest of the lowest rank, and the lightest with a success
+    least, least_customer, others = np.inf, np.inf, 0
+    for way in range(WAYS):
+        rank = _rank(one.notes[way], now, third)
+        order = _order(one.notes[way], now)
         others += rank < _CUSTOMER
-        if rank < best_rank or (rank == best_rank and _is_lighter(head, row, best, now)):
-            best, best_rank = row, rank
+        if rank == _CUSTOMER and order < least_customer:
+            customer, least_customer = way, order
+        if order + rank * _LATER < least:
+            best, least = way, order + rank * _LATER
     if others < OPEN_WAYS:
         return customer
     if success:
-        open_way = others == OPEN_WAYS and now - float(head.notes[best].last) < WEIGHT_TAU_S
+        open_way = others == OPEN_WAYS and now - float(one.notes[best].last) < WEIGHT_TAU_S
         return customer if open_way else best
-    return best if best_rank == 0 else -1
+    return best if _rank(one.notes[best], now, third) == 0 else -1
 
 
 @kernel
-def _rank(head: Head, row: int, now: float, third: float) -> int:
-    if succeeded_since(head, row, now - SUCCESS_KEEP_S):
+def _rank(note: Any, now: float, third: float) -> int:
+    if _succeeded_since(note, now - SUCCESS_KEEP_S):
         return _CUSTOMER
-    return 1 if is_held(head, row) and (third < 0.0 or weight_at(head, row, now) > third) else 0
+    return 1 if _is_held(note) and (third < 0.0 or _weight(note, now) > third) else 0
 
 
 @kernel
-def _is_lighter(head: Head, row: int, other: int, now: float) -> bool:
-    """Whether a row weighs less than another at ``now``. Mostly seen without an exponential, which takes most of it."""
-    a, b, second = head.notes[row], head.notes[other], _second(now)
-    a_last, b_last = min(a.last, second), min(b.last, second)
-    if a.weight >= b.weight and a_last >= b_last:
-        return False
-    if a.weight <= b.weight and a_last <= b_last:
-        return True
-    return bool(weight_at(head, row, now) < weight_at(head, other, now))
+def _order(note: Any, now: float) -> float:
+    """What orders rows by their weight at ``now``: the second at which a row of one touch would weigh as much.
+
+    weight * exp(-(now - last) / tau) grows as last + tau * ln(weight). The logarithm is that of the float's own
+    exponent and fraction, right to 1 %: eight true ones would take most of an admission.
+    """
+    bits = np.float32(abs(note.weight)).view(np.int32)
+    part = float(bits & 0x7FFFFF) * 2.0**-23
+    log2 = float((bits >> 23) - 127) + part + 0.34 * part * (1.0 - part)
+    return float(min(note.last, _second(now))) + WEIGHT_TAU_S * _LN2 * log2
 
 
 @kernel
-def _third_heaviest_held(head: Head, base: int, now: float) -> float:
+def _third_heaviest_held(one: Any, now: float) -> float:
     """Held rows heavier than this are within the two that suspicion may hold."""
     held = 0
-    for row in range(base, base + WAYS):
-        held += is_held(head, row)
+    for way in range(WAYS):
+        held += _is_held(one.notes[way])
     if held <= HELD_WAYS:
         return -1.0
     first = second = third = -1.0
-    for row in range(base, base + WAYS):
-        if is_held(head, row):
-            w = weight_at(head, row, now)
+    for way in range(WAYS):
+        if _is_held(one.notes[way]):
+            w = _weight(one.notes[way], now)
             if w > first:
                 first, second, third = w, first, second
             elif w > second:
@@ -336,12 +371,15 @@ def _third_heaviest_held(head: Head, base: int, now: float) -> float:
     return third
 
 
-@kernel
-def find_or_admit(head: Head, key: np.uint64, now: float, success: bool, authenticated_only: bool) -> tuple[int, bool]:
+@kernel(inline=True)
+def find_or_admit(
+    head: Head, key: np.uint64, now: float, success: bool, authenticated_only: bool, at_once: bool = True
+) -> tuple[int, bool]:
     """The row for ``key`` after counting this event on it, and whether it is new (the caller zeroes its fields).
 
     Returns (-1, False) where the key may not have a row; the caller scores it against its peers or not at all.
-    ``success``: this event shows a real customer (it authenticated and was served).
+    ``success``: this event shows a real customer (it authenticated and was served). ``at_once``: it may lead to a
+    finding by itself, so the key does not wait at the door where that would push another out.
     """
     row = find(head, key)
     if row >= 0:
@@ -349,32 +387,61 @@ def find_or_admit(head: Head, key: np.uint64, now: float, success: bool, authent
         return row, False
     if key == _U64(0):
         return -1, False
-    return _admit(head, key, now, success, authenticated_only)
+    return _admit(head, key, now, success, authenticated_only, at_once)
 
 
 @kernel
-def _admit(head: Head, key: np.uint64, now: float, success: bool, authenticated_only: bool) -> tuple[int, bool]:
-    if authenticated_only and not success:
+def _admit(
+    head: Head, key: np.uint64, now: float, success: bool, authenticated_only: bool, at_once: bool
+) -> tuple[int, bool]:
+    at = set_of(head, key)
+    one = head.sets[at]
+    way = -1 if authenticated_only and not success else _room(head, one, key, now, success, at_once)
+    if way < 0:
         head.stats[REFUSED] += 1
         return -1, False
-    base = set_of(head, key)
-    row, free = -1, False
-    for way in range(WAYS):
-        if head.keys[base + way] == _U64(0):
-            row, free = base + way, True
-            break
-    if not free:
-        row = _victim(head, base, now, success)
-    if row < 0:
-        head.stats[REFUSED] += 1
-        return -1, False
-    if not free:
-        head.stats[EVICTED] += 1
     head.stats[ADMITTED] += 1
-    head.keys[row] = key
-    note = head.notes[row]
+    one.keys[way] = key
+    note = one.notes[way]
     note.weight = np.float32(1.0)
     note.last = _second(now)
     note.success = note.last if success else _U32(0)
-    note.held = _U32(0)
-    return row, True
+    return at * WAYS + way, True
+
+
+@kernel
+def _room(head: Head, one: Any, key: np.uint64, now: float, success: bool, at_once: bool) -> int:
+    """The way of its set that a key may take now, or -1."""
+    free = _way_of(one, _U64(0))
+    if free >= 0:
+        return free
+    place = _at_door(one, key)
+    if place < 0 and not at_once:
+        _wait(one, key, DOOR - 1)
+        return -1
+    way = _victim(one, now, success)
+    head.stats[EVICTED] += way >= 0
+    return way
+
+
+@kernel
+def _at_door(one: Any, key: np.uint64) -> int:
+    """Where at the door the key waits, or -1."""
+    name, found = _name(key), -1
+    for place in range(DOOR):
+        found = place if one.door[place] == name else found
+    return found
+
+
+@kernel
+def _wait(one: Any, key: np.uint64, place: int) -> None:
+    """Put the key first at the door; that at ``place`` goes."""
+    for j in range(place, 0, -1):
+        one.door[j] = one.door[j - 1]
+    one.door[0] = _name(key)
+
+
+@kernel
+def _name(key: np.uint64) -> np.uint32:
+    """32 bits of the key, none of which chose the set."""
+    return _U32(((key >> _U64(52)) << _U64(20)) | (key & _U64(0xFFFFF)))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from gatewatch.errors import StateError
 from gatewatch.state.keytable import (
+    DOOR,
     EVICTED,
     HELD_WAYS,
     REFUSED,
@@ -33,9 +34,18 @@ def _table(rows: int = WAYS, *, authenticated_only: bool = False) -> KeyTable:
     return KeyTable(rows, ROW, authenticated_only=authenticated_only)
 
 
-def _admit(table: KeyTable, key: int, now: float = NOW, *, success: bool = False) -> tuple[int, bool]:
-    row, new = find_or_admit(table.head, np.uint64(key), now, success, table.authenticated_only)
+def _admit(
+    table: KeyTable, key: int, now: float = NOW, *, success: bool = False, at_once: bool = True
+) -> tuple[int, bool]:
+    row, new = find_or_admit(table.head, np.uint64(key), now, success, table.authenticated_only, at_once)
     return int(row), bool(new)
+
+
+def _noted(table: KeyTable, row: int) -> dict[str, float]:
+    """What the table notes of a row."""
+    one = table.head.sets[row // WAYS]
+    last, success, weight = one["notes"][row % WAYS]
+    return {"key": one["keys"][row % WAYS], "last": last, "success": success, "weight": weight}
 
 
 def _keys(start: int = 1) -> Iterator[int]:
@@ -114,7 +124,7 @@ def test_weight_does_not_rise_where_time_goes_back() -> None:
     touch(table.head, row, NOW - 5 * WEIGHT_TAU_S, success=False)
 
     assert weight_at(table.head, row, NOW - 5 * WEIGHT_TAU_S) == 2.0
-    assert table.head.notes[row]["last"] == NOW
+    assert _noted(table, row)["last"] == NOW
 
 
 def test_strangers_cannot_push_out_customers() -> None:
@@ -224,8 +234,9 @@ def test_an_evicted_row_hands_nothing_on() -> None:
     row, new = _admit(table, 99, later, success=True)
 
     assert new
-    note = table.head.notes[row]
-    assert (note["held"], note["weight"], note["last"]) == (0, 1.0, later)
+    note = _noted(table, row)
+    assert (note["weight"], note["last"]) == (1.0, later)
+    assert not table.is_held(row)
     assert note["success"] == later
 
 
@@ -239,29 +250,95 @@ def test_only_who_authenticated_gets_a_row() -> None:
     assert table.used == 1
 
 
+def test_keys_that_come_once_push_out_nobody() -> None:
+    """Ten million keys that each come once would take the rows of everybody who comes twice."""
+    table = _full_of_customers()
+    for key in range(100, 10_000):
+        assert _admit(table, key, NOW + 60.0, success=True, at_once=False) == (-1, False)
+
+    assert all(table.row_of(key) >= 0 for key in range(1, WAYS + 1))
+    assert table.head.stats[EVICTED] == 0
+    assert table.head.stats[REFUSED] == 9_900
+
+
+def test_who_comes_again_gets_a_row() -> None:
+    """A customer who is new where all rows are taken would never be watched."""
+    table = _full_of_customers()
+    _admit(table, 50, success=True, at_once=False)
+    for key in range(100, 100 + DOOR - 1):
+        _admit(table, key, success=True, at_once=False)
+
+    assert _admit(table, 50, success=True, at_once=False)[1]
+
+
+def test_the_door_forgets() -> None:
+    """A key of last year would still be taken for one that comes again, and the door would grow without end."""
+    table = _full_of_customers()
+    _admit(table, 50, success=True, at_once=False)
+    for key in range(100, 100 + DOOR):
+        _admit(table, key, success=True, at_once=False)
+
+    assert not _admit(table, 50, success=True, at_once=False)[1]
+
+
+def test_what_may_be_a_finding_does_not_wait() -> None:
+    """Who guesses one password at a new address would be seen at the second only."""
+    table = _full_of_customers()
+
+    assert _admit(table, 50, at_once=True)[1]
+
+
+def test_where_there_is_room_nobody_waits() -> None:
+    """A small site would learn of each customer from the second event on only."""
+    table = _table()
+
+    assert all(_admit(table, key, at_once=False)[1] for key in range(1, WAYS + 1))
+
+
+@given(st.floats(1e-3, 1e6), st.floats(0.0, 86_400.0), st.floats(1e-3, 1e6), st.floats(0.0, 86_400.0))
+def test_the_lightest_is_the_lightest(w: float, age: float, v: float, other_age: float) -> None:
+    """A short cut to logarithms that was wrong by more than a few percent would push out the busier customer."""
+    table = _table()
+    for key in range(1, WAYS + 1):
+        _admit(table, key)
+    notes = table.head.sets[0]["notes"]
+    notes["weight"], notes["last"] = 1e9, NOW
+    notes[3]["weight"], notes[3]["last"] = w, NOW - age
+    notes[5]["weight"], notes[5]["last"] = v, NOW - other_age
+    real = {way: weight_at(table.head, way, NOW) for way in (3, 5)}
+
+    row, _ = _admit(table, 99)
+
+    assert row in real
+    assert real[row] <= min(real.values()) * 1.02
+
+
 _ops = st.lists(
-    st.tuples(st.integers(0, 40), st.floats(-1e4, 1e6), st.booleans(), st.booleans()), min_size=1, max_size=200
+    st.tuples(st.integers(0, 40), st.floats(-1e4, 1e6), st.booleans(), st.booleans(), st.booleans()),
+    min_size=1,
+    max_size=200,
 )
 
 
 @given(_ops, st.booleans())
-def test_invariants_of_any_history(ops: list[tuple[int, float, bool, bool]], authenticated_only: bool) -> None:
+def test_invariants_of_any_history(ops: list[tuple[int, float, bool, bool, bool]], authenticated_only: bool) -> None:
     """A key in two rows would be counted twice; a count of rows that is off moves every threshold."""
     table = _table(16, authenticated_only=authenticated_only)
     nbytes = table.nbytes
-    for key, age, success, held in ops:
-        row, new = _admit(table, key, NOW + age, success=success)
+    for key, age, success, held, at_once in ops:
+        row, new = _admit(table, key, NOW + age, success=success, at_once=at_once)
         if row >= 0:
-            assert table.head.keys[row] == key
+            assert _noted(table, row)["key"] == key
             hold(table.head, row, held)
         if new and authenticated_only:
             assert success
 
-    keys = table.head.keys[table.head.keys != 0]
+    keys = table.head.sets["keys"]
+    keys = keys[keys != 0]
     assert len(set(keys.tolist())) == len(keys)
     assert used_rows(table.head) == table.used == len(keys)
     assert table.nbytes == nbytes
-    assert (table.head.notes["weight"] >= 0).all()
+    assert all(weight_at(table.head, row, NOW) >= 0.0 for row in range(table.capacity))
 
 
 def test_snapshot_is_a_copy_and_comes_back_whole() -> None:
