@@ -26,21 +26,34 @@ U64 = np.uint64
 
 @dataclass(frozen=True, slots=True)
 class HashSeed:
-    """The 128-bit key of all hashes of one installation; ``id`` may be shown, the key may not."""
+    """The 128-bit key of all hashes of one installation; ``id`` may be shown, the key may not.
+
+    One that ``is_public`` stands in the program: for flows within one process, which nobody else can write to.
+    """
 
     k0: int
     k1: int
+    is_public: bool = False
 
     @classmethod
     def from_secret(cls, secret: str) -> HashSeed:
         """Derive the key from any secret text."""
-        digest = hashlib.sha256(b"gatewatch hash seed\0" + secret.encode()).digest()
-        return cls(int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:16], "little"))
+        return cls(*_key(secret))
+
+    @classmethod
+    def public(cls, text: str) -> HashSeed:
+        """Derive a key that is no secret."""
+        return cls(*_key(text), is_public=True)
 
     @property
     def id(self) -> str:
         """Eight hex digits that tell two seeds apart and give neither away."""
         return hashlib.sha256(b"id" + self.k0.to_bytes(8, "little") + self.k1.to_bytes(8, "little")).hexdigest()[:8]
+
+
+def _key(text: str) -> tuple[int, int]:
+    digest = hashlib.sha256(b"gatewatch hash seed\0" + text.encode()).digest()
+    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:16], "little")
 
 
 def hash_column(strings: pa.StringArray, seed: HashSeed) -> npt.NDArray[np.uint64]:

@@ -175,6 +175,18 @@ def test_a_seal_holds_for_its_own_place_and_value_only() -> None:
     assert seal.vouches(0, {**dict(headers), "of-a-later-version": b"x"}), "a later version may add headers"
 
 
+def test_only_a_flow_within_one_process_goes_without_seals() -> None:
+    """If this fails, a worker takes what a stranger wrote, or a replay pays for proofs that prove nothing."""
+    value, headers = record(0)
+    bare = tuple(header for header in headers if header[0] != H_SEAL)
+    alone = Seal(HashSeed.public("replay"), ROUTED.topic)
+    assert alone.sealed(0, value, bare) == bare
+    assert alone.vouches(0, dict(bare))
+    assert alone.fits(value, dict(bare))
+    assert not HashSeed.from_secret("replay").is_public
+    assert not Seal(HashSeed.from_secret("replay"), ROUTED.topic).vouches(0, dict(bare))
+
+
 def test_what_another_version_wrote_and_stands_for_nothing_new_is_passed_over() -> None:
     """If this fails, an upgrade that was taken back stops detection though nothing is missing."""
     one = task()
