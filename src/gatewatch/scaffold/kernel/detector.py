@@ -14,7 +14,6 @@ from gatewatch.sdk import (
     Batch,
     Context,
     Contribution,
-    Detector,
     DetectorConfig,
     Explanation,
     Hits,
@@ -25,10 +24,7 @@ from gatewatch.sdk import (
     Reason,
     Scope,
     Severity,
-    TableStats,
-    restore_parts,
-    snapshot_parts,
-    table_stats,
+    TableDetector,
 )
 
 from .kernel import ROW, TAU_S, scan
@@ -43,7 +39,7 @@ class Options(DetectorConfig):
     keys_total: int = Field(20_000, ge=8)
 
 
-class NewDetector(Detector):
+class NewDetector(TableDetector):
     """Finds principals that take away more than a limit within a minute.
 
     Sees: a copied key that empties a store, an export that nobody ordered. Misses: the same, slowly; and callers that
@@ -122,17 +118,10 @@ class NewDetector(Detector):
             return Opinion.WARMING
         return Opinion.FINDING if self._table.is_held(at) else Opinion.QUIET
 
-    def snapshot(self) -> dict[str, npt.NDArray[Any]]:
-        """The table, and whether the fields were ever there."""
-        return snapshot_parts(self._tables(), {"seen": self._seen})
-
-    def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Become what was saved."""
-        restore_parts(self.name, self._tables(), {"seen": self._seen}, arrays)
-
-    def tables(self) -> dict[str, TableStats]:
-        """The size of its table."""
-        return table_stats(self._tables())
-
-    def _tables(self) -> dict[str, KeyTable]:
+    def key_tables(self) -> Mapping[str, KeyTable]:
+        """Its table: saved, restored and measured under this name."""
         return {"principal": self._table}
+
+    def arrays(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Whether the fields were ever there."""
+        return {"seen": self._seen}
