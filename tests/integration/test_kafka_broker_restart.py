@@ -9,6 +9,7 @@ from contextlib import closing
 from uuid import uuid4
 
 import pytest
+from kafka.errors import KafkaConnectionError
 
 from gatewatch.clock import SystemClock
 from gatewatch.errors import SendError
@@ -76,6 +77,29 @@ def plain(own_broker: Broker) -> Iterator[KafkaLog]:
     """A log for tests of the producer."""
     with closing(KafkaLog(KafkaSettings(bootstrap=(own_broker.bootstrap,)))) as log:
         yield log
+
+
+def test_a_poll_that_meets_a_refused_connection_finds_nothing(plain: KafkaLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Now and then a worker would end because its broker restarts, and be back after it."""
+    rig = KafkaRig(plain)
+    topic = rig.topic()
+    producer = plain.producer()
+    producer.send(topic, b"first")
+    producer.flush(WAIT_S)
+    producer.close()
+    reader = rig.join(topic, values_only=True)
+    client = reader.consumer._client  # type: ignore[attr-defined]
+    polls, refused = client.poll, iter([KafkaConnectionError("111 ECONNREFUSED")])
+
+    def poll(**options: int) -> object:
+        for error in refused:
+            raise error
+        return polls(**options)
+
+    monkeypatch.setattr(client, "poll", poll)
+    until(lambda: len(reader.records) == 1, reader)
+    assert next(refused, None) is None, "it was never refused"
+    reader.close()
 
 
 def test_close_without_flush_drops_what_is_queued(plain: KafkaLog) -> None:

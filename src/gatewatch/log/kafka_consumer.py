@@ -17,6 +17,7 @@ from kafka.errors import (
     CommitFailedError,
     FencedInstanceIdError,
     IllegalGenerationError,
+    KafkaConnectionError,
     KafkaError,
     RebalanceInProgressError,
     UnknownMemberIdError,
@@ -199,6 +200,10 @@ class KafkaConsumer:
             )
         except _FENCED as error:
             raise FencedError(f"member {self._member!r} of group {self._group!r}: {_text(error)}") from error
+        except KafkaConnectionError:
+            # The coordinator was looked for while the broker is away: mostly such a poll finds nothing, but where it
+            # waits for a connection that is refused it raises that. Commits say when an outage is too long.
+            return {}
         except KafkaError as error:
             raise LogError(f"group {self._group!r}: {_text(error)}") from error
         return found
