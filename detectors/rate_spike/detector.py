@@ -158,10 +158,9 @@ class RateSpike(TableDetector):
     Warm-up costs nothing but honesty: in the first hour nothing learned is said, on a key's first day its counts are
     taken to spread by r = 20 at most, since nobody knows its daily cycle.
 
-    Known false alarms: a simulated month of a small site (evaluation/month.py) has about one in six days from the
-    second week on at a budget of one a day, and one in three at ten: they are single minutes of jobs and retries, not
-    the tail of a distribution. On
-    three negative binomial streams, .5 to 1.0 of the budget came out.
+    Known false alarms: a simulated month of a small site (evaluation/month.py) has about one in three days from the
+    second week on at a budget of one a day, and hardly more at ten: they are single minutes of jobs and retries, not
+    the tail of a distribution. On three negative binomial streams, .5 to 1.0 of the budget came out.
 
     Cost: 0.26 us (one busy key) to 0.43 us (2,000 keys) a row with both roles and all measures, at 1,000 rows a batch;
     1.4 us where each row closes a bucket. Memory: 568 bytes a key, fixed at the start.
