@@ -80,6 +80,22 @@ def test_a_join_that_cannot_be_made_ends_the_worker(reader: Reader, monkeypatch:
     assert isinstance(next(iter(reader.news[-1].lost)), TopicPartition)
 
 
+def test_a_join_that_is_over_between_two_polls_counts(rig: KafkaRig) -> None:
+    """The leader joined anew in its place, and had all others do so: for ever, where they were done while it worked."""
+    topic = rig.topic(2)
+    with closing(rig.join(topic, member="a")) as leader, closing(rig.join(topic, member="b")) as other:
+        until(lambda: bool(leader.owned), leader)
+        until(lambda: bool(leader.owned and other.owned), leader, other)
+        assert isinstance(leader.consumer, KafkaConsumer)
+        client: Any = leader.consumer._client
+        round_before = client.group_metadata().generation_id
+        client._coordinator.request_rejoin()
+        # By turns: others are done while it does not poll.
+        until(lambda: client.group_metadata().state is MemberState.REBALANCING, leader)
+        until(lambda: client.group_metadata().state is MemberState.STABLE, leader, other)
+        assert client.group_metadata().generation_id == round_before + 1
+
+
 def test_a_commit_that_met_a_rebalance_is_made_before_leaving(
     reader: Reader, rig: KafkaRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

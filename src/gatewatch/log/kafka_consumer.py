@@ -30,7 +30,9 @@ from gatewatch.log.base import Chunk, Polled, TopicPartition
 from gatewatch.log.guarded import guard, take_found
 from gatewatch.log.kafka_config import COMMIT_S, PATIENCE_S, client_config, consumer_config
 from gatewatch.log.kafka_connect import connect
+from gatewatch.log.kafka_join import keep_join, shared_out
 from gatewatch.log.membership import Membership, commit_rest, is_of
+from gatewatch.log.overlooked import Overlooked
 from gatewatch.settings import KafkaSettings
 
 _FENCED = (CommitFailedError, FencedInstanceIdError, IllegalGenerationError, UnknownMemberIdError)
@@ -66,6 +68,7 @@ class KafkaConsumer:
         self._topic_ids = dict(topic_ids)
         self._clock = SystemClock()
         self._members = Membership()
+        self._overlooked = Overlooked(group, self._clock)
         self._joined_at = self._checked_at = self._clock.monotonic()
         self._join_limit_s = settings.session_timeout
         self._rebalance_limit_s = settings.session_timeout + config["max_poll_interval_ms"] / 1000
@@ -192,7 +195,9 @@ class KafkaConsumer:
         self._client.subscribe(self._topics, listener=self._listener)
 
     def _poll_client(self, timeout_s: float, max_records: int) -> dict[Any, list[Any]]:
-        if self._client._coordinator.need_rejoin():  # noqa: SLF001 - no public way to know before a poll
+        coordinator = self._client._coordinator  # noqa: SLF001 - no public way to know before a poll
+        keep_join(coordinator)
+        if coordinator.need_rejoin():
             timeout_s = max(timeout_s, JOIN_POLL_S)
         try:
             found: dict[Any, list[Any]] = self._client.poll(
@@ -231,6 +236,7 @@ class KafkaConsumer:
             # Heartbeats that were refused for good are switched off; before a rejoin they are, too.
             if not (coordinator._heartbeat_enabled or coordinator.need_rejoin()):  # noqa: SLF001 - as above
                 raise FencedError(f"another worker of group {self._group!r} has our id {self._member!r}")
+            self._look_for_overlooked(coordinator)
             return
         # Waiting for others to join may take as long as their slowest batch; a join that nobody waits for is lost.
         limit_s = self._rebalance_limit_s if coordinator.need_rejoin() else self._join_limit_s
@@ -245,6 +251,14 @@ class KafkaConsumer:
         self._members.lose(list(self._members.owned))
         self._client.unsubscribe()
         self._subscribe()
+
+    def _look_for_overlooked(self, coordinator: Any) -> None:
+        """A member that knows that it leads sees by itself when the topics change."""
+        if coordinator._is_leader:  # noqa: SLF001 - no public way to know
+            return
+        there = coordinator._metadata_snapshot  # noqa: SLF001 - as above; another object after each change
+        if self._overlooked.found(there, lambda: shared_out(coordinator, self._group, COMMIT_S)):
+            coordinator.request_rejoin()
 
     def _restart(self, tps: Collection[TopicPartition]) -> None:
         """Partitions that came back after somebody else may have had them go on from what is committed."""

@@ -23,8 +23,10 @@ from gatewatch.clock import SystemClock
 from gatewatch.errors import FencedError, LogError, TopicMissingError
 from gatewatch.log.base import Chunk, Headers, Polled, TopicPartition
 from gatewatch.log.kafka_config import PATIENCE_S, quiet_client_logs
-from gatewatch.log.librdkafka_config import librdkafka_config
+from gatewatch.log.librdkafka_config import client_config, consumer_config
+from gatewatch.log.librdkafka_group import shared_out
 from gatewatch.log.membership import Membership, commit_rest, is_of
+from gatewatch.log.overlooked import Overlooked
 from gatewatch.settings import KafkaSettings
 
 _FENCED = (
@@ -77,8 +79,8 @@ class LibrdkafkaConsumer:
         self._checked_at = self._clock.monotonic()
         self._members = Membership()
         self._paused: set[TopicPartition] = set()
-        self._rebalancing = False
-        self._config = librdkafka_config(settings, group=group, member=member)
+        self._config = consumer_config(settings, group=group, member=member)
+        self._admin_config = client_config(settings, member)
         self._client = self._joined()
 
     def poll(self, timeout_s: float, max_records: int = 5000) -> Polled:
@@ -86,6 +88,7 @@ class LibrdkafkaConsumer:
         deadline = self._clock.monotonic() + timeout_s
         while True:
             messages = self._messages(deadline - self._clock.monotonic(), max_records)
+            self._look_for_overlooked()
             polled = self._members.take()
             polled.chunks = list(self._chunks(messages))
             if not messages:
@@ -197,10 +200,27 @@ class LibrdkafkaConsumer:
 
     def _joined(self) -> Client:
         client = Client(self._config, logger=logging.getLogger("kafka.librdkafka"))
+        self._subscribe(client)
+        self._rebalancing = True  # until it is told what it has
+        self._overlooked = Overlooked(self._group, self._clock)
+        return client
+
+    def _subscribe(self, client: Client) -> None:
         client.subscribe(
             list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
-        return client
+
+    def _look_for_overlooked(self) -> None:
+        """Once it has joined. Later the client sees by itself when its topics change, and asks for another round."""
+        if self._rebalancing or not self._overlooked.due:
+            return
+        there: dict[str, Collection[int]] | None
+        try:
+            there = {t: self._client.list_topics(t, timeout=ANSWER_S).topics[t].partitions for t in self._topics}
+        except KafkaException:
+            there = None  # the broker is away
+        if self._overlooked.found(there, lambda: shared_out(self._admin_config, self._group, ANSWER_S)):
+            self._subscribe(self._client)
 
     def _out_of_date(self, error: KafkaError) -> bool:
         """Whether the group forgot us during an outage: the next poll says what is lost, and joins anew."""
@@ -215,7 +235,6 @@ class LibrdkafkaConsumer:
         self._members.committed()  # whoever fences us now is somebody else
         self._client.close()
         self._paused.clear()
-        self._rebalancing = False
         self._client = self._joined()
         return True
 

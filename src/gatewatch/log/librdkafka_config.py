@@ -5,19 +5,16 @@ from __future__ import annotations
 from gatewatch.log.kafka_config import HEARTBEAT_S, MAX_POLL_INTERVAL_S, METADATA_MAX_AGE_S, RECONNECT_MAX_S
 from gatewatch.settings import KafkaSettings
 
+Config = dict[str, str | int | float | bool]
 
-def librdkafka_config(settings: KafkaSettings, *, group: str, member: str) -> dict[str, str | int | float | bool]:
+
+def consumer_config(settings: KafkaSettings, *, group: str, member: str) -> Config:
     """The same settings as for kafka-python, in librdkafka's words.
 
     Raises:
         ConfigError: the password is not where the settings say.
     """
-    security = settings.security
-    config: dict[str, str | int | float | bool] = {
-        "bootstrap.servers": ",".join(settings.bootstrap),
-        "client.id": f"gatewatch-{member}",
-        "security.protocol": security.protocol,
-        "reconnect.backoff.max.ms": int(RECONNECT_MAX_S * 1000),
+    return client_config(settings, member) | {
         "topic.metadata.refresh.interval.ms": int(METADATA_MAX_AGE_S * 1000),
         "group.id": group,
         "group.instance.id": member,
@@ -33,6 +30,21 @@ def librdkafka_config(settings: KafkaSettings, *, group: str, member: str) -> di
         # of 3 on a backlog.
         "fetch.queue.backoff.ms": 1,
         "queued.max.messages.kbytes": 65_536,  # fetched and not yet polled: some rounds of ingest
+    }
+
+
+def client_config(settings: KafkaSettings, member: str) -> Config:
+    """How any client of a member finds and enters the cluster.
+
+    Raises:
+        ConfigError: the password is not where the settings say.
+    """
+    security = settings.security
+    config: Config = {
+        "bootstrap.servers": ",".join(settings.bootstrap),
+        "client.id": f"gatewatch-{member}",
+        "security.protocol": security.protocol,
+        "reconnect.backoff.max.ms": int(RECONNECT_MAX_S * 1000),
     }
     files = {
         "ssl.ca.location": security.ca_file,

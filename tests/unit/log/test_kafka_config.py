@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from gatewatch.log.kafka_config import LOG_LINES_A_MINUTE, consumer_config, quiet_client_logs
-from gatewatch.log.librdkafka_config import librdkafka_config
+from gatewatch.log.librdkafka_config import consumer_config as librdkafka_config
 from gatewatch.settings import KafkaSecurity, KafkaSettings
 
 
