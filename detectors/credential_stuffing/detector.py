@@ -34,9 +34,10 @@ from gatewatch.sdk import (
 )
 
 from . import constants as k
+from .doors import no_doors
 from .explain import explain
 from .kernel import scan
-from .layout import COMMON, FOUND, ROW, SITE, Memory, Tables
+from .layout import COMMON, FLEET, FOUND, ROW, SITE, Memory, Tables
 
 REFRESH_S = 300.0  # what goes on is told again after so long (CrowdSec's "blackhole" is 5 min as well)
 _TRIED = ("accounts", "failures", "successes", "gain", "credit", "theta0")
@@ -112,8 +113,9 @@ class CredentialStuffing(TableDetector):
           script, whatever else it is. Severity low.
         * *takeover*: a success by a pair never seen to succeed, while its source or its account is under attack.
         * *expired key*: a pair that used to succeed and now fails on and on, or a bare credential sent again and
-          again: a broken client, severity low, not an attack. Forgotten-password waves and outages raise nothing: known
-          pairs do not count, and new ones only by sources that fail on five names.
+          again, or nothing where others come in with a token: a broken client, severity low, not an attack. Of clients
+          of one program and project that break together the first of a partition stands for all. Forgotten-password
+          waves and outages raise nothing: known pairs do not count, new ones only by sources that fail on five names.
 
     Misses:
         * one try an address and account (a botnet at 1.2 tries an address): the part on populations sees that;
@@ -121,7 +123,11 @@ class CredentialStuffing(TableDetector):
           NAT): reported as an expired key;
         * guessing on more than eight accounts in turn, but fewer than the first-contact test needs (6 to 9): only the
           limits see it; a source with a success by a new account for each two failures: only the limits see it;
-        * gateways that log neither account nor credential: all failures of an address count as one name.
+        * gateways that log neither account nor credential: all failures of an address on one route or path count as one
+          name, so lists and sprays show as a run on the login, not as many names; failures on many paths are no tries
+          of passwords at all (``restricted_probe`` tells of the walk);
+        * guessing at a login that callers with a token use as well, and nobody without one: reported as an expired key;
+        * a second broken client of the same program and project within the hour.
 
     Options:
         limits: failures at once (one less every ten seconds), failures a minute and distinct accounts in 10 minutes
@@ -147,7 +153,7 @@ class CredentialStuffing(TableDetector):
     """
 
     name = "credential_stuffing"
-    version = 3
+    version = 4
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.IP, Scope.NETWORK, Scope.ACCOUNT)  # in the order of kernel.IP, NETWORK, ACCOUNT
     reasons = REASONS
@@ -167,7 +173,14 @@ class CredentialStuffing(TableDetector):
         rows = max(8, config.sources_total // context.partitions)
         self._tables = {scope: KeyTable(rows, ROW) for scope in self.scopes}
         pairs = max(8, config.pairs_total // context.partitions)
-        self._memory = Memory(no_pairs(pairs), no_pairs(pairs), _new_site(), _new_common(config, context))
+        self._memory = Memory(
+            no_pairs(pairs),
+            no_pairs(pairs),
+            np.zeros(k.FLEETS, FLEET),
+            no_doors(),
+            _new_site(),
+            _new_common(config, context),
+        )
         self._site, self._common = self._memory.site, self._memory.common
         ip, network, account = self._tables.values()
         self._kernel_tables = Tables(ip.head, network.head, account.head, ip.rows, network.rows, account.rows)

@@ -36,6 +36,7 @@ from gatewatch.sdk import (
 )
 
 from .constants import ACCOUNT, IP, NETWORK, NOTHING, WEEK_S
+from .doors import note_door, place_of, wants_token
 from .layout import Attempt, Memory, Tables
 from .pairs import holds
 from .row import age, clear, failure, success, threshold_of
@@ -59,45 +60,44 @@ def scan(rows: Any, tables: Tables, memory: Memory, found: npt.NDArray[np.void])
     rows_ip, rows_network, rows_account = tables.rows_ip, tables.rows_network, tables.rows_account
     seen, good = memory.seen, memory.good
     site_ip, site_network, site_account = memory.site[IP], memory.site[NETWORK], memory.site[ACCOUNT]
-    common = memory.common[0]
-    none = common.no_name
-    n = 0
+    common, none, n = memory.common[0], memory.common[0].no_name, 0
     for i in range(rows.shape[0]):
         if i % STRIDE == 0:
             _look_ahead(rows, tables, common, seen, good, i)
         auth, t = rows[i].auth, rows[i].ts
+        place = place_of(common, rows[i])
+        note_door(rows[i], memory.doors, common, place)
         if auth < 1 or auth > 2 or rows[i].blocked_by_us == 1 or not np.isfinite(t):
             continue
         advance(common, memory.site, seen, good, t)
         ok = auth == 1
         role = rows[i].role
         if role & 2 and ip[i] != U64(0):
-            name = _first_of(account[i], credential[i], principal[i], none)
-            secret = account[i] == U64(0) and credential[i] != U64(0)
+            name = _first_of(account[i], credential[i], principal[i], place)
             at, new = find_or_admit(heads_ip, ip[i], t, ok, authenticated_only=False, at_once=not ok)
             accused = False
             if _matters(rows_ip, at, new, site_ip, common, seen, good, IP, ip[i], name, ok, t):
-                pair = _pair(common, IP, ip[i], name)
-                unnamed = name == none and succeeded_since(heads_ip, at, t - WEEK_S)
-                attempt = Attempt(i, IP, t, ok, pair, account[i] != U64(0), secret or unnamed, ip[i])
-                n, accused, held = _step(rows_ip[at], site_ip, common, seen, good, found, n, attempt)
+                customer = name == place and succeeded_since(heads_ip, at, t - WEEK_S)
+                attempt = _attempt_by(rows[i], i, IP, ip[i], name, place, memory, customer)
+                n, accused, held = _step(rows_ip[at], site_ip, memory, common, found, n, attempt)
                 hold(heads_ip, at, held)
             # Only an address that is not accused itself speaks for its network.
             if common.networks and not accused and network[i] != U64(0):
                 at, new = find_or_admit(heads_network, network[i], t, ok, authenticated_only=False, at_once=not ok)
                 if _matters(rows_network, at, new, site_network, common, seen, good, NETWORK, network[i], name, ok, t):
-                    pair = _pair(common, NETWORK, network[i], name)
-                    unnamed = name == none and succeeded_since(heads_network, at, t - WEEK_S)
-                    attempt = Attempt(i, NETWORK, t, ok, pair, account[i] != U64(0), secret or unnamed, ip[i])
-                    n, accused, held = _step(rows_network[at], site_network, common, seen, good, found, n, attempt)
+                    customer = name == place and succeeded_since(heads_network, at, t - WEEK_S)
+                    attempt = _attempt_by(rows[i], i, NETWORK, network[i], name, place, memory, customer)
+                    n, accused, held = _step(rows_network[at], site_network, memory, common, found, n, attempt)
                     hold(heads_network, at, held)
         if role & 1 and common.accounts and account[i] != U64(0):
             source = _first_of(network[i], ip[i], none, none)
             at, new = find_or_admit(heads_account, account[i], t, ok, authenticated_only=False, at_once=not ok)
             if _matters(rows_account, at, new, site_account, common, seen, good, ACCOUNT, account[i], source, ok, t):
                 pair = _pair(common, ACCOUNT, account[i], source)
-                attempt = Attempt(i, ACCOUNT, t, ok, pair, typed=True, broken=False, address=ip[i])
-                n, accused, held = _step(rows_account[at], site_account, common, seen, good, found, n, attempt)
+                attempt = Attempt(
+                    i, ACCOUNT, t, ok, pair, pair, none, walks=False, typed=True, broken=False, address=ip[i]
+                )
+                n, accused, held = _step(rows_account[at], site_account, memory, common, found, n, attempt)
                 hold(heads_account, at, held)
     return n
 
@@ -113,7 +113,7 @@ def _look_ahead(rows: Any, tables: Tables, common: Any, seen: Pairs, good: Pairs
     if not is_far(tables.ip, tables.rows_ip):
         return
     for j in range(ahead(i, 1), min(ip.shape[0], i + 2 * STRIDE)):
-        name = _first_of(account[j], credential[j], principal[j], none)
+        name = _first_of(account[j], credential[j], principal[j], place_of(common, rows[j]))
         _ask_pair(seen, good, _pair(common, IP, ip[j], name))
         _ask_pair(seen, good, _pair(common, NETWORK, network[j], name))
         if account[j] != U64(0):
@@ -134,6 +134,29 @@ def _first_of(a: np.uint64, b: np.uint64, c: np.uint64, d: np.uint64) -> np.uint
     if b != U64(0):
         return b
     return c if c != U64(0) else d
+
+
+@kernel
+def _attempt_by(
+    row: Any, i: int, scope: int, key: np.uint64, name: np.uint64, place: np.uint64, memory: Memory, customer: bool
+) -> Attempt:
+    """A row as an address or a network sees it. ``customer``: nobody is named, and the key got in lately."""
+    common, typed, ok = memory.common[0], row.k_account != U64(0), row.auth == 1
+    unnamed = name == place
+    broken = not typed and row.k_credential != U64(0)
+    if unnamed:  # who comes without a token is not guessing a password
+        broken = customer or (not ok and wants_token(memory.doors, common, place))
+    pair, bare = _pair(common, scope, key, name), _pair(common, scope, key, place)
+    walks = unnamed and place != common.no_name
+    return Attempt(i, scope, row.ts, ok, pair, bare, _fleet_of(row), walks, typed, broken, row.k_ip)
+
+
+@kernel
+def _fleet_of(row: Any) -> np.uint64:
+    """The program and the project of who tries, as far as they are known."""
+    if row.k_user_agent == U64(0) or row.k_project == U64(0):
+        return U64(row.k_user_agent | row.k_project)
+    return mix(row.k_project, row.k_user_agent)
 
 
 @kernel(inline=True)
@@ -188,24 +211,17 @@ def _pair(common: Any, scope: int, key: np.uint64, name: np.uint64) -> np.uint64
 
 @kernel
 def _step(
-    row: Any,
-    site: Any,
-    common: Any,
-    seen: npt.NDArray[np.uint64],
-    good: npt.NDArray[np.uint64],
-    found: npt.NDArray[np.void],
-    n: int,
-    attempt: Attempt,
+    row: Any, site: Any, memory: Memory, common: Any, found: npt.NDArray[np.void], n: int, attempt: Attempt
 ) -> tuple[int, bool, bool]:
     """One row for one scope: the new number of findings, whether the key is accused of this failure, and suspicious."""
-    t = attempt.t
+    t, seen, good = attempt.t, memory.seen, memory.good
     known = holds(good, common.good_now, attempt.pair)
     weight = age(row, t, site.threshold)
     if attempt.ok:
         reason, nats = success(row, site, common, seen, good, attempt, known, weight)
     else:
         reason, nats = failure(row, site, common, seen, attempt, known, known or attempt.broken, weight)
-    if reason != NOTHING and worth_telling(row, reason, t, common.refresh_s):
+    if reason != NOTHING and worth_telling(row, reason, attempt, memory.fleets, common.refresh_s):
         write(found[n], reason, nats, row, site, common, attempt)
         n += 1
     accused = row.told_rank >= 2 and (row.w >= threshold_of(row, site) or t - row.told_at < common.refresh_s)

@@ -95,6 +95,9 @@ COMMON = np.dtype(
     align=True,
 )
 
+# Clients of one program and project: when one of them was last told of, or would have been, as broken
+FLEET = np.dtype([("key", "u8"), ("t", "f8")])
+
 # A finding, before it goes into gatewatch.sdk.Hits
 FOUND = np.dtype(
     [
@@ -124,6 +127,8 @@ class Memory(NamedTuple):
 
     seen: npt.NDArray[np.uint64]  # (blocks, 2, words) pairs that failed: two generations, the older one dropped in turn
     good: npt.NDArray[np.uint64]  # (blocks, 2, words) pairs that succeeded
+    fleets: npt.NDArray[np.void]  # (FLEETS,) FLEET; a later one takes the place
+    doors: npt.NDArray[np.uint64]  # (2, DOORS) what opened with a token, and without
     site: npt.NDArray[np.void]  # (3,) SITE
     common: npt.NDArray[np.void]  # (1,) COMMON
 
@@ -136,6 +141,9 @@ class Attempt(NamedTuple):
     t: float  # event time
     ok: bool
     pair: np.uint64  # of the key and what it was tried with: a name for sources, the source for an account
+    bare: np.uint64  # of the key and what was asked for: the pair, where nobody is named
+    fleet: np.uint64  # the program and the project of whoever tried, 0 where neither is known
+    walks: bool  # nobody is named, but what was asked for is: many of those are a walk, not many names
     typed: bool  # on an account that was named, as a person or a script that guesses does
     broken: bool  # a repeat guesses nothing: a bare credential, or no name on a customer's key
     address: np.uint64

@@ -129,7 +129,7 @@ class DistributedStuffing(PopulationDetector):
     """
 
     name = "credential_stuffing"
-    version = 3
+    version = 4
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.PROJECT, Scope.ALL)
     reasons = REASONS

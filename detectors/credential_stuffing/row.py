@@ -115,6 +115,8 @@ def success(
             _first_success(row, site, weight)
     if row.fails > 0.0:
         _end_run(row, fingerprint(attempt.pair))
+        if attempt.bare != attempt.pair:  # first without a token, then with one
+            _end_run(row, fingerprint(attempt.bare))
     return (TAKEOVER, nats) if taken else (NOTHING, 0.0)
 
 
@@ -124,11 +126,12 @@ def failure(
 ) -> tuple[int, float]:
     """A try that failed: feed the three tests, and say which of them is over its threshold."""
     row.fails += 1.0
-    row.minute += np.float32(_weight_in(MINUTE_S, weight))
     run = 0.0
     if attempt.scope != ACCOUNT:
         run = _lengthen_run(row, fingerprint(attempt.pair), broken, weight, attempt.t)
-    if not known:
+    if run > 1.0 or not attempt.walks:
+        row.minute += np.float32(_weight_in(MINUTE_S, weight))
+    if not known and not attempt.walks:
         first = not holds(seen, common.seen_now, attempt.pair)
         if first:
             add_pair(seen, common.seen_now, attempt.pair)
@@ -136,17 +139,22 @@ def failure(
         _try(row, site, attempt.pair, first, weight, attempt.t)
         if attempt.scope == IP and attempt.typed and row.ok_day < NAT_ACCOUNTS and row.ok_new == 0.0:
             row.at_once += np.float32(max(0.0, 1.0 + (attempt.t - row.t) / LEAK_S))  # less where it comes late
-        if attempt.scope == NETWORK and row.n_addresses < row.addresses.shape[0]:
-            row.n_addresses = note(row.addresses, row.n_addresses, fingerprint(attempt.address))
+    if not known and attempt.scope == NETWORK and row.n_addresses < row.addresses.shape[0]:
+        row.n_addresses = note(row.addresses, row.n_addresses, fingerprint(attempt.address))
     reason, nats = judge(row, site, attempt.scope, run, known, broken, common.broken_client_failures)
     if reason == NOTHING and (attempt.scope != NETWORK or row.n_addresses >= LEAST_ADDRESSES):
-        if row.minute > common.failures_per_minute:
-            return TOO_MANY_FAILURES, row.w
-        if row.ten_minutes > common.accounts_per_10min:
-            return TOO_MANY_ACCOUNTS, row.w
-        if row.at_once > common.failures_at_once:
-            return AT_ONCE, row.w
+        return _limits(row, common), row.w
     return reason, nats
+
+
+@kernel
+def _limits(row: Any, common: Any) -> int:
+    """The plain limit that is passed, or NOTHING."""
+    if row.minute > common.failures_per_minute:
+        return TOO_MANY_FAILURES
+    if row.ten_minutes > common.accounts_per_10min:
+        return TOO_MANY_ACCOUNTS
+    return AT_ONCE if row.at_once > common.failures_at_once else NOTHING
 
 
 @kernel
@@ -339,6 +347,7 @@ def _end_run(row: Any, fingerprint: np.uint32) -> None:
         free &= row.slot[j] == U32(0)
     if free and row.w <= 0.0:
         row.fails = 0.0
+        row.n_addresses = 0
         row.at_once = 0.0
         row.told_n = 0.0
         row.told_rank = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from gatewatch.sdk import kernel
 
@@ -14,6 +15,8 @@ from .constants import (
     CRACKING,
     DAY_S,
     DISTRIBUTED,
+    FLEET_S,
+    FLEETS,
     GROWTH,
     MINUTE_S,
     PEOPLE_A,
@@ -28,6 +31,8 @@ from .layout import Attempt
 from .pairs import fingerprint
 from .row import longest, theta0_of, threshold_of
 
+U64 = np.uint64
+
 
 @kernel
 def _rank(reason: int) -> int:
@@ -38,8 +43,9 @@ def _rank(reason: int) -> int:
 
 
 @kernel
-def worth_telling(row: Any, reason: int, t: float, refresh_s: float) -> bool:
+def worth_telling(row: Any, reason: int, attempt: Attempt, fleets: npt.NDArray[np.void], refresh_s: float) -> bool:
     """The first finding, a graver one, half as many failures again, or five minutes later."""
+    t = attempt.t
     if reason == TAKEOVER:
         if row.taken_told > 0.0 and row.taken < GROWTH * row.taken_told and t - row.taken_at < refresh_s:
             return False
@@ -47,12 +53,27 @@ def worth_telling(row: Any, reason: int, t: float, refresh_s: float) -> bool:
         row.taken_at = t
         return True
     rank = _rank(reason)
+    if reason == BROKEN and (row.told_rank == 0 or t - row.told_at >= DAY_S) and _is_of_fleet(fleets, attempt):
+        return False
     if rank <= row.told_rank and row.fails < GROWTH * row.told_n and t - row.told_at < refresh_s:
         return False
     row.told_rank = max(rank, row.told_rank) if t - row.told_at < DAY_S else rank
     row.told_at = max(t, row.told_at)
     row.told_n = row.fails
     return True
+
+
+@kernel
+def _is_of_fleet(fleets: npt.NDArray[np.void], attempt: Attempt) -> bool:
+    """Whether another client of the same program and project was told of: their tokens ended for one reason."""
+    key = attempt.fleet
+    if key == U64(0):
+        return False
+    fleet = fleets[int(key & U64(FLEETS - 1))]
+    known = fleet.key == key and attempt.t - fleet.t < FLEET_S
+    fleet.t = max(fleet.t, attempt.t) if known else attempt.t
+    fleet.key = key
+    return bool(known)
 
 
 @kernel

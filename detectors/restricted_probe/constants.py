@@ -6,7 +6,8 @@ import math
 
 UNTOLD, SERVED, REFUSED, MISSING = 0, 1, 2, 3  # how a request ended; UNTOLD teaches nothing (429, 5xx, client gone)
 LISTED, TOLD = 4, 5  # more kinds of a remembered resource: refused and on the ``restricted`` list; told of before
-NOTHING, PROBE, ENUMERATION, COVERAGE, CANARY, MANY, NEVER_SERVED = range(7)
+LOCKED = 6  # 401 to a request that named nobody: it says nothing of passwords, and not whether the resource is there
+NOTHING, PROBE, ENUMERATION, COVERAGE, CANARY, MANY, NEVER_SERVED, WITHOUT_KEY = range(8)
 
 CANARY_NATS = 12.0 * math.log(10.0)  # p = 1e-12: nobody was ever told of it (algorithms D)
 LEAST_COVERED = 3  # names of a short list, before a share of it is a pattern
@@ -17,5 +18,11 @@ PAUSE_S = 3600.0  # after such a pause what was told counts half the threshold a
 TOLD_SHARE = 0.5
 GROWTH = 1.5  # news: half as many resources again as last told
 GONE = (404, 405, 410, 422, 444)  # what is not there, or not that way; NGINX closes the connection with 444
-AGAIN = 0.25  # of a further id under one template: who has a list of old ids is served less often than theta0 says
+# A page whose session is over asks for all its parts at once, and is served a moment later: what came within so long is
+# judged from so many names on, which is less than a row keeps and can take back.
+AT_ONCE_S, AT_ONCE = 10.0, 27.0
+OPEN = 4096  # resources known to be served to somebody; a power of two. Routes of a site are hundreds
+# Of a further id under one template: who has a list of old ids is served less often than theta0 says. And of what
+# others are served, asked for without a credential: who guesses does not know what is there.
+AGAIN = 0.25
 VOTERS = 3  # others refused the same within the hour: more than three in all (algorithms D)

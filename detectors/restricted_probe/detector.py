@@ -66,6 +66,10 @@ REASONS = (
         learned=False,
     ),
     Reason(
+        k.WITHOUT_KEY, "without_credentials", "Walk without credentials", "resources", Severity.MEDIUM,
+        learned=False, columns=_TRIED,
+    ),
+    Reason(
         k.NEVER_SERVED, "never_served", "Only ever refused", "refusals", Severity.LOW,
         learned=False, columns=("limit",),
     ),
@@ -110,6 +114,9 @@ class RestrictedProbe(TableDetector):
         * *enumeration*: the same for names that are not there (404, 405, 410, 422, 444), at half the weight: after 9.
           Without routes in the log a further id under one template counts a quarter of that: after 30 or so, if hardly
           any is served; and what is served a moment later (a client that looks before it creates) counts not at all.
+        * *without credentials*: the same for 401 to requests that name nobody and show nothing: a walk over names
+          without a key. After 9; what others are served counts a quarter (who guesses knows not what is there),
+          what is served a moment later with a token not at all. Who asks for the same again takes a little of it back.
         * *coverage*: a fifth of the ``restricted`` list refused, three names at least.
         * *canary*: any request for a name that nobody was ever told of, even a served one.
         * *many_refusals*: 5 different resources refused in an hour or 12 in a week, whatever was served between.
@@ -126,6 +133,9 @@ class RestrictedProbe(TableDetector):
           that are not there, if every third of them or more is served;
         * an address with as many new resources served as missing, such as a crawler with old links;
         * sources behind one address for longer than a day: an address forgets in a day, a principal in a week;
+        * a walk without credentials of fewer than 27 names that is over within ten seconds (a page whose session is
+          over looks the same), one over ids of a few templates, and one over nothing but what others are served (33 of
+          it). A client with a dead token and nine names of its own, never served, is told of as a walk;
         * refusals inside a 200, by a redirect to the login, as a 400, or by a gateway that logs no status.
 
     Options:
@@ -145,14 +155,14 @@ class RestrictedProbe(TableDetector):
 
     No baseline is learned, so it works from the first row. The threshold is Wald's bound ln(.99 / alpha) = 11.5 nats.
 
-    Cost: about 0.1 us a row for each of the two scopes. Memory: 440 bytes a key, 4 bytes a pair, fixed at the start.
+    Cost: about 0.1 us a row for each of the two scopes. Memory: 450 bytes a key, 4 bytes a pair, fixed at the start.
 
     Sources: Jung, Paxson, Berger and Balakrishnan 2004 (Threshold Random Walk); Lorden 1971 (false alarms of CUSUM);
     Prowler's share of a known catalogue and Elastic's "denied models" rule for the scale of the plain numbers.
     """
 
     name = "restricted_probe"
-    version = 2
+    version = 3
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.PRINCIPAL, Scope.IP)
     reasons = REASONS
@@ -170,7 +180,10 @@ class RestrictedProbe(TableDetector):
         assert isinstance(config, Config)
         rows = max(8, config.keys_total // context.partitions)
         n_pairs = max(8, config.pairs_total // context.partitions)
-        self._sides = {scope: _Side(rows, n_pairs, _params(config, context, scope)) for scope in self.scopes}
+        self._served = np.zeros(k.OPEN, np.uint64)
+        self._sides = {
+            scope: _Side(rows, n_pairs, self._served, _params(config, context, scope)) for scope in self.scopes
+        }
         self._looked_at = np.zeros(1, np.int64)
         self._names = table(config.restricted, config.canaries, context.seed)
         self._features = FeatureHashes(context.seed)
@@ -235,7 +248,7 @@ class RestrictedProbe(TableDetector):
         """Of each scope: pairs and clock."""
         pairs = {f"{scope.value}_pairs": side.memory.pairs for scope, side in self._sides.items()}
         clocks = {f"{scope.value}_common": side.memory.common for scope, side in self._sides.items()}
-        return {**pairs, **clocks, "looked_at": self._looked_at}
+        return {**pairs, **clocks, "looked_at": self._looked_at, "served": self._served}
 
     @classmethod
     def warm_up(cls) -> None:
@@ -247,14 +260,14 @@ class RestrictedProbe(TableDetector):
 class _Side:
     """All that one scope keeps."""
 
-    def __init__(self, rows: int, n_pairs: int, params: Params) -> None:
+    def __init__(self, rows: int, n_pairs: int, served: npt.NDArray[np.uint64], params: Params) -> None:
         self.keys = KeyTable(rows, ROW)
         self.shared = KeyTable(max(8, rows // 8), SHARED)
         self.params = params
         common = np.zeros(1, COMMON)
         common["now"] = common["since"] = -np.inf
         self.memory = Memory(
-            self.keys.head, self.keys.rows, self.shared.head, self.shared.rows, no_pairs(n_pairs), common
+            self.keys.head, self.keys.rows, self.shared.head, self.shared.rows, no_pairs(n_pairs), served, common
         )
 
 

@@ -6,7 +6,7 @@ import math
 
 from gatewatch.sdk import Contribution, Explanation, RawFinding
 
-from .constants import CANARY, COVERAGE, HOUR_S, MANY, NEVER_SERVED
+from .constants import CANARY, COVERAGE, HOUR_S, MANY, NEVER_SERVED, WITHOUT_KEY
 
 
 def explain(finding: RawFinding) -> Explanation:
@@ -17,11 +17,17 @@ def explain(finding: RawFinding) -> Explanation:
 
 def _first_contacts(finding: RawFinding) -> Explanation:
     d = finding.detail
+    locked = finding.reason.code == WITHOUT_KEY
     parts = [
         Contribution(name, d[nats], f"{text}: {_count(d[n], 'resources')}, each at the first try")
         for name, nats, n, text in (
             ("refused", "gain_refused", "refused", "refused"),
-            ("not_there", "gain_missing", "missing", "not found, or not allowed that way"),
+            (
+                "locked" if locked else "not_there",
+                "gain_missing",
+                "missing",
+                "asked for without a credential, or not found" if locked else "not found, or not allowed that way",
+            ),
         )
         if d[nats] > 0.0
     ]

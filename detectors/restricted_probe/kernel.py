@@ -33,21 +33,26 @@ from gatewatch.sdk import (
 
 from .constants import (
     AGAIN,
+    AT_ONCE,
+    AT_ONCE_S,
     CANARY,
     COVERAGE,
     ENUMERATION,
     GONE,
     HOUR_S,
     LISTED,
+    LOCKED,
     MANY,
     MISSING,
     NEVER_SERVED,
     NOTHING,
+    OPEN,
     PROBE,
     REFUSED,
     SERVED,
     UNTOLD,
     WEEK_S,
+    WITHOUT_KEY,
 )
 from .layout import Asked, Contact, Memory, Names, Params
 from .names import slot_of
@@ -55,6 +60,7 @@ from .pairs import met, turn
 from .row import (
     age,
     clear,
+    ease,
     evidence,
     fingerprint,
     holds,
@@ -83,8 +89,7 @@ def scan(
     whether principals or addresses are looked at. Cost: linear.
     """
     ts, role, blocked = requests.ts, requests.role, requests.blocked_by_us
-    status, auth, denied, principal = requests.status, requests.auth, requests.denied, requests.k_principal
-    key = principal if wanted == _WHO else requests.k_ip
+    key = requests.k_principal if wanted == _WHO else requests.k_ip
     endpoint, path, model, feature_from = requests.k_endpoint, requests.k_path, requests.k_model, asked.starts
     keys, rows, pairs, common = memory.keys, memory.rows, memory.pairs, memory.common[0]
     plain = names.key.shape[0] == 0
@@ -94,20 +99,18 @@ def scan(
             look_ahead(keys, rows, key, i, at_once=False)
             _ask_pairs(keys, rows, pairs, key, endpoint, path, model, i)
         t = ts[i]
-        if role[i] & wanted == 0 or key[i] == U64(0) or blocked[i] == 1 or not np.isfinite(t):
+        if not (role[i] & wanted and key[i] != U64(0) and blocked[i] != 1 and np.isfinite(t)):
             continue
-        outcome = outcome_of(status[i], denied[i], auth[i], principal[i] != U64(0))
+        outcome = outcome_of(requests[i])
         resource = _resource(endpoint[i], path[i], model[i])
         if outcome == UNTOLD or resource == U64(0):
             continue
-        common.rows += 1
-        if t > common.now:
-            common.now = t
-            turn(pairs, common, t)
+        _count(pairs, common, t)
         weight, bit, canary = 0.0, -1, False
         if not plain or (feature_from.shape[0] > 0 and feature_from[i + 1] > feature_from[i]):
             resource, weight, bit, canary = _listed(requests[i], asked, i, resource, names, p)
         served = outcome == SERVED
+        _opens(memory.served, served, _resource(endpoint[i], path[i], U64(0)), resource)
         at, new = find_or_admit(keys, key[i], t, served, authenticated_only=False, at_once=canary or not served)
         if at < 0:
             _pass_by(served, pairs, common, mix(key[i], resource))
@@ -116,13 +119,32 @@ def scan(
         if new:
             clear(row, t)
         first = not met(pairs, common, mix(key[i], resource))
-        again = first and outcome == MISSING and _of_known_family(asked.family, i, key[i], pairs, common, p)
+        again = first and not served and _of_known_family(asked.family, i, outcome, key[i], pairs, common, p)
+        if outcome == LOCKED:
+            first, again = first and not again, memory.served[int(resource & U64(OPEN - 1))] == resource
         if outcome != SERVED or canary or evidence(row) > 0.0 or is_held(keys, at):
             known = succeeded_since(keys, at, 0.0)
             contact = Contact(i, t, outcome, key[i], known, resource, weight, bit, canary, first, again)
             n, held = _visit(contact, row, memory, p, found, n)
             hold(keys, at, held)
     return n
+
+
+@kernel(inline=True)
+def _count(pairs: Pairs, common: Any, t: float) -> None:
+    """One more row; time goes on."""
+    common.rows += 1
+    if t > common.now:
+        common.now = t
+        turn(pairs, common, t)
+
+
+@kernel(inline=True)
+def _opens(known: Any, served: bool, base: np.uint64, resource: np.uint64) -> None:
+    """Somebody was served this, with whatever model and features; or not."""
+    if served:
+        known[int(base & U64(OPEN - 1))] = base
+        known[int(resource & U64(OPEN - 1))] = resource
 
 
 @kernel
@@ -133,9 +155,9 @@ def _pass_by(served: bool, pairs: Pairs, common: Any, pair: np.uint64) -> None:
 
 
 @kernel
-def _of_known_family(family: Any, i: int, key: np.uint64, pairs: Pairs, common: Any, p: Params) -> bool:
+def _of_known_family(family: Any, i: int, outcome: int, key: np.uint64, pairs: Pairs, common: Any, p: Params) -> bool:
     """Whether the key missed another id of the same template before; from now on it did."""
-    if family.shape[0] == 0 or family[i] == U64(0):
+    if outcome == REFUSED or family.shape[0] == 0 or family[i] == U64(0):
         return False
     return met(pairs, common, mix(key, mix(family[i], p.salt)))
 
@@ -156,17 +178,20 @@ def _resource(endpoint: np.uint64, path: np.uint64, model: np.uint64) -> np.uint
 
 
 @kernel
-def outcome_of(status: int, denied: int, auth: int, named: bool) -> int:
+def outcome_of(request: Any) -> int:
     """How a request ended, for this detector."""
-    if denied == 1 or status == 403:
+    status = request.status
+    if request.denied == 1 or status == 403:
         return REFUSED
+    if status == 401 and request.k_principal == U64(0):  # with a name or a secret it is a failed login, no walk
+        return LOCKED if request.k_account == U64(0) and request.k_credential == U64(0) else UNTOLD
     if status == 401:
-        return REFUSED if named else UNTOLD  # without a name it is a failed login: credential_stuffing's
+        return REFUSED
     if status in GONE:
         return MISSING
     if 200 <= status < 400:
         return SERVED
-    return SERVED if status == -1 and auth == _SUCCESS else UNTOLD
+    return SERVED if status == -1 and request.auth == _SUCCESS else UNTOLD
 
 
 @kernel
@@ -231,27 +256,39 @@ def _turned_away(row: Any, contact: Contact, weight: float, memory: Memory, p: P
     first = contact.first and not holds(row, name)  # the memory of pairs forgets, the exact set does not
     if first:
         kind = LISTED if listed and refused else contact.outcome
-        each = contact.weight if listed else AGAIN if contact.again else 1.0
+        each = AGAIN if contact.again else 1.0
+        if listed:  # a client that comes without its token first has not tried what it may not use
+            each = 1.0 if kind == LOCKED else contact.weight
         step_up(row, kind, name, weight * each, contact.t, p)
+    elif contact.outcome == LOCKED:
+        ease(row, weight, p)
     if refused and contact.bit >= 0:
         touch_name(row, contact.bit, contact.t)
     if refused and not contact.known:
         row.run += 1.0
-    reason = _judge(row, first, p)
+    reason = _judge(row, first, contact.t, p)
     if reason not in (NOTHING, COVERAGE):
         forgive(memory.shared, memory.shared_rows, row, contact, p)
-        reason = _judge(row, first, p)
+        reason = _judge(row, first, contact.t, p)
     return reason if reason != NOTHING and is_news(row, reason, contact.t, p) else NOTHING
 
 
 @kernel
-def _judge(row: Any, first: bool, p: Params) -> int:
+def _judge(row: Any, first: bool, t: float, p: Params) -> int:
     """Which test is over its threshold; only a first contact says something new."""
     if first:
         if touched(row) >= p.covered:
             return COVERAGE
-        if evidence(row) >= p.threshold:
-            return ENUMERATION if row.missing > row.refused else PROBE
+        if evidence(row) >= p.threshold and not _at_once(row, t):
+            if row.missing <= row.refused:
+                return PROBE
+            return WITHOUT_KEY if row.n_locked > 0.5 * row.n_missing else ENUMERATION
         if refused_within(row, HOUR_S) >= p.refused_per_hour or refused_within(row, WEEK_S) >= p.refused_per_week:
             return MANY
     return NEVER_SERVED if row.run >= p.never_served else NOTHING
+
+
+@kernel
+def _at_once(row: Any, t: float) -> bool:
+    """Whether it may be a page whose session is over: most of it locked, and all within a moment."""
+    return bool(t - row.since < AT_ONCE_S and row.n_locked > 0.5 * row.n_missing and row.n_missing < AT_ONCE)

@@ -11,7 +11,7 @@ KEPT = 32  # resources a row keeps exactly: the largest count asked for is 12, a
 NAMES = 256  # names on the ``restricted`` list: one bit each in a row
 WORDS = NAMES // 64
 
-# One key: a principal or an address. 416 bytes, and 33 of the key table.
+# One key: a principal or an address. 424 bytes, and 33 of the key table.
 ROW = np.dtype(
     [
         ("t", "f8"),  # event time of the newest row
@@ -23,6 +23,7 @@ ROW = np.dtype(
         ("n_refused", "f4"),  # first contacts in the excursion: refused,
         ("n_missing", "f4"),  # not there,
         ("n_served", "f4"),  # and served
+        ("n_locked", "f4"),  # of those not there: asked for without a credential (401)
         ("told_n", "f4"),  # of the first two, at the last finding
         ("run", "f4"),  # refusals, repeats included, of a key that was never served
         ("run_told", "f4"),
@@ -98,6 +99,7 @@ class Memory(NamedTuple):
     shared: Any
     shared_rows: npt.NDArray[np.void]  # (resources,) SHARED
     pairs: npt.NDArray[np.uint64]  # (blocks, 2, words)
+    served: npt.NDArray[np.uint64]  # (OPEN,) resources served to anybody, for all scopes; a later one takes the place
     common: npt.NDArray[np.void]  # (1,) COMMON
 
 
@@ -106,7 +108,7 @@ class Asked(NamedTuple):
 
     features: npt.NDArray[np.uint64]  # of all rows, one after the other
     starts: npt.NDArray[np.int64]  # (n + 1,) where each row's features begin; (0,) where no row has any
-    family: npt.NDArray[np.uint64]  # of the path without its ids, where it is not there; (0,) where all are there
+    family: npt.NDArray[np.uint64]  # of the path without its ids, where it is not there or locked; (0,) where none is
 
 
 NOTHING_ASKED = Asked(np.zeros(0, np.uint64), np.zeros(0, np.int64), np.zeros(0, np.uint64))
@@ -125,4 +127,4 @@ class Contact(NamedTuple):
     bit: int  # of its name on the list, -1 where it is not on it
     canary: bool
     first: bool  # the pair of key and resource was not met before
-    again: bool  # but another id of its family was missing before
+    again: bool  # it says less: another id of its family was missing before, or others are served what was locked

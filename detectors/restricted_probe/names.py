@@ -14,6 +14,7 @@ from .constants import GONE
 from .layout import Names
 
 U64 = np.uint64
+_NOT_SERVED = (401, *GONE)
 
 
 def table(restricted: Mapping[str, float], canaries: Sequence[str], seed: HashSeed) -> Names:
@@ -82,7 +83,7 @@ class FeatureHashes:
 
 
 class Families:
-    """Hashes of paths without their ids, of requests for what is not there, where the gateway logs no route.
+    """Hashes of paths without their ids, of what is not there or locked, where the gateway logs no route.
 
     Args:
         seed: the installation's.
@@ -95,7 +96,7 @@ class Families:
         """One for each row, 0 where there is none; (0,) where no row has any. Cost: 1 us a row that was not there."""
         if not batch.has("path") or not _is_gone_for_some(rows_of(batch)):
             return np.zeros(0, np.uint64)
-        rows = np.flatnonzero(np.isin(batch.column("status"), GONE) & (batch.column("k_endpoint") == 0))
+        rows = np.flatnonzero(np.isin(batch.column("status"), _NOT_SERVED) & (batch.column("k_endpoint") == 0))
         if len(rows) == 0:
             return np.zeros(0, np.uint64)
         templates, codes = templates_of(batch, rows)
@@ -109,6 +110,6 @@ class Families:
 def _is_gone_for_some(rows: Any) -> bool:
     """Whether any row asks for what is not there: a tenth of what it takes numpy to say so of a small batch."""
     for i in range(rows.shape[0]):  # noqa: SIM110 - a kernel: Numba has no generators to give to any()
-        if rows[i].status in GONE and rows[i].k_endpoint == U64(0):
+        if rows[i].status in _NOT_SERVED and rows[i].k_endpoint == U64(0):
             return True
     return False

@@ -9,7 +9,7 @@ import numpy as np
 
 from gatewatch.sdk import kernel
 
-from .constants import LISTED, MISSING, PAUSE_S, REFUSED, TOLD, TOLD_SHARE, WEEK_S
+from .constants import AGAIN, LISTED, LOCKED, MISSING, PAUSE_S, REFUSED, TOLD, TOLD_SHARE, WEEK_S
 from .layout import KEPT, WORDS, Params
 
 U64, U32 = np.uint64, np.uint32
@@ -44,7 +44,7 @@ def clear(row: Any, t: float) -> None:
 def end_excursion(row: Any) -> None:
     """Nothing is held against the key by the first-contact test."""
     row.refused = row.missing = row.credit = 0.0
-    row.n_refused = row.n_missing = row.n_served = 0.0
+    row.n_refused = row.n_missing = row.n_served = row.n_locked = 0.0
 
 
 @kernel
@@ -99,9 +99,10 @@ def step_up(row: Any, kind: int, resource: np.uint32, weight: float, t: float, p
     """A first contact that was not served."""
     if evidence(row) <= 0.0:
         row.since = t
-    if kind == MISSING:
+    if kind in (MISSING, LOCKED):
         row.missing += weight * p.missing_weight * p.up
         row.n_missing += 1.0
+        row.n_locked += 1.0 if kind == LOCKED else 0.0
     else:
         row.refused += weight * p.up
         row.n_refused += 1.0
@@ -114,9 +115,10 @@ def step_up(row: Any, kind: int, resource: np.uint32, weight: float, t: float, p
 @kernel
 def step_back(row: Any, at: int, p: Params) -> None:
     """What was held against the key turns out to be refused to many, or to be its own: forget it."""
-    if row.kind[at] == MISSING:
+    if row.kind[at] in (MISSING, LOCKED):
         row.missing -= row.missing / max(row.n_missing, 1.0)
         row.n_missing = max(0.0, row.n_missing - 1.0)
+        row.n_locked = max(0.0, row.n_locked - (1.0 if row.kind[at] == LOCKED else 0.0))
     else:
         row.refused = max(0.0, row.refused - p.up)
         row.n_refused = max(0.0, row.n_refused - 1.0)
@@ -126,10 +128,25 @@ def step_back(row: Any, at: int, p: Params) -> None:
 
 
 @kernel
+def ease(row: Any, weight: float, p: Params) -> None:
+    """What was locked is asked for again, or another id of it: who walks goes on to the next name.
+
+    A client with a dead token does not, and a lock tells nobody which ids are there.
+    """
+    if row.n_locked > 0.0:
+        row.missing = max(0.0, row.missing - AGAIN * weight * p.down)
+    if evidence(row) <= 0.0:
+        end_excursion(row)
+
+
+@kernel
 def was_made(row: Any, resource: np.uint32, p: Params) -> None:
-    """A resource is served: if it was not there before, the key looked whether it is, and then made it."""
+    """A resource is served: if it was not there before, the key looked whether it is, and then made it.
+
+    If it was locked, the key came without a token first, and then with one.
+    """
     for j in range(KEPT):
-        if row.kind[j] == MISSING and row.resource[j] == resource:
+        if row.kind[j] in (MISSING, LOCKED) and row.resource[j] == resource:
             step_back(row, j, p)
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from gatewatch.sdk import Head, find, find_or_admit, kernel, mix
 
-from .constants import HOUR_S, MISSING, REFUSED, VOTERS
+from .constants import HOUR_S, LOCKED, MISSING, REFUSED, VOTERS
 from .layout import KEPT, Contact, Params
 from .row import evidence, fingerprint, second_of, step_back
 
@@ -45,7 +45,7 @@ def forgive(head: Head, rows: npt.NDArray[np.void], row: Any, contact: Contact, 
     who = fingerprint(contact.key)
     now = second_of(contact.t)
     for j in range(KEPT):
-        if row.kind[j] not in (REFUSED, MISSING):
+        if row.kind[j] not in (REFUSED, MISSING, LOCKED):
             continue
         at = find(head, mix(U64(row.resource[j]), p.salt))
         if at >= 0 and _others(rows[at], who, now) >= VOTERS:

@@ -17,6 +17,7 @@ from .constants import (
     NEVER_SERVED,
     PROBE,
     WEEK_S,
+    WITHOUT_KEY,
 )
 from .layout import Contact, Params
 from .row import evidence, refused_within, touched
@@ -66,7 +67,7 @@ def write(hit: Any, reason: int, row: Any, contact: Contact, p: Params) -> None:
         n = row.n_refused + row.n_missing + row.n_served
         hit.threshold = p.threshold
         hit.observed, hit.expected = row.n_refused + row.n_missing, p.expected_share * n
-    if reason in (PROBE, ENUMERATION):
+    if reason in (PROBE, ENUMERATION, WITHOUT_KEY):
         hit.detail[0], hit.detail[1], hit.detail[2] = row.refused, row.missing, row.credit
         hit.detail[3], hit.detail[4], hit.detail[5] = row.n_refused, row.n_missing, row.n_served
         hit.detail[6], hit.detail[7] = p.up, p.missing_weight

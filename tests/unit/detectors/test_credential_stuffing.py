@@ -364,3 +364,35 @@ def test_real_brute_force_is_found_and_covered() -> None:
         times = [e["ts"] for e in events if e["ip"] == ip]
         covered = sum(any(a <= t <= b for a, b in episodes[ip]) for t in times)
         assert covered >= 0.95 * len(times)
+
+
+def test_a_dead_token_guesses_no_password() -> None:
+    """Where no log names a bad token, each client with one would be told of as a cracker of passwords."""
+    path = {"path": "/v1/models"}
+    open_to = [{**e, **path, "principal": "svc"} for e in tries("192.0.2.1", [None] * 3, ok=True)]
+    dead = [{**e, **path} for e in tries("198.51.100.4", [None] * 80, start=T + 10)]
+    assert {r for _, _, r in told(detector(), open_to + dead)} == {"expired_key"}
+    assert {r for _, _, r in told(detector(), dead)} == {"cracking"}  # nobody knows what opens this door
+    login = [{**e, **path, "status": 200, "auth": None} for e in tries("192.0.2.2", [None], start=T + 5)]
+    assert {r for _, _, r in told(detector(), [*open_to, *login, *dead])} == {"cracking"}  # some get in without a token
+
+
+def test_many_paths_without_a_name_are_no_run() -> None:
+    """A walk over paths would be told of as a run of guesses on one account."""
+    walk = [{**e, "path": f"/p{i}"} for i, e in enumerate(tries("198.51.100.4", [None] * 300))]
+    assert told(detector(), walk) == []
+
+
+def test_the_first_of_a_fleet_stands_for_it() -> None:
+    """Tokens that end together would be an alert for each device; another owner's dead key would not be told of."""
+
+    def dies(ip: str, agent: str) -> list[dict[str, Any]]:
+        known = [{**e, "user_agent": agent} for e in tries(ip, [ip], ok=True)]
+        return known + [{**e, "user_agent": agent} for e in tries(ip, [ip] * 80, start=T + 10)]
+
+    fleet = [e for i in range(20) for e in dies(f"198.51.{i}.4", "meter/3")]
+    events = sorted([*fleet, *dies("203.0.113.4", "svc/1")], key=lambda e: e["ts"])
+    assert {(key, r) for _, key, r in told(detector(), events)} == {
+        ("198.51.0.4", "expired_key"),
+        ("203.0.113.4", "expired_key"),
+    }

@@ -495,3 +495,28 @@ def flood(n: int) -> Batch:
             "status": np.full(n, 403),
         }
     )
+
+
+def test_a_walk_without_a_key_is_told_of() -> None:
+    """A scanner whose every request is answered with 401 would be told of as a guesser of passwords, or not at all."""
+    walk = refused(None, routes(12), status=401, ip="203.0.113.9", gap_s=4.0)
+    assert told(detector(), walk) == [("ip", "203.0.113.9", "without_credentials")]
+    assert told(detector(), [{**e, "account": f"a{i}"} for i, e in enumerate(walk)]) == []  # failed logins
+    assert told(detector(), walk * 3)  # though it comes back to what it tried
+
+
+def test_a_dead_token_is_no_walk() -> None:
+    """A device that lost its token, or a page whose session is over, would be told of as a scanner."""
+    again = refused(None, routes(8) * 30, status=401, ip="203.0.113.9", gap_s=9.0)
+    assert told(detector(), again) == []
+    page = refused(None, routes(26), status=401, ip="203.0.113.9", gap_s=0.1)
+    assert told(detector(), page) == []
+    late = refused(None, routes(26), status=401, ip="203.0.113.9", gap_s=3.0)
+    assert told(detector(), asks("other", routes(26), ip="198.51.100.7", start=T - 100) + late) == []
+    assert set(told(detector(), late)) == {("ip", "203.0.113.9", "without_credentials")}
+
+
+def test_a_canary_needs_no_credentials() -> None:
+    """Whoever knows the canary's name has read it somewhere, with a key or without."""
+    asked = refused(None, ["/v1/honey"], status=401, ip="203.0.113.9")
+    assert told(detector(canaries=["/v1/honey"]), asked) == [("ip", "203.0.113.9", "canary")]
