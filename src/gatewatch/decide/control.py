@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import msgspec
 
 from gatewatch.log.base import Headers
-from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, Control, Decision, Mode, Release, Seal
+from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, Control, Decision, Mode, Release, Seal, layout_of
 from gatewatch.settings import KafkaSettings
 from gatewatch.state.hashing import HashSeed
 
@@ -33,7 +33,7 @@ class Controls:
     def of(cls, kafka: KafkaSettings, seed: HashSeed, *, obeyed: bool = True) -> Controls:
         """For an installation, of which ``seed`` is the hash seed."""
         topic = kafka.topic("routed")
-        return cls(topic, kafka.partitions, f"{kafka.partitions}:{seed.id}".encode(), Seal(seed, topic), obeyed)
+        return cls(topic, kafka.partitions, layout_of(kafka.partitions, seed), Seal(seed, topic), obeyed)
 
     def records(self, said: Decision | Release) -> list[tuple[bytes, Headers]]:
         """Value and headers of what each partition is told; none where there is nothing to tell."""

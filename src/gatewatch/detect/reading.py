@@ -13,7 +13,7 @@ from gatewatch.errors import UnreadableError
 from gatewatch.events.batch import ROUTED, Batch, decode
 from gatewatch.events.formats.base import LATEST_S
 from gatewatch.log.base import Headers
-from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Control, Release, Seal, SourceRange
+from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, Control, Release, Seal, SourceRange, layout_of
 from gatewatch.settings import KafkaSettings
 from gatewatch.state.hashing import HashSeed
 from gatewatch.state.jit import kernel
@@ -43,7 +43,7 @@ class Ours:
     @classmethod
     def of(cls, kafka: KafkaSettings, seed: HashSeed, name: str, partition: int) -> Self:
         """For a partition of our topic ``name``."""
-        return cls(f"{kafka.partitions}:{seed.id}".encode(), Seal(seed, kafka.topic(name)), partition)
+        return cls(layout_of(kafka.partitions, seed), Seal(seed, kafka.topic(name)), partition)
 
     def headers(self, value: bytes, schema: bytes) -> Headers:
         """As of a record that we write there."""

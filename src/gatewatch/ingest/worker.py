@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 
 import msgspec
@@ -35,7 +36,7 @@ from gatewatch.ingest.routing import route
 from gatewatch.ingest.sight import Sight
 from gatewatch.log.base import LAST_FLUSH_S, Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
-from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_READ_AT, H_SCHEMA, Seal, SourceRange
+from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_READ_AT, H_SCHEMA, Seal, SourceRange, layout_of
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
 from gatewatch.watch.needs import Needed
@@ -85,7 +86,7 @@ class IngestWorker:
         self._cleaner = Cleaner(seed, locator(settings.ingest), field_names=settings.ingest.field_names)
         self._bounds = TimeBounds(None if history else clock)
         self._history, self._warm_s = history, warm_s
-        self._layout = f"{self._kafka.partitions}:{seed.id}".encode()
+        self._layout = layout_of(self._kafka.partitions, seed)
         self._routed, self._dead_topic = self._kafka.topic("routed"), self._kafka.topic("dead-letters")
         self._seal = Seal(seed, self._routed)
         self._ranges = Ranges(self._kafka.partitions)
@@ -320,15 +321,13 @@ class IngestWorker:
 
     def _take_over(self, tps: Sequence[TopicPartition]) -> None:
         """Open streams at what the group has committed, and start reading."""
-        admin = self._log.admin()
-        try:
-            topics = admin.describe(sorted({tp.topic for tp in tps}))
-        finally:
-            admin.close()
-        for name, known in self._consumer.topic_ids.items():
+        names = sorted({tp.topic for tp in tps})
+        with closing(self._log.admin()) as admin:
+            topics = admin.describe(names)
+        for name in names:
             # Else the offset that was committed of the old one would open the new one's ranges, and what is before it
             # would count as seen.
-            if name in {tp.topic for tp in tps} and (name not in topics or topics[name].id != known):
+            if name not in topics or topics[name].id != self._consumer.topic_ids[name]:
                 raise LogError(f"topic {name!r} was deleted and made again since this worker joined: start it again")
         committed = self._consumer.committed(tps)
         beginnings = self._consumer.beginning_offsets(tps)

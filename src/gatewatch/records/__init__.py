@@ -29,7 +29,7 @@ from gatewatch.records.routed import (
     DeadLetter,
     SourceRange,
 )
-from gatewatch.records.seal import Seal
+from gatewatch.records.seal import Seal, layout_of
 from gatewatch.records.words import Action, Mode, Opinion, Scope, Severity, Status, VerdictKind
 
 __all__ = [
@@ -67,4 +67,5 @@ __all__ = [
     "Status",
     "Verdict",
     "VerdictKind",
+    "layout_of",
 ]

@@ -29,6 +29,11 @@ class Seed(Protocol):
     """A key of 128 bits, in two halves."""
 
     @property
+    def id(self) -> str:
+        """What may be shown of it."""
+        ...
+
+    @property
     def k0(self) -> int:
         """The first 64 bits."""
         ...
@@ -42,6 +47,11 @@ class Seed(Protocol):
     def is_public(self) -> bool:
         """Whether everybody knows it."""
         ...
+
+
+def layout_of(partitions: int, seed: Seed) -> bytes:
+    """What all workers of one installation must agree on, as in the header :data:`H_LAYOUT`."""
+    return f"{partitions}:{seed.id}".encode()
 
 
 class Seal:

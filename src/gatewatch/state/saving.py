@@ -20,6 +20,7 @@ from gatewatch.clock import Clock, stopwatch
 from gatewatch.errors import GatewatchError, StateError
 from gatewatch.log.base import Consumer, Log, Producer, TopicPartition
 from gatewatch.metrics import Metrics
+from gatewatch.records import layout_of
 from gatewatch.settings import Settings
 from gatewatch.state import snapshots
 from gatewatch.state.hashing import HashSeed
@@ -78,7 +79,7 @@ class Saver(Generic[M]):
     ) -> None:
         self._kind, self._log, self._clock, self._metrics = kind, log, clock, metrics
         self._topic = settings.kafka.topic("state")
-        self._layout = f"{settings.kafka.partitions}:{seed.id}"
+        self._layout = layout_of(settings.kafka.partitions, seed).decode()
         self._every_s = settings.state.every
         self._ids: dict[str, str] = {}
         self._last: dict[TopicPartition, _Last] = {}
