@@ -4,6 +4,10 @@ Decide tells every detect task what it ordered, by control records in `routed`. 
 our doing: the row is marked ``blocked_by_us``, so no detector learns from it and no block is prolonged by it. A request
 that *began* after the order's grace and was served all the same shows that the gateway does not do as it was told. A
 gateway is known by the topic that its events come from: one may obey while another does not.
+
+Who may write to `routed` can copy our own sealed records to its end again. So a word on an order counts only if it may
+come after what is known: one that was taken back stays so (decide makes none of its id again), one that runs is only
+prolonged, and one that began before the key's newest says nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +25,8 @@ from gatewatch.records import Control, Effect, Scope, SourceRange
 from gatewatch.state.hashing import HashSeed, hash_text
 
 GRACE_S = 5.0  # an order is effective within seconds, or it is not (the target is 5 s from the first alertable event)
-# Orders that one task follows; guards let 30 a minute pass, for ten minutes each at first. The next to end makes room.
+# Orders that one task follows, and as many ids of orders taken back; guards let 30 a minute pass, for ten minutes each
+# at first. The next to end makes room.
 ORDERS_MAX = 10_000
 THROUGH_MIN = 3  # requests served after the grace, before it is said that an order has no effect: retries may cross it
 THROUGH_EVERY_S = 300.0  # and said again so often
@@ -76,6 +81,7 @@ class _Order:
 
 
 Book = tuple[tuple[Control, tuple[Shown, ...]], ...]
+Gone = tuple[tuple[str, float], ...]  # ids of orders taken back, and when they would have ended
 
 
 @dataclass(slots=True)
@@ -84,6 +90,7 @@ class Blocks:
 
     seed: HashSeed
     _orders: dict[Scope, dict[int, _Order]] = field(default_factory=dict)
+    _gone: dict[str, float] = field(default_factory=dict)  # as in Gone
 
     def hear(self, control: Control) -> None:
         """An order is given, prolonged or taken back; the newest word on a key holds."""
@@ -91,9 +98,15 @@ class Blocks:
             return
         orders = self._orders.setdefault(control.scope, {})
         key = hash_text(control.key, self.seed)
+        old = orders.get(key)
+        known = old is not None and old.control.decision_id == control.decision_id
         if control.removed:
-            orders.pop(key, None)
-        elif (old := orders.get(key)) is not None and old.control.decision_id == control.decision_id:
+            self._take_back(control)
+            if known:
+                del orders[key]
+        elif control.decision_id in self._gone or (old is not None and _is_older(control, old.control)):
+            pass
+        elif old is not None and known:
             old.control = control
         else:
             orders[key] = _Order(control)
@@ -137,12 +150,25 @@ class Blocks:
             for order in orders.values()
         )
 
-    def become(self, book: Book) -> None:
-        """Know what :meth:`book` said."""
-        self._orders = {}
+    def gone(self) -> Gone:
+        """The orders taken back that may be given again by a copy, for a snapshot."""
+        return tuple(self._gone.items())
+
+    def become(self, book: Book, gone: Gone = ()) -> None:
+        """Know what :meth:`book` and :meth:`gone` said."""
+        self._orders, self._gone = {}, dict(gone)
         for control, shown in book:
             order = _Order(control, {one.gateway: msgspec.structs.replace(one) for one in shown})
             self._orders.setdefault(control.scope, {})[hash_text(control.key, self.seed)] = order
+
+    def _take_back(self, control: Control) -> None:
+        """Remember it for as long as it would have held: a copy of what gave it would end then, too."""
+        over = [id_ for id_, until in self._gone.items() if until + GRACE_S < control.start]
+        for id_ in over:
+            del self._gone[id_]
+        self._gone[control.decision_id] = max(control.until, self._gone.get(control.decision_id, _NEVER))
+        if len(self._gone) > ORDERS_MAX:
+            del self._gone[min(self._gone, key=lambda id_: (self._gone[id_], id_))]
 
     def _forget(self, now: float) -> None:
         """Orders that have ended; a late row finds them gone and teaches, which is what it would have done anyway."""
@@ -152,6 +178,13 @@ class Blocks:
                 del orders[key]
             if not orders:
                 del self._orders[scope]
+
+
+def _is_older(said: Control, known: Control) -> bool:
+    """Whether a word on a key came before what is known of it: each renewal of an order ends later than the last."""
+    if said.decision_id == known.decision_id:
+        return said.until < known.until
+    return said.start < known.start
 
 
 def _marked(batch: Batch, ours: npt.NDArray[np.bool_]) -> Batch:

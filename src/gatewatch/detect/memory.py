@@ -34,6 +34,7 @@ class Book(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, int]  # of each detector whose arrays are here
     raised: dict[str, int]  # how often each of them has raised
     orders: blocks.Book = ()  # what is blocked, and what traffic has shown of each order
+    gone: blocks.Gone = ()  # orders taken back
 
 
 @dataclass(frozen=True, slots=True)

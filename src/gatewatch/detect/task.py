@@ -217,6 +217,7 @@ class DetectTask:
             told=self._told,
             versions=versions,
             orders=self.blocks.book(),
+            gone=self.blocks.gone(),
             raised={name: running.raised for name, running in kept.items() if running.raised},
         )
         return Memory(book, arrays)
@@ -281,7 +282,7 @@ class DetectTask:
         self.applied = Applied({(topic, partition): at for topic, partition, at in book.applied}, set(book.unsure))
         self.watermarks = Watermarks(dict(book.streams), book.now)
         self._told = book.told
-        self.blocks.become(book.orders)
+        self.blocks.become(book.orders, book.gone)
         self._resume = None
 
     def _process(self, offset: int, batch: Batch, ranges: Sequence[SourceRange]) -> list[Finding]:

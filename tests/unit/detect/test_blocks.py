@@ -77,6 +77,40 @@ def test_an_order_that_is_prolonged_keeps_what_is_known_of_it() -> None:
     assert effects == []
 
 
+def _ours(blocks: Blocks, at: float) -> bool:
+    """Whether a refusal then is our doing."""
+    return bool(blocks.mark(batch_of([_event(at, 403)]), RANGES)[0].column("blocked_by_us")[0] == 1)
+
+
+def test_a_copy_gives_no_order_again_that_was_taken_back() -> None:
+    """If this fails, who may write to `routed`, and copies, has refusals of the gateway's own policy teach nothing."""
+    given, taken_back = _order(), _order(removed=True)
+    blocks, other = _blocks(given, taken_back, given), Blocks(SEED)
+    assert not _ours(blocks, 2.0)
+    other.become(blocks.book(), blocks.gone())
+    other.hear(given)
+    assert not _ours(other, 2.0)
+
+
+def test_a_copy_ends_no_order_that_runs() -> None:
+    """If this fails, who copies has our own refusals teach, and be reported as attacks."""
+    first = _order(until=T0 + 60.0)
+    renewed, second = _order(until=T0 + 600.0), _order(decision_id="d2", start=T0 + 100.0, until=T0 + 900.0)
+    assert _ours(_blocks(first, renewed, first), 300.0), "a renewal was undone"
+    assert _ours(_blocks(renewed, second, renewed), 800.0), "an older order took the place of the newest"
+    assert _ours(_blocks(first, _order(removed=True), second, _order(removed=True)), 300.0), "another order was removed"
+
+
+def test_what_was_taken_back_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that lets many go could fill the memory; and what is over is forgotten."""
+    monkeypatch.setattr(room, "ORDERS_MAX", 10)
+    gone = [_order(decision_id=f"d{i}", until=T0 + 100.0 + i, removed=True) for i in range(30)]
+    blocks = _blocks(*gone)
+    assert [id_ for id_, _ in blocks.gone()] == [f"d{i}" for i in range(20, 30)]
+    blocks.hear(_order(decision_id="last", start=T0 + 1000.0, until=T0 + 1100.0, removed=True))
+    assert blocks.gone() == (("last", T0 + 1100.0),)
+
+
 def test_restored_it_knows_the_same() -> None:
     """After a restart refusals would teach, and the block be called effective a second time."""
     blocks, other = _blocks(), Blocks(SEED)
