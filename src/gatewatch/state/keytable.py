@@ -32,38 +32,34 @@ import numpy.typing as npt
 
 from gatewatch.errors import StateError
 from gatewatch.state.jit import kernel
+from gatewatch.state.notes import (
+    CUSTOMER,
+    LATEST,
+    NOTE,
+    WEIGHT_TAU_S,
+    is_suspicious,
+    order_of,
+    rank_of,
+    second_of,
+    succeeded_after,
+    weight_of,
+)
 from gatewatch.state.prefetch import LINE_BYTES, by_lines, prefetch
 
 WAYS = 8  # rows a set: 8 keys of 8 bytes are one cache line
 HELD_WAYS = 2  # rows of a set that suspicion may hold
 OPEN_WAYS = 1  # rows of a set for keys without a success: an eighth of the room at most, and enough to count
 DOOR = 8  # keys that wait: what is left of three lines
-SUCCESS_KEEP_S = 7 * 86400.0  # a success this recent makes a row a customer's (DESIGN)
-WEIGHT_TAU_S = 3600.0  # weight forgets over an hour: long enough to rank a batch job that runs hourly
 
 EVICTED, REFUSED, ADMITTED = 0, 1, 2  # indices into stats; who waits was refused
-_CUSTOMER = 2  # the rank of rows with a success; 1 that of suspicious ones, 0 of all others
 # Rows that are asked for together, a stride before their visit: memory takes about 100 ns, a visit somewhat more, and
 # what is asked for too early is lost from the cache (32 kB of L1) before it is used.
 STRIDE = 8
 # Below this a table is in the cache of the core anyway (512 kB to 2 MB of L2 on servers of the last ten years)
 CACHED_BYTES = 1 << 20
-_LN2 = math.log(2.0)
 _LATER = 1e12  # seconds: later than any row of a lower rank
-_SHORT_S = 60.0  # so short a gap needs no exponential: two terms of it are right to 1e-6
 
 _U64, _U32 = np.uint64, np.uint32
-_LATEST = 4294967295.0  # that a second in a note can be
-
-# What the table itself notes of a key: together, since a look-up needs all of it. Whole seconds are enough for weights
-# that fade over an hour.
-NOTE = np.dtype(
-    [
-        ("last", np.uint32),  # second of event time of the last touch, never going back
-        ("success", np.uint32),  # second of the last success, 0 for never
-        ("weight", np.float32),  # decayed count of touches, as of ``last``; below 0 where a detector holds the row
-    ]
-)
 
 # One set of rows: three cache lines, of which a key that has a row needs its own two
 SET = np.dtype(
@@ -236,7 +232,7 @@ def _guess(one: Any) -> int:
     guess, least = 0, np.inf
     for way in range(WAYS):
         note = one.notes[way]
-        order = float(note.last) + (_LATEST if note.success > _U32(0) else 0.0)
+        order = float(note.last) + (LATEST if note.success > _U32(0) else 0.0)
         if order < least:
             guess, least = way, order
     return guess
@@ -249,31 +245,17 @@ def _ask_lines(rows: npt.NDArray[np.void], at: int) -> None:
     prefetch(rows, at, rows.itemsize - 1)  # rows need not begin with a line
 
 
-@kernel(inline=True)
-def _second(now: float) -> np.uint32:
-    return _U32(min(max(now, 0.0), _LATEST))
-
-
 @kernel
 def weight_at(head: Head, row: int, now: float) -> float:
     """The row's decayed weight at ``now``; a time before the last touch does not raise it."""
-    return _weight(head.sets[row // WAYS].notes[row % WAYS], now)
-
-
-@kernel(inline=True)
-def _weight(note: Any, now: float) -> float:
-    weight, gap = abs(float(note.weight)), float(_second(now)) - float(note.last)
-    if gap <= 0.0:
-        return weight
-    x = gap / WEIGHT_TAU_S
-    return weight * (1.0 - x + 0.5 * x * x if gap <= _SHORT_S else float(np.exp(-x)))
+    return weight_of(head.sets[row // WAYS].notes[row % WAYS], now)
 
 
 @kernel(inline=True)
 def touch(head: Head, row: int, now: float, success: bool) -> None:
     """Count one more event on a row."""
-    note, second = head.sets[row // WAYS].notes[row % WAYS], _second(now)
-    note.weight = np.float32(math.copysign(_weight(note, now) + 1.0, note.weight))
+    note, second = head.sets[row // WAYS].notes[row % WAYS], second_of(now)
+    note.weight = np.float32(math.copysign(weight_of(note, now) + 1.0, note.weight))
     note.last = max(note.last, second)
     if success:
         note.success = max(note.success, second)
@@ -289,23 +271,13 @@ def hold(head: Head, row: int, held: bool) -> None:
 @kernel(inline=True)
 def is_held(head: Head, row: int) -> bool:
     """Whether a detector holds the row."""
-    return _is_held(head.sets[row // WAYS].notes[row % WAYS])
-
-
-@kernel(inline=True)
-def _is_held(note: Any) -> bool:
-    return bool(note.weight < np.float32(0.0))
+    return is_suspicious(head.sets[row // WAYS].notes[row % WAYS])
 
 
 @kernel(inline=True)
 def succeeded_since(head: Head, row: int, t: float) -> bool:
     """Whether the row's key has had a success after ``t``."""
-    return _succeeded_since(head.sets[row // WAYS].notes[row % WAYS], t)
-
-
-@kernel(inline=True)
-def _succeeded_since(note: Any, t: float) -> bool:
-    return bool(note.success > _U32(0) and float(note.success) > t)
+    return succeeded_after(head.sets[row // WAYS].notes[row % WAYS], t)
 
 
 @kernel
@@ -315,10 +287,10 @@ def _victim(one: Any, now: float, success: bool) -> int:
     best, customer = 0, -1  # the lightest of the lowest rank, and the lightest with a success
     least, least_customer, others = np.inf, np.inf, 0
     for way in range(WAYS):
-        rank = _rank(one.notes[way], now, third)
-        order = _order(one.notes[way], now)
-        others += rank < _CUSTOMER
-        if rank == _CUSTOMER and order < least_customer:
+        rank = rank_of(one.notes[way], now, third)
+        order = order_of(one.notes[way], now)
+        others += rank < CUSTOMER
+        if rank == CUSTOMER and order < least_customer:
             customer, least_customer = way, order
         if order + rank * _LATER < least:
             best, least = way, order + rank * _LATER
@@ -327,27 +299,7 @@ def _victim(one: Any, now: float, success: bool) -> int:
     if success:
         open_way = others == OPEN_WAYS and now - float(one.notes[best].last) < WEIGHT_TAU_S
         return customer if open_way else best
-    return best if _rank(one.notes[best], now, third) == 0 else -1
-
-
-@kernel
-def _rank(note: Any, now: float, third: float) -> int:
-    if _succeeded_since(note, now - SUCCESS_KEEP_S):
-        return _CUSTOMER
-    return 1 if _is_held(note) and (third < 0.0 or _weight(note, now) > third) else 0
-
-
-@kernel
-def _order(note: Any, now: float) -> float:
-    """What orders rows by their weight at ``now``: the second at which a row of one touch would weigh as much.
-
-    weight * exp(-(now - last) / tau) grows as last + tau * ln(weight). The logarithm is that of the float's own
-    exponent and fraction, right to 1 %: eight true ones would take most of an admission.
-    """
-    bits = np.float32(abs(note.weight)).view(np.int32)
-    part = float(bits & 0x7FFFFF) * 2.0**-23
-    log2 = float((bits >> 23) - 127) + part + 0.34 * part * (1.0 - part)
-    return float(min(note.last, _second(now))) + WEIGHT_TAU_S * _LN2 * log2
+    return best if rank_of(one.notes[best], now, third) == 0 else -1
 
 
 @kernel
@@ -355,13 +307,13 @@ def _third_heaviest_held(one: Any, now: float) -> float:
     """Held rows heavier than this are within the two that suspicion may hold."""
     held = 0
     for way in range(WAYS):
-        held += _is_held(one.notes[way])
+        held += is_suspicious(one.notes[way])
     if held <= HELD_WAYS:
         return -1.0
     first = second = third = -1.0
     for way in range(WAYS):
-        if _is_held(one.notes[way]):
-            w = _weight(one.notes[way], now)
+        if is_suspicious(one.notes[way]):
+            w = weight_of(one.notes[way], now)
             if w > first:
                 first, second, third = w, first, second
             elif w > second:
@@ -404,7 +356,7 @@ def _admit(
     one.keys[way] = key
     note = one.notes[way]
     note.weight = np.float32(1.0)
-    note.last = _second(now)
+    note.last = second_of(now)
     note.success = note.last if success else _U32(0)
     return at * WAYS + way, True
 

@@ -15,9 +15,7 @@ from gatewatch.state.keytable import (
     EVICTED,
     HELD_WAYS,
     REFUSED,
-    SUCCESS_KEEP_S,
     WAYS,
-    WEIGHT_TAU_S,
     KeyTable,
     find_or_admit,
     hold,
@@ -25,6 +23,7 @@ from gatewatch.state.keytable import (
     used_rows,
     weight_at,
 )
+from gatewatch.state.notes import SUCCESS_KEEP_S, WEIGHT_TAU_S
 
 ROW = np.dtype([("count", np.float64)])
 NOW = 1_770_000_000.0
