@@ -15,6 +15,9 @@ WINDOW_S = 600.0  # "at the same time" (algorithms B: concurrent within 10 min)
 LEAST_SWITCHES = (
     2.0  # owner, other, owner, other in about 10 minutes, less decay; who turns a VPN on and off switches twice
 )
+# Who moves to another machine room has both for a while, until the last request of the old one is through: rolling
+# updates and drained connections take minutes. Another country in turn with the owner's is told of at once.
+HANDOVER_S = 1800.0
 LEAST_BURST = 20.0  # events in WINDOW_S
 
 # What is believed before a site is known: share of key-days with a new value of each kind, worth PRIOR_DAYS key-days

@@ -72,13 +72,17 @@ class LeakedKey(TableDetector):
         * *new_place*: a use from a network, operator (AS number) or country where the key never was, with a user agent
           or model that it never had, and that is rare enough for this key and for keys like it;
         * *concurrent_use*: such a place, and uses from there in turn with uses from a known place (two changes to and
-          fro within some 10 minutes), by another agent than the owner's;
+          fro within some 10 minutes), by another agent than the owner's; in the same country only if it goes on after
+          half an hour: until then it may be a service that moves, and is told of as a new place;
         * *new_place_burst*: such a place, and from it alone ten times the rate that the key usually has.
         Keys are credentials; where a row names none, principals.
 
     Misses:
         * a thief in the owner's network; one with the owner's operator and user agent who comes one at a time (rate and
           cost see what they take); one who keeps quiet for ``probation_s``: the place is known then;
+        * the owner's agent in turn with the owner: an office with a VPN, or a service that takes a second region, does
+          the same. A service that moves to another country, with a new client, is told of as concurrent use if the
+          two are in use in turn;
         * keys that move all the time (mobile users, runners in a cloud): moving is usual for them, so little is left
           that could surprise;
         * in an installation's first ten days a thief with another agent from another operator of the same country, and
@@ -111,7 +115,7 @@ class LeakedKey(TableDetector):
     """
 
     name = "leaked_key"
-    version = 2
+    version = 3
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.CREDENTIAL, Scope.PRINCIPAL)
     reasons = REASONS

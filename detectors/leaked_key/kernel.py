@@ -27,6 +27,7 @@ from .constants import (
     CONCURRENT,
     COUNTRY,
     GROWTH,
+    HANDOVER_S,
     LEAST_BURST,
     LEAST_SWITCHES,
     MARKS,
@@ -214,7 +215,7 @@ def _begin(row: Any, use: Use, level: int) -> None:
     row.level = level
     row.mark[:] = 0
     row.nats[:] = np.float32(0.0)
-    row.second = row.away = 0
+    row.second = row.away = row.beside = 0
     row.place[NETWORK], row.place[ASN], row.place[COUNTRY] = use.network, use.asn, use.country
     row.place_since = row.place_last = use.t
     row.place_n = row.place_now = row.switches = 0.0
@@ -232,8 +233,11 @@ def _mark(row: Any, pop: Any, use: Use, p: Params) -> None:
         _set(row, WITH_MODEL, max(min(1.0, own), pop.share[at, WITH_MODEL]))
     if use.agent == U32(0) or use.agent != row.home_agent:
         row.second = 1
-    if row.mark[WITH_CONCURRENT] == 0 and row.second == 1 and row.switches >= LEAST_SWITCHES:
-        _set(row, WITH_CONCURRENT, pop.share[at, WITH_CONCURRENT])
+    if row.second == 1 and row.switches >= LEAST_SWITCHES:
+        if row.mark[WITH_CONCURRENT] == 0:
+            _set(row, WITH_CONCURRENT, pop.share[at, WITH_CONCURRENT])
+        if row.level == COUNTRY + 1 or row.home_at - row.place_since >= HANDOVER_S:
+            row.beside = 1
     if row.mark[WITH_BURST] == 0 and row.place_now >= max(LEAST_BURST, p.burst_ratio * _usual(row)):
         _set(row, WITH_BURST, pop.share[at, WITH_BURST])
 
@@ -265,7 +269,7 @@ def _judge(row: Any, pop: Any, use: Use, p: Params) -> int:
         return NOTHING
     row.accused = 1
     reason = NEW_PLACE
-    if row.mark[WITH_CONCURRENT] == 1:
+    if row.beside == 1:
         reason = CONCURRENT
     elif row.mark[WITH_BURST] == 1:
         reason = BURST

@@ -31,6 +31,7 @@ ROW = np.dtype(
         ("level", "u1"),  # how new: 1 network, 2 operator, 3 country; 0: no place is on probation
         ("mark", "u1", (MARKS,)),  # what came with it
         ("second", "u1"),  # another agent than the owner's was used from there
+        ("beside", "u1"),  # used in turn with known places for longer than a handover takes
         ("accused", "u1"),
         ("away", "u1"),  # the newest row came from there
         ("place", "u4", (PLACES,)),

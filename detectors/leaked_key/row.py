@@ -28,7 +28,7 @@ def clear(row: Any, t: float) -> None:
     row.events = row.seconds = row.days = 0.0
     row.home_agent = U32(0)
     row.level = 0
-    row.accused = row.away = 0
+    row.accused = row.away = row.beside = 0
     row.told_n = 0.0
     row.told_reason = 0
 

@@ -84,6 +84,15 @@ def test_another_country_and_client_beside_the_owner() -> None:
     assert out[-1].reason.name == "concurrent_use"
 
 
+def test_a_service_that_moves_is_not_used_in_two_places() -> None:
+    """A service that takes a new machine room and a new client on one day would be told of as stolen, severity high."""
+    room = Place("203.0.113.66", 65540, "DE", "httpx/2")
+    moved = uses(OFFICE, 60, T, 900.0), uses(room, 240, T, 4 * HOUR_S)
+    assert reasons(detector(), known(), *moved) == {"new_place"}
+    goes_on = uses(OFFICE, 240, T, 4 * HOUR_S), uses(room, 240, T + 20, 4 * HOUR_S)
+    assert "concurrent_use" in reasons(detector(), known(), *goes_on)
+
+
 def test_a_burst_from_there_is_named() -> None:
     """The thief who empties the account at night would look like one who tries the key once."""
     assert "new_place_burst" in reasons(detector(), known(), uses(ABROAD, 300, T, HOUR_S))
