@@ -41,7 +41,7 @@ from .layout import COMMON, FLEET, FOUND, ROW, SITE, Memory, Tables
 
 REFRESH_S = 300.0  # what goes on is told again after so long (CrowdSec's "blackhole" is 5 min as well)
 _TRIED = ("accounts", "failures", "successes", "gain", "credit", "theta0")
-_SEE_AUTH = "log the status (401 is a failure) or the outcome of authentication"
+_SEE_AUTH = "log the status (401 is a failure; else see docs/formats.md) or the outcome of authentication"
 
 REASONS = (
     Reason(k.STUFFING, "stuffing", "Credential stuffing", "accounts", Severity.HIGH, learned=False, columns=_TRIED),
@@ -126,6 +126,8 @@ class CredentialStuffing(TableDetector):
         * gateways that log neither account nor credential: all failures of an address on one route or path count as one
           name, so lists and sprays show as a run on the login, not as many names; failures on many paths are no tries
           of passwords at all (``restricted_probe`` tells of the walk);
+        * failed logins that are answered by a redirect to the form, a 200 or a 400 (docs/formats.md says how to send
+          what was meant);
         * guessing at a login that callers with a token use as well, and nobody without one: reported as an expired key;
         * a second broken client of the same program and project within the hour.
 

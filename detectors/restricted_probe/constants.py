@@ -18,6 +18,7 @@ PAUSE_S = 3600.0  # after such a pause what was told counts half the threshold a
 TOLD_SHARE = 0.5
 GROWTH = 1.5  # news: half as many resources again as last told
 GONE = (404, 405, 410, 422, 444)  # what is not there, or not that way; NGINX closes the connection with 444
+REDIRECTS = (302, 303, 307)  # for the moment: what sites send who has no session to their login by
 # A page whose session is over asks for all its parts at once, and is served a moment later: what came within so long is
 # judged from so many names on, which is less than a row keeps and can take back.
 AT_ONCE_S, AT_ONCE = 10.0, 27.0

@@ -44,7 +44,7 @@ REFRESH_S = 300.0  # what goes on is told again after so long
 _TRIED = (
     "gain_refused", "gain_missing", "credit", "refused", "missing", "served", "step", "missing_weight",
 )  # fmt: skip
-_SEE_OUTCOME = "log the status, or whether policy refused the request"
+_SEE_OUTCOME = "log the status (401, 403, 404 as meant: docs/formats.md), or whether policy refused the request"
 _SEE_RESOURCE = "log the path, the route or the model"
 
 REASONS = (
@@ -136,7 +136,8 @@ class RestrictedProbe(TableDetector):
         * a walk without credentials of fewer than 27 names that is over within ten seconds (a page whose session is
           over looks the same), one over ids of a few templates, and one over nothing but what others are served (33 of
           it). A client with a dead token and nine names of its own, never served, is told of as a walk;
-        * refusals inside a 200, by a redirect to the login, as a 400, or by a gateway that logs no status.
+        * refusals inside a 200, by a redirect to the login, as a 400 (docs/formats.md says how to send what was meant),
+          or by a gateway that logs no status.
 
     Options:
         restricted: names (route, path, model or feature, exactly as logged) with a weight: 1 counts like any refusal,

@@ -48,6 +48,7 @@ from .constants import (
     NOTHING,
     OPEN,
     PROBE,
+    REDIRECTS,
     REFUSED,
     SERVED,
     UNTOLD,
@@ -183,12 +184,13 @@ def outcome_of(request: Any) -> int:
     status = request.status
     if request.denied == 1 or status == 403:
         return REFUSED
-    if status == 401 and request.k_principal == U64(0):  # with a name or a secret it is a failed login, no walk
-        return LOCKED if request.k_account == U64(0) and request.k_credential == U64(0) else UNTOLD
-    if status == 401:
-        return REFUSED
     if status in GONE:
         return MISSING
+    if request.k_principal == U64(0) and (status == 401 or status in REDIRECTS):
+        bare = status == 401 and request.k_account == U64(0) and request.k_credential == U64(0)
+        return LOCKED if bare else UNTOLD  # with a secret it is a failed login; a redirect may be the way to the login
+    if status == 401:
+        return REFUSED
     if 200 <= status < 400:
         return SERVED
     return SERVED if status == -1 and request.auth == _SUCCESS else UNTOLD

@@ -520,3 +520,15 @@ def test_a_canary_needs_no_credentials() -> None:
     """Whoever knows the canary's name has read it somewhere, with a key or without."""
     asked = refused(None, ["/v1/honey"], status=401, ip="203.0.113.9")
     assert told(detector(canaries=["/v1/honey"]), asked) == [("ip", "203.0.113.9", "canary")]
+
+
+def test_a_redirect_to_the_login_is_not_served() -> None:
+    """A site that sends strangers to its login would take a scanner for somebody who gets what he asks for."""
+
+    def site(status: int) -> list[Event]:
+        """Each name that is not there lies between two pages that everybody is sent away from, or served."""
+        answers = [(name, 404 if i % 3 == 1 else status) for i, name in enumerate(routes(36))]
+        return [asks(None, [name], start=T + i, status=s, ip="203.0.113.9")[0] for i, (name, s) in enumerate(answers)]
+
+    assert told(detector(), site(302))
+    assert told(detector(), site(200)) == []
