@@ -327,7 +327,7 @@ class IngestWorker:
         for name in names:
             # Else the offset that was committed of the old one would open the new one's ranges, and what is before it
             # would count as seen.
-            if name not in topics or topics[name].id != self._consumer.topic_ids[name]:
+            if name not in topics or topics[name].id != self._consumer.topic_ids.get(name):
                 raise LogError(f"topic {name!r} was deleted and made again since this worker joined: start it again")
         committed = self._consumer.committed(tps)
         beginnings = self._consumer.beginning_offsets(tps)

@@ -44,7 +44,9 @@ class KafkaLog:
     ) -> Consumer:
         """Join a group. With ``values_only`` it may be the faster client (``kafka.client``)."""
         consumer: Consumer
-        infos = self._describe_all(topics)
+        with closing(self.admin()) as admin:
+            infos = _all_of(admin, topics)
+            _leave_with_other_topics(admin, group, member, topics)
         ids = {topic: info.id for topic, info in infos.items()}
         if values_only and wants_librdkafka(self._settings, infos.values()):
             from gatewatch.log.librdkafka import LibrdkafkaConsumer  # noqa: PLC0415 - an optional extra
@@ -99,20 +101,33 @@ class KafkaLog:
         return one
 
     def _describe(self, topic: str) -> TopicInfo:
-        return self._describe_all([topic])[topic]
-
-    def _describe_all(self, topics: Sequence[str]) -> dict[str, TopicInfo]:
         with closing(self.admin()) as admin:
-            found = admin.describe(topics)
-        for topic in topics:
-            if topic not in found:
-                raise missing(topic)
-        return found
+            return _all_of(admin, [topic])[topic]
 
     def _reader(self) -> Any:
         config = client_config(self._settings, "gatewatch-reader")
         config |= {"enable_auto_commit": False, "auto_offset_reset": "earliest", "allow_auto_create_topics": False}
         return connect(Client, self._settings, config)
+
+
+def _all_of(admin: KafkaAdmin, topics: Sequence[str]) -> dict[str, TopicInfo]:
+    found = admin.describe(topics)
+    for topic in topics:
+        if topic not in found:
+            raise missing(topic)
+    return found
+
+
+def _leave_with_other_topics(admin: KafkaAdmin, group: str, member: str, topics: Sequence[str]) -> None:
+    """End a member's last life, where that had other topics.
+
+    Within its session it would be given what it had then: nothing of a source that is new in the settings, and
+    partitions of one that is no longer there. A member that was gone is given its share, by a rebalance.
+    """
+    before = admin.subscribed(group, member)
+    if before is not None and before != set(topics):
+        _log.info("has other topics than before: joins its group anew", group=group, member=member)
+        admin.remove_member(group, member)
 
 
 def wants_librdkafka(settings: KafkaSettings, sources: Iterable[TopicInfo]) -> bool:

@@ -99,6 +99,14 @@ class KafkaAdmin:
         ends = self._ask(lambda: self._client.list_partition_offsets(dict.fromkeys(committed, OffsetSpec.LATEST)))
         return {TopicPartition(*tp): ends[tp].offset - at.offset for tp, at in committed.items()}
 
+    def subscribed(self, group: str, member: str) -> set[str] | None:
+        """The topics with which a member joined; ``None`` where it is in no group that is at rest."""
+        found = self._ask(lambda: self._client.describe_groups([group]))[group]
+        for one in found["members"]:
+            if one["group_instance_id"] == member and isinstance(one["member_metadata"], dict):
+                return set(one["member_metadata"]["topics"])
+        return None
+
     def remove_member(self, group: str, member: str) -> None:
         """Have a group go on without a member that will not come back: its partitions move at once."""
         self._ask(lambda: self._client.remove_group_members(group, [MemberToRemove(group_instance_id=member)]))
