@@ -21,6 +21,7 @@ from kafka.errors import (
     KafkaError,
     RebalanceInProgressError,
     UnknownMemberIdError,
+    UnknownTopicOrPartitionError,
 )
 from kafka.structs import MemberState
 
@@ -323,6 +324,8 @@ def check_topics(client: Any, topics: Sequence[str]) -> None:
     for topic in topics:
         try:
             partitions = client.partitions_for_topic(topic)
+        except UnknownTopicOrPartitionError as error:  # so it says where another look was on its way
+            raise missing(topic) from error
         except KafkaError as error:
             raise LogError(f"topic {topic!r} cannot be looked up: {_text(error)}") from error
         if not partitions:
