@@ -19,12 +19,13 @@ ON = (
     "forgotten passwords, an expired key, weekends, one attack on the 16th day), and one more customer whose calls "
     "grow from 1 to 4 a minute. Counted are alerts of medium severity or worse that name neither the attacker nor one "
     "of his accounts, against `budget.false_alarms_per_day`; the first week apart, when hardly anything learned may "
-    "speak. A budget is a bound here and no dial: ten times as much lowers a threshold by 2.3 nats of 17 to 21, and "
-    "what is benign and surprising here (runs of jobs, retries) lies far below that or far beyond; and each of the "
-    "parts of all detectors gets an equal share, though most of them need none of theirs."
+    "speak. Thresholds begin where the detectors' own models have them, and move within two decades to where the "
+    "site's scores so far have them (`gatewatch.state.calibrator`): downwards from the second week of a test on, by "
+    "half after its second; keys count from their second week on. What is benign and lies far beyond every threshold "
+    "(runs of jobs, retries) is told at every budget."
 )
 DAYS, RATE, START = 30, 0.3, 1_772_409_600.0
-BUDGETS = (1.0, 10.0)
+BUDGETS = (0.1, 1.0, 10.0)
 WEEK = 7
 GROWING = {"growing-customer", "203.0.113.77"}
 
@@ -50,8 +51,8 @@ def _figure(budget: float, values: list[bytes], keys: set[str], attack: tuple[fl
     return Figure(
         what=f"budget {budget:g} a day: false alarms a day, from the second week on",
         value=f"{per_day:.2f} ({late} in {DAYS - WEEK} days)",
-        target=f"<= {budget:g}",
-        met=per_day <= budget,
+        target=f"<= {budget:g}" if budget >= 1.0 else "",
+        met=per_day <= budget if budget >= 1.0 else None,
         note=f"first week {int((day < WEEK).sum())}, worst day {int(counts.max())}; the attack was "
         f"{'caught' if caught else 'missed'}"
         + (

@@ -158,6 +158,7 @@ class CredentialStuffing(TableDetector):
     version = 4
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.IP, Scope.NETWORK, Scope.ACCOUNT)  # in the order of kernel.IP, NETWORK, ACCOUNT
+    tests = 3  # one for each scope
     reasons = REASONS
     needs = (
         Need(Scope.IP, ("auth", "status"), _SEE_AUTH),

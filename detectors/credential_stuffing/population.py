@@ -132,6 +132,7 @@ class DistributedStuffing(PopulationDetector):
     version = 4
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.PROJECT, Scope.ALL)
+    tests = 2  # one for each scope
     reasons = REASONS
     needs = (
         Need(Scope.PROJECT, ("project",), "log the project, team or tenant that is billed"),

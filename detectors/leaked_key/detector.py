@@ -118,6 +118,7 @@ class LeakedKey(TableDetector):
     version = 3
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.CREDENTIAL, Scope.PRINCIPAL)
+    tests = 2  # one for each scope
     reasons = REASONS
     needs = (
         Need(Scope.CREDENTIAL, ("credential",), "log the id of the API key, or send a hash of it"),

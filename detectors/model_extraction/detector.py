@@ -25,6 +25,7 @@ from gatewatch.sdk import (
     Scope,
     Severity,
     TableDetector,
+    fresh_calibrators,
     no_rows,
     rows_of,
 )
@@ -111,7 +112,7 @@ class ModelExtraction(TableDetector):
         sweep_queries_per_hour: the limit for a sweep; null for none.
         least_queries: of an hour, before it is judged. PRADA needs more than 100.
         least_nats: least score of a finding; the threshold is ln(hours judged a day / false alarms allowed a day) where
-            that is more.
+            that is more, moved to where the scores of hours so far have it (:mod:`gatewatch.state.calibrator`).
         newcomer_days: how long a caller is new; only who came after the first ``warm_days`` can be.
         warm_days, warm_hours, warm_callers: what must be known first.
         pairs_total: rows for callers on models, over all partitions.
@@ -123,7 +124,7 @@ class ModelExtraction(TableDetector):
     """
 
     name = "model_extraction"
-    version = 2
+    version = 3
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.PRINCIPAL,)
     reasons = REASONS
@@ -148,6 +149,7 @@ class ModelExtraction(TableDetector):
         self._models = KeyTable(64, PEERS)
         pool, common = np.zeros(1, PEERS), np.zeros(1, COMMON)
         common["now"] = common["began"] = common["day_t"] = -np.inf
+        common["calibrator"] = fresh_calibrators(1)
         self._memory = Memory(
             self._pairs.head, self._pairs.rows, self._callers.head, self._callers.rows,
             self._models.head, self._models.rows, pool, common, np.empty(METRICS),
@@ -201,6 +203,10 @@ class ModelExtraction(TableDetector):
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """The pool of all models, the clock."""
         return {"pool": self._memory.pool, "common": self._memory.common, "looked_at": self._looked_at}
+
+    def shifts(self) -> dict[str, float]:
+        """Of the hours of callers."""
+        return {"hours": float(self._memory.common[0]["calibrator"]["shift"])}
 
     @classmethod
     def warm_up(cls) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import find, kernel
+from gatewatch.sdk import find, judged, kernel
 
 from .constants import (
     AGAIN_NATS,
@@ -35,6 +35,9 @@ def judge(
     common = memory.common[0]
     at = find(memory.models, target)
     peers = memory.model_rows[at] if at >= 0 and is_warm(memory.model_rows[at], p) else memory.pool[0]
+    warm = is_warm(peers, p) and common.now - common.began >= p.warm_s
+    if warm:
+        judged(common.calibrator, -math.inf)
     profile(pair, values)
     calls, out = _volume(pair, peers, values, CALLS), _volume(pair, peers, values, OUT)
     sweeps = pair.calls >= p.sweep and _sweeps(pair, values, newcomer)
@@ -44,11 +47,14 @@ def judge(
     detail[0] = max(calls, out)
     _behaviour(pair, peers, newcomer, values, detail)
     nats = fisher(detail[0] + detail[1] + detail[2] + detail[3] + detail[4])
-    threshold = max(p.least_nats, math.log(max(common.day, 1.0) / p.alarms_per_day))
+    model = max(p.least_nats, math.log(max(common.day, 1.0) / p.alarms_per_day))
+    threshold = model + common.calibrator.shift
     behaves = max(detail[1], detail[2], detail[3]) >= SIGN_NATS
-    learned = pair.calls >= p.least_calls and detail[0] >= SIGN_NATS and behaves and nats >= threshold
-    warm = is_warm(peers, p) and common.now - common.began >= p.warm_s
-    learned = learned and (warm or not sweeps)  # a rule that holds now says more than a baseline that is not known yet
+    learned = pair.calls >= p.least_calls and detail[0] >= SIGN_NATS and behaves
+    if learned and warm:
+        judged(common.calibrator, nats - model)
+    # A rule that holds now says more than a baseline that is not known yet
+    learned = learned and nats >= threshold and (warm or not sweeps)
     if not (learned or sweeps or pair.calls >= p.limit) or not _is_news(pair, nats, t):
         return False
     reason = (HARVEST if calls >= out else TOKENS) if learned else (LIMIT if pair.calls >= p.limit else SWEEP)

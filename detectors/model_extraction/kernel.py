@@ -18,6 +18,7 @@ from gatewatch.sdk import (
     AuthCode,
     Head,
     Role,
+    advance,
     ahead,
     ask_row,
     ask_set,
@@ -65,7 +66,7 @@ def scan(calls: Any, asked: npt.NDArray[np.uint8], memory: Memory, p: Params, fo
             continue
         if not _was_served(status[i], auth[i], denied[i], blocked[i]):
             continue
-        _advance(common, t)
+        _advance(common, t, p)
         known = status[i] != -1 or auth[i] == _SUCCESS
         at, new = find_or_admit(callers, who, t, known, authenticated_only=False, at_once=False)
         here, fresh = find_or_admit(pairs, mix(who, target), t, known, authenticated_only=False, at_once=False)
@@ -120,12 +121,13 @@ def _meet(caller: Any, pair: Any, new: bool, fresh: bool, hour: float, t: float)
 
 
 @kernel
-def _advance(common: Any, t: float) -> None:
+def _advance(common: Any, t: float, p: Params) -> None:
     """One more row counts, at ``t``."""
     if common.rows == 0:
         common.began = t
     common.rows += 1
     common.now = max(common.now, t)
+    advance(common.calibrator, common.now, p.alarms_per_day, HOUR_S)
 
 
 @kernel

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from gatewatch.sdk import CALIBRATOR
+
 from .constants import RECENT
 
 # What is measured of an hour, in the order of ``mean`` and ``var`` and of the peers' histograms
@@ -62,6 +64,7 @@ COMMON = np.dtype(
         ("behaviour", "i8"),  # of them with a shape, a size or features
         ("day", "f8"),  # hours of callers a day, decayed: how many tests there are
         ("day_t", "f8"),
+        ("calibrator", CALIBRATOR),  # how much the scores of hours differ from what their five p-values claim
     ]
 )
 

@@ -26,6 +26,9 @@ from gatewatch.sdk import (
     Severity,
     StateError,
     TableStats,
+    advance,
+    fresh_calibrators,
+    judged,
 )
 
 from . import constants as k
@@ -99,7 +102,7 @@ class OutputDrift(PopulationDetector):
         least_answers: least answers of a window.
         warm_windows, warm_hours: of an endpoint, first.
         least_nats: least score of a finding; the threshold is ln(tests a day / false alarms allowed a day) where that
-            is more.
+            is more, moved to where the scores of windows so far have it (:mod:`gatewatch.state.calibrator`).
         keys_total: endpoints with their models.
 
     Cost: 0.2 ms, and 2 us an endpoint, every ten seconds; 1 ms when a window is judged. Memory: 40 kB an endpoint.
@@ -109,7 +112,7 @@ class OutputDrift(PopulationDetector):
     """
 
     name: ClassVar[str] = "output_drift"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes: ClassVar[tuple[Scope, ...]] = (Scope.ENDPOINT,)
     reasons: ClassVar[tuple[Reason, ...]] = REASONS
@@ -128,11 +131,13 @@ class OutputDrift(PopulationDetector):
         self._options = config
         self._memory = Memory(config.keys_total)
         self._clock = np.array([-np.inf, 0.0])  # newest bucket; requests on endpoints seen
+        self._calibrator = fresh_calibrators(1)  # how much scores of windows differ from what their model claims
 
     def process(self, rollup: Rollup) -> Sequence[PopulationHit]:
         """Score the bucket, then learn from it."""
         now = rollup.start + rollup.span_s
         self._clock[0] = max(self._clock[0], now)
+        advance(self._calibrator[0], self._clock[0], self.context.alarms_per_day, k.HOUR_S)
         self._clock[1] += float(rollup.column("requests").sum())
         rows = rollup.rows(Kind.ENDPOINT)
         if not len(rows):
@@ -201,6 +206,7 @@ class OutputDrift(PopulationDetector):
             "room": np.array([len(self._memory.rows)], np.int64),
             "counts": self._memory.counts.copy(),
             "clock": self._clock.copy(),
+            "calibrator": self._calibrator.copy(),
         }
 
     def restore(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -210,13 +216,18 @@ class OutputDrift(PopulationDetector):
             StateError: another version or capacity.
         """
         rows = arrays.get("rows")
-        fits = rows is not None and rows.dtype == self._memory.rows.dtype and {"room", "counts", "clock"} <= set(arrays)
+        fits = (
+            rows is not None
+            and rows.dtype == self._memory.rows.dtype
+            and {"room", "counts", "clock", "calibrator"} <= set(arrays)
+        )
         if rows is None or not fits or int(arrays["room"][0]) != len(self._memory.rows):
             raise StateError("output_drift: the snapshot does not fit (another capacity or version)")
         self._memory.rows[: len(rows)] = rows
         self._memory.rows["key"][len(rows) :] = 0
         self._memory.counts[...] = arrays["counts"]
         self._clock[...] = arrays["clock"]
+        self._calibrator[...] = arrays["calibrator"]
         self._memory.index()
 
     def tables(self) -> dict[str, TableStats]:
@@ -224,6 +235,10 @@ class OutputDrift(PopulationDetector):
         evicted, refused = self._memory.counts.tolist()
         room = self._memory.rows
         return {"endpoints": TableStats(self._memory.used, len(room), evicted, refused, room.nbytes)}
+
+    def shifts(self) -> dict[str, float]:
+        """Of the windows of endpoints."""
+        return {"windows": float(self._calibrator[0]["shift"])}
 
     def _look(self, row: Any, place: int, now: float) -> PopulationHit | None:
         """Judge the open window when it is whole, or large enough to be looked at before."""
@@ -276,7 +291,10 @@ class OutputDrift(PopulationDetector):
         slow = 2.0 * k.K * np.maximum(row["slow"] - row["run"], 0.0)  # Wald: exp(-2 K S) bounds the tail of S
         score = np.minimum(np.maximum(fast, slow), k.CAP_NATS)
         looks = math.log(k.LOOKS * float(heard.sum()))
-        threshold = max(self._options.least_nats, self._threshold())
+        model = max(self._options.least_nats, self._threshold())
+        if np.isinf(row["changed_at"]):
+            judged(self._calibrator[0], float(score[heard].max()) - looks - model)
+        threshold = model + float(self._calibrator[0]["shift"])
         over = heard & (score - looks >= threshold)
         if not over.any():
             if whole:

@@ -148,6 +148,7 @@ class PayloadDrift(TableDetector):
     version = 2
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.PRINCIPAL, Scope.IP)
+    tests = 0  # its alphas are options
     reasons = REASONS
     needs = (
         Need(Scope.PRINCIPAL, ("principal",), "log the authenticated consumer, user or API key id"),

@@ -101,6 +101,7 @@ class PayloadMix(PopulationDetector):
     version = 2
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.ENDPOINT,)
+    tests = 0  # its alpha is an option
     reasons = REASONS
     needs = (
         Need(Scope.ENDPOINT, ("endpoint", "path"), "log the route"),

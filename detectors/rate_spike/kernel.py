@@ -151,7 +151,7 @@ def _clear(key: Any, pool: Any, t: float) -> None:
     for m in range(MEASURES):
         for j in range(SCALES):
             key.count[m, j] = 0.0
-        key.bucket[m] = key.a_day[m] = key.a_base[m] = key.a_anchor[m] = 0.0
+        key.bucket[m] = key.left_over[m] = key.a_day[m] = key.a_base[m] = key.a_anchor[m] = 0.0
         key.cusum[m] = key.told_nats[m] = key.limit_nats[m] = 0.0
         key.cusum_since[m] = key.frozen_since[m] = 0
         key.told_at[m] = key.told_since[m] = key.limit_at[m] = key.limit_since[m] = 0

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from gatewatch.sdk import CALIBRATOR, fresh_calibrators
+
 MEASURES = 3
 REQUESTS, TOKENS, COST = 0, 1, 2
 SCALES = 4
@@ -26,7 +28,7 @@ _F8, _F4, _U4 = np.float64, np.float32, np.uint32
 _M = (MEASURES,)
 _SPREADS = (MEASURES, SCALES + 1, BANDS)
 
-# One key: 536 bytes. Times and decayed counts are float64 (a busy key's hour passes 2^24, where float32 stops
+# One key: 560 bytes. Times and decayed counts are float64 (a busy key's hour passes 2^24, where float32 stops
 # counting), baselines float32, moments of the past whole epoch seconds (0 is "never").
 KEY = np.dtype(
     [
@@ -41,6 +43,7 @@ KEY = np.dtype(
         ("a_day", _F4, _M),  # decayed sums of closed buckets, as far as they were believed
         ("a_base", _F4, _M),
         ("a_anchor", _F4, _M),
+        ("left_over", _F4, _M),  # of buckets that were cut, raw units, not learned yet
         ("cusum", _F4, _M),  # nats
         ("peak", _F4, (SCALES,)),  # most calls in a window of the excursion under way, and when it was seen last
         ("peak_at", _U4, (SCALES,)),
@@ -90,6 +93,10 @@ POOL = np.dtype(
         ("threshold", _F8, (SCALES,)),  # nats, as of the last tick
         ("slow_threshold", _F8),
         ("ramp_threshold", _F8),
+        ("bursts", CALIBRATOR),  # how much the scope's scores of two kinds differ from what the models claim
+        ("sustained", CALIBRATOR),
+        ("model_threshold", _F8, (SCALES,)),  # what the two kinds' thresholds are without
+        ("model_slow", _F8),
         (
             "key_time",
             _F8,
@@ -149,8 +156,10 @@ def fresh_pool(scopes: int) -> npt.NDArray[np.void]:
     pool = np.zeros(scopes, POOL)
     for name in ("now", "renewed", "season_at"):
         pool[name] = -np.inf
-    for name in ("start", "threshold", "slow_threshold", "ramp_threshold"):
+    for name in ("start", "threshold", "slow_threshold", "ramp_threshold", "model_threshold", "model_slow"):
         pool[name] = np.inf
+    for name in ("bursts", "sustained"):
+        pool[name] = fresh_calibrators(scopes)
     for name in ("dispersion", "session", "noise", "season"):
         pool[name] = 1.0
     pool["season_until"] = np.arange(HOURS + 1.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gatewatch.sdk import kernel
+from gatewatch.sdk import advance, kernel
 
 from .layout import BANDS, DAY_HOURS, DAY_S, HOURS, LEVELS, MEASURES, REQUESTS, SCALES, TAU_S
 
@@ -27,6 +27,7 @@ BUCKET_S = 60.0  # a closed bucket is one look at a window, and longer windows a
 NOISE_MAX = 50.0  # calls of one key differ by a factor 7 (one sigma) at most
 CALL_MAX = 1000.0  # one call counts as so many usual ones at most
 HOUR_S = 3600.0
+SLOW_BLOCK_S = 3 * HOUR_S  # blocks of calibration: a CUSUM that rose stays up for hours
 # Looks at a window in its decay time, by a key that is watched all the time. With 2 (a plain window's share is half a
 # decay time) such a stream of 400 keys gave 1.1 times the false alarms that were meant, with half of the budget unused.
 LOOKS = 3.0
@@ -83,7 +84,7 @@ def _renew(pool: Any, tick: float, used: int, p: Any) -> None:
         _read_calls(pool, m, decay)
     for j in range(SCALES):
         _read_session(pool, j, decay)
-    _thresholds(pool, used, p)
+    _thresholds(pool, tick, used, p)
     hour = math.floor(tick / HOUR_S) * HOUR_S
     if hour > pool.season_at:
         _renew_season(pool, hour)
@@ -141,17 +142,28 @@ def _read_calls(pool: Any, m: int, decay: float) -> None:
 
 
 @kernel
-def _thresholds(pool: Any, used: int, p: Any) -> None:
+def _thresholds(pool: Any, tick: float, used: int, p: Any) -> None:
     """Share the budget out: half to windows, half to what is slow; then equally to measures, scales and keys.
 
     A key has about ``LOOKS * 86400 / tau`` independent looks a day at a scale, so p = budget / (keys * looks). The
-    CUSUM starts anew now and then, and the ramp is one look a day.
+    CUSUM starts anew now and then, and the ramp is one look a day. What the scope's scores have been moves the
+    first two; a ramp lasts for days, so that its peaks say nothing of how often there is one.
     """
-    per_key = p.alarms_per_day / max(used, 1) / MEASURES / 2.0
+    share = p.alarms_per_day / 2.0
+    advance(pool.bursts, tick, share, HOUR_S)
+    advance(pool.sustained, tick, share / 2.0, SLOW_BLOCK_S)
+    per_key = share / max(used, 1) / MEASURES
     for j in range(SCALES):
-        pool.threshold[j] = max(p.min_nats, -math.log(min(1.0, per_key / SCALES / (LOOKS * DAY_S / TAU_S[j]))))
-    pool.ramp_threshold = max(p.min_nats, -math.log(min(1.0, per_key / 2.0)))
-    pool.slow_threshold = max(p.min_nats, -math.log(min(1.0, per_key / 2.0 / SLOW_LOOKS)))
+        pool.model_threshold[j] = _nats(per_key / SCALES / (LOOKS * DAY_S / TAU_S[j]), p)
+        pool.threshold[j] = pool.model_threshold[j] + pool.bursts.shift
+    pool.model_slow = _nats(per_key / 2.0 / SLOW_LOOKS, p)
+    pool.slow_threshold = pool.model_slow + pool.sustained.shift
+    pool.ramp_threshold = _nats(per_key / 2.0, p)
+
+
+@kernel
+def _nats(chance: float, p: Any) -> float:
+    return float(max(p.min_nats, -math.log(min(1.0, chance))))
 
 
 @kernel

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gatewatch.sdk import kernel
+from gatewatch.sdk import judged, kernel
 
 from .habit import EXPLAINED_S, is_habit, note
 from .layout import COST, DAY, DAY_S, HOUR, MEASURES, MINUTE, REQUESTS, SCALES, TAU_S
@@ -27,6 +27,8 @@ LIKE_PEERS = 1.0
 # itself twice. Then the week is not known yet, which a simulated month shows to be worth 1.25.
 FIRST_HOURS_S, FIRST_HOURS_RATIO, FIRST_WEEK_RATIO = 3 * 3600.0, 2.5, 1.25
 GROSS = 4.0  # times over its threshold a young key is told of whatever its peers do
+FAR_BELOW = -12.0  # nats under a threshold nobody needs to know
+CALM_S = 3 * 3600.0  # so long the hour's window remembers what was told
 PEERS_S = 2 * DAY_S  # so long a key is measured by its peers' sessions as well: its own were a dozen or two
 MIN_CALLS = 5.0  # one huge call, or a few, are no burst of tokens or cost
 SIZES = 3.0  # tokens and cost need more typical calls: a few huge ones come together more often than calls do
@@ -122,17 +124,21 @@ def _against_windows(
         r = believed(spread(key, pool, m, j, mean), r_cap)
         threshold = pool.threshold[j]
         gate = threshold + handicap - GATE_NATS
+        look = _first_look(key, pool, m, j, gate, p) if known else gate
         # chernoff <= (y - mean)^2 / 2 V, as its second derivative falls from 1 / V: no logarithm for plain traffic
-        if (y - mean) * (y - mean) < 2.0 * gate * (mean + mean * mean / r):
+        if (y - mean) * (y - mean) < 2.0 * look * (mean + mean * mean / r):
             continue
         bound = chernoff(y, mean, r)
-        if bound < gate:
-            continue
-        if known:
-            threshold, mean, r, bound = _unexplained(key, pool, m, j, y, mean, r, bound, usual, p)
-        if threshold <= 0.0 or quiet(key.last, key.told_at[m], bound, key.told_nats[m], p):
+        if bound < look:
             continue
         nats = tail_nats(y, mean, r) - handicap
+        if known:
+            if _is_usual(key, pool, m, j, bound, nats, p) or bound < gate:
+                continue
+            threshold, mean, r, bound = _unexplained(pool, j, y, mean, r, bound, usual)
+            nats = tail_nats(y, mean, r)
+        if threshold <= 0.0 or quiet(key.last, key.told_at[m], bound, key.told_nats[m], p):
+            continue
         if nats / threshold > best.ratio:
             rate_per_count = unit / (factor * exposure / season) * rate_s(m)
             low = not known or (age < PEERS_S and nats < _margin(age) * threshold)
@@ -145,18 +151,40 @@ def _against_windows(
 
 
 @kernel
+def _first_look(key: Any, pool: Any, m: int, j: int, gate: float, p: Any) -> float:
+    """From how many nats on a known key's window is worth a tail: what may be told, or counts for the calibration."""
+    if not counts(key, m, p):
+        return gate
+    return float(min(gate, pool.model_threshold[j] + max(pool.bursts.peak, FAR_BELOW) - GATE_NATS))
+
+
+@kernel
+def _is_usual(key: Any, pool: Any, m: int, j: int, bound: float, nats: float, p: Any) -> bool:
+    """Whether it is a habit of a known key; else its score counts for what benign scores are.
+
+    What makes a habit is what the *model* finds worth telling: where thresholds are low, because all is calm, hardly an
+    hour would be without an "excursion", and nothing would ever be news. (What is told below that counts here, and so
+    lifts the threshold.)
+    """
+    calls = calls_of(key, pool, m, key.count[m, j])
+    if bound >= pool.model_threshold[j] - GATE_NATS:
+        note(key, j, calls, p.young_s)
+    if is_habit(key, j, calls):
+        return True
+    if counts(key, m, p):
+        judged(pool.bursts, nats - pool.model_threshold[j])
+    return False
+
+
+@kernel
 def _unexplained(
-    key: Any, pool: Any, m: int, j: int, y: float, mean: float, r: float, bound: float, usual: float, p: Any
+    pool: Any, j: int, y: float, mean: float, r: float, bound: float, usual: float
 ) -> tuple[float, float, float, float]:
-    """What neither habit nor peers explain of a known key's window: threshold (0: nothing is left), mean, r, bound.
+    """What peers do not explain of a known key's window: threshold (0: nothing is left), mean, r, bound.
 
     ``usual`` is the mean of an exponential that describes what peers do in a session, 0 where they have no say.
     """
-    calls = calls_of(key, pool, m, key.count[m, j])
-    note(key, j, calls, p.young_s)
     threshold = float(pool.threshold[j])
-    if is_habit(key, j, calls):
-        return 0.0, mean, r, bound
     if usual <= mean:
         return threshold, mean, r, bound
     peers = tail_nats(y, usual, SESSION_R)
@@ -187,7 +215,11 @@ def _margin(age: float) -> float:
 def _slow_evidence(key: Any, pool: Any, m: int, season: float, rate: float, unit: float, p: Any, best: Any) -> None:
     """The CUSUM, which has moved only if a bucket was closed."""
     nats, threshold = float(key.cusum[m]), pool.slow_threshold
-    if nats / threshold <= best.ratio or nats < threshold or key.count[m, HOUR] < least_events(m, p) * unit:
+    counted = counts(key, m, p)
+    enough = key.count[m, HOUR] >= least_events(m, p) * unit
+    if counted:
+        judged(pool.sustained, nats - pool.model_slow if enough else -math.inf)
+    if nats / threshold <= best.ratio or nats < threshold or not enough:
         return
     if key.last - key.cusum_since[m] < EXPLAINED_S and is_habit(key, HOUR, calls_of(key, pool, m, key.count[m, HOUR])):
         return
@@ -226,6 +258,13 @@ def _against_anchor(key: Any, pool: Any, m: int, unit: float, p: Any, best: Any)
     best.detail[0], best.detail[1], best.detail[2] = factor * x, factor * mean, r
     best.detail[3], best.detail[4] = rate_per_count, p.ramp_ratio
     best.detail[5] = (key.last - key.born) / DAY_S
+
+
+@kernel
+def counts(key: Any, m: int, p: Any) -> bool:
+    """Whether a score of this key says what benign scores are: it is warm, and nothing was told of it for hours."""
+    now = key.last
+    return bool(now - key.born >= p.warm_days * DAY_S and (key.told_at[m] == 0 or now - key.told_at[m] >= CALM_S))
 
 
 @kernel

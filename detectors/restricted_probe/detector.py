@@ -166,6 +166,7 @@ class RestrictedProbe(TableDetector):
     version = 3
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.PRINCIPAL, Scope.IP)
+    tests = 0  # its alpha is an option
     reasons = REASONS
     needs = (
         Need(Scope.PRINCIPAL, ("principal",), "log the authenticated consumer, user or API key id"),

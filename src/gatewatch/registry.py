@@ -22,7 +22,7 @@ from gatewatch.config_files import nearest
 from gatewatch.errors import ConfigError, DetectorError
 from gatewatch.records import Mode
 from gatewatch.records.words import RESERVED
-from gatewatch.sdk import Context, Detector, DetectorConfig, Lane, Need, PopulationDetector, Reason, Scope
+from gatewatch.sdk import Context, Detector, DetectorConfig, Lane, Need, Part, PopulationDetector, Reason, Scope
 from gatewatch.settings import BlockSettings, DetectorSettings, Section, Settings, parse
 
 
@@ -65,6 +65,11 @@ class Entry:
     def reasons(self) -> tuple[Reason, ...]:
         """Of all parts."""
         return tuple(reason for part in self.parts for reason in part.reasons)
+
+    @property
+    def tests(self) -> int:
+        """How many of its tests spend of the budget."""
+        return sum(map(tests_of, self.parts))
 
     @property
     def scopes(self) -> tuple[Scope, ...]:
@@ -175,10 +180,19 @@ def in_lane(entries: Mapping[str, Entry], lane: Lane | None) -> dict[str, Entry]
     return {name: entry for name, entry in entries.items() if fits(entry)}
 
 
-def budget_of_one(settings: Settings, entries: Mapping[str, Entry]) -> float:
-    """False alarms a day that one part of one detector may spend: the budget, divided by all that run."""
-    parts = sum(len(entry.parts) for entry in active(entries, settings.detectors).values())
-    return settings.budget.false_alarms_per_day / max(parts, 1)
+def budget_of(part: type[Part], settings: Settings, entries: Mapping[str, Entry]) -> float:
+    """False alarms a day that a part may spend in the whole installation: a share of the budget for each of its tests.
+
+    One that has none gets a single share to name, which it does not spend.
+    """
+    running = active(entries, settings.detectors).values()
+    tests = sum(entry.tests for entry in running)
+    return settings.budget.false_alarms_per_day * max(tests_of(part), 1) / max(tests, 1)
+
+
+def tests_of(part: type[Part]) -> int:
+    """How many tests of a part spend of the budget: none where nothing is learned."""
+    return part.tests if any(reason.learned for reason in part.reasons) else 0
 
 
 def check_settings(entries: dict[str, Entry], detectors: dict[str, DetectorSettings]) -> None:

@@ -200,13 +200,14 @@ def _print_blind(name: str, found: list[Blind], *, as_json: bool) -> None:
 
 
 def _budgets(settings: Settings, entries: dict[str, Entry]) -> Remarks:
-    """What the budgets add up to; one share of it for each detector that is on."""
+    """What the budgets add up to; one share of it for each learned test of a detector that is on."""
     general = settings.budget.false_alarms_per_day
-    running = [e.name for e in entries.values() if e.mode(settings.detectors.get(e.name)) is not Mode.OFF]
+    running = active(entries, settings.detectors)
+    tests = sum(entry.tests for entry in running.values())
     own = {name: p.budget.false_alarms_per_day for name, p in settings.projects.items() if p.budget is not None}
     total = sum(own.get(name, general) for name in settings.projects)
     listed = f"; {total:g} in all for the {len(settings.projects)} listed" if settings.projects else ""
-    each = f", {general / len(running):g} for each of {len(running)} detectors" if running else ""
+    each = f", {general / tests:.3g} for each of {tests} learned tests of {len(running)} detectors" if tests else ""
     yield Remark(
         Level.OK, "budget", f"{general:g} false alarms of medium severity or worse a day and project{each}{listed}"
     )

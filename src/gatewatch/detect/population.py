@@ -31,7 +31,7 @@ from gatewatch.events.rollup import SPAN_S, Kind, Rollup, Rows, decode, rows_of
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_SCHEMA, Finding, FindingBatch
-from gatewatch.registry import Entry, active, budget_of_one
+from gatewatch.registry import Entry, active, budget_of
 from gatewatch.sdk import Context, PopulationDetector, PopulationHit, RawFinding
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed
@@ -77,9 +77,12 @@ class PopulationTask:
             ConfigError: an option of a detector is wrong.
         """
         n = settings.kafka.partitions
-        context = Context(seed=seed, partitions=1, alarms_per_day=budget_of_one(settings, entries))
+
+        def context(part: type[PopulationDetector]) -> Context:
+            return Context(seed=seed, partitions=1, alarms_per_day=budget_of(part, settings, entries))
+
         running = {
-            name: Running(entry.build_population(settings.detectors.get(name), context))
+            name: Running(entry.build_population(settings.detectors.get(name), context(entry.population)))
             for name, entry in active(entries, settings.detectors).items()
             if entry.population is not None
         }

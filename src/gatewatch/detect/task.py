@@ -30,7 +30,7 @@ from gatewatch.events.rollup import RollupRecord, of_release, records
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_LAYOUT, Effect, Finding, FindingBatch, Release, SourceRange
-from gatewatch.registry import Entry, active, budget_of_one
+from gatewatch.registry import Entry, active, budget_of
 from gatewatch.sdk import Context, Detector, Lane
 from gatewatch.settings import Settings
 from gatewatch.state.hashing import HashSeed, hash_text
@@ -94,9 +94,12 @@ class DetectTask:
         """
         n = settings.kafka.partitions
         running_entries = active(entries, settings.detectors)
-        context = Context(seed=seed, partitions=n, alarms_per_day=budget_of_one(settings, entries) / n)
+
+        def context(part: type[Detector]) -> Context:
+            return Context(seed=seed, partitions=n, alarms_per_day=budget_of(part, settings, entries) / n)
+
         running = {
-            name: Running(entry.build(settings.detectors.get(name), context))
+            name: Running(entry.build(settings.detectors.get(name), context(entry.detector)))
             for name, entry in running_entries.items()
             if entry.detector is not None and lane in {None, entry.detector.lane}
         }

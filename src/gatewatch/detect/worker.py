@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from statistics import fmean
 
 import msgspec
 import structlog
@@ -294,6 +295,7 @@ class DetectWorker:
                 for table, stats in running.tables().items():
                     key = (detector, table)
                     sums[key] = sums[key] + stats if key in sums else stats
+        self._measure_shifts()
         self._watched.measured(quarantined, sums, self._clock.monotonic())
         for (detector, table), stats in sums.items():
             self._metrics.table(
@@ -305,6 +307,16 @@ class DetectWorker:
                 evicted=stats.evicted,
                 refused=stats.refused,
             )
+
+    def _measure_shifts(self) -> None:
+        """Calibration of each test, as the mean of the tasks."""
+        found: dict[tuple[str, str], list[float]] = {}
+        for owned in self._owned.values():
+            for name, running in owned.task.detectors.items():
+                for test, nats in running.shifts().items():
+                    found.setdefault((name, test), []).append(nats)
+        for (name, test), values in found.items():
+            self._metrics.threshold_shift(name, test, fmean(values))
 
     def _commit(self) -> None:
         with self._lock:

@@ -132,6 +132,10 @@ class Metrics:
         for detector, n in partitions.items():
             self._gauge("gatewatch_detector_quarantined", detector=detector).set(n)
 
+    def threshold_shift(self, detector: str, test: str, nats: float) -> None:
+        """What calibration adds to a test's thresholds."""
+        self._gauge("gatewatch_threshold_shift_nats", detector=detector, test=test).set(nats)
+
     def table(
         self, detector: str, table: str, *, rows: int, capacity: int, nbytes: int, evicted: int, refused: int
     ) -> None:

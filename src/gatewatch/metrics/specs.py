@@ -61,6 +61,7 @@ _TOPIC = Label("topic", "topics of `sources:`")
 _SOURCE_PARTITION = Label("partition", "partitions of the source")
 _PARTITION = Label("partition", "partitions of `routed`")
 _DETECTOR = Label("detector", "detectors that are installed")
+_TEST = Label("test", "learned tests of the detector")
 _TABLE = Label("table", "tables of the detector")
 _REASON = Label("reason", "reasons of the detector")
 _BLINDNESS = Label("reason", "reasons of the detector `gatewatch`")
@@ -151,6 +152,13 @@ SPECS = (
         "partitions",
         (_DETECTOR,),
         "Partitions of this worker in which a detector is switched off because it raised.",
+    ),
+    Spec(
+        "gatewatch_threshold_shift_nats",
+        "gauge",
+        "nats",
+        (_DETECTOR, _TEST),
+        "What calibration adds to the model's thresholds of a test; the mean of this worker's partitions.",
     ),
     Spec("gatewatch_state_rows", "gauge", "rows", (_DETECTOR, _TABLE), "Keys in a detector's table."),
     Spec("gatewatch_state_capacity", "gauge", "rows", (_DETECTOR, _TABLE), "Keys that fit in a detector's table."),

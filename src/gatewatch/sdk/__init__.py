@@ -14,11 +14,12 @@ from gatewatch.events.rollup import Kind, Rollup, middle_of
 from gatewatch.records import Contribution, Explanation, Opinion, Scope, Severity
 from gatewatch.sdk.detector import Detector, Lane
 from gatewatch.sdk.findings import Hits, RawFinding, Reason
-from gatewatch.sdk.part import Context, DetectorConfig, Need
+from gatewatch.sdk.part import Context, DetectorConfig, Need, Part
 from gatewatch.sdk.population import PopulationDetector, PopulationHit
 from gatewatch.sdk.stats import TableStats, pair_stats, table_stats
 from gatewatch.sdk.tabled import TableDetector
 from gatewatch.sdk.words import Words, templates_of, words_of
+from gatewatch.state.calibrator import CALIBRATOR, advance, fresh_calibrators, judged
 from gatewatch.state.hashing import HashSeed, hash_text, mix
 from gatewatch.state.jit import kernel, scale
 from gatewatch.state.keytable import (
@@ -43,6 +44,7 @@ from gatewatch.state.parts import restore_parts, snapshot_parts
 from gatewatch.state.rows import Rows, no_rows, rows_of
 
 __all__ = [
+    "CALIBRATOR",
     "KINDS",
     "STRIDE",
     "AuthCode",
@@ -62,6 +64,7 @@ __all__ = [
     "Need",
     "Opinion",
     "Pairs",
+    "Part",
     "PopulationDetector",
     "PopulationHit",
     "RawFinding",
@@ -76,6 +79,7 @@ __all__ = [
     "TableStats",
     "Words",
     "add_pair",
+    "advance",
     "ahead",
     "ask_pair",
     "ask_row",
@@ -83,12 +87,14 @@ __all__ = [
     "find",
     "find_or_admit",
     "forget_older",
+    "fresh_calibrators",
     "has_pair",
     "hash_text",
     "hold",
     "is_far",
     "is_full",
     "is_held",
+    "judged",
     "kernel",
     "look_ahead",
     "meet",

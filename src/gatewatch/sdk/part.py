@@ -29,7 +29,8 @@ class Context:
     Attributes:
         seed: the installation's hash seed, for pairs and sets of its own.
         partitions: routed partitions; a table of ``keys_total`` keys gets ``keys_total / partitions`` rows here.
-        alarms_per_day: medium-or-worse false alarms a day that this detector may spend in this partition.
+        alarms_per_day: medium-or-worse false alarms a day that this part may spend in this partition: for all of its
+            :attr:`Part.tests` together.
     """
 
     seed: HashSeed
@@ -47,7 +48,12 @@ class Need:
 
 
 class Part(ABC):
-    """Base of both kinds: it says whether a key or a row is unusual, why, and what it knows."""
+    """Base of both kinds: it says whether a key or a row is unusual, why, and what it knows.
+
+    ``tests``: how many learned tests spend of the budget, each of a kind and a scope; every one gets an equal share of
+    ``budget.false_alarms_per_day``. 0 where all thresholds are bounds of sequential tests that hold whatever the
+    traffic is (Wald's, Ville's), for these cost what their options say. Without a learned reason there are none.
+    """
 
     name: ClassVar[str]
     version: ClassVar[int]
@@ -55,6 +61,7 @@ class Part(ABC):
     scopes: ClassVar[tuple[Scope, ...]]
     reasons: ClassVar[tuple[Reason, ...]]
     needs: ClassVar[tuple[Need, ...]] = ()
+    tests: ClassVar[int] = 1
 
     def __init__(self, config: DetectorConfig, context: Context) -> None:
         self.config = config
@@ -96,6 +103,10 @@ class Part(ABC):
     @abstractmethod
     def tables(self) -> dict[str, TableStats]:
         """Sizes of its tables, for metrics and the memory test."""
+
+    def shifts(self) -> Mapping[str, float]:
+        """Nats that calibration adds to the thresholds of each of its tests, by the test's name; for metrics."""
+        return {}
 
     @classmethod
     def warm_up(cls) -> None:
