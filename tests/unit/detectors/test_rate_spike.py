@@ -264,6 +264,42 @@ def test_an_attack_does_not_become_the_baseline() -> None:
     assert found[0].expected == pytest.approx(3.0, rel=0.3)
 
 
+def test_a_key_whose_calls_differ_much_is_measured_against_what_it_spends() -> None:
+    """If it failed, a steady customer with a large call now and then would be told of for weeks, at every refresh.
+
+    What is cut off a minute was forgotten, so that the baseline was half of the truth, and everything evidence.
+    """
+    rng = np.random.default_rng(4)
+    d = detector()
+    plain = [e | {"cost_usd": 0.001} for e in crowd(T, T + 8 * DAY_S, rng)]
+    skewed = [
+        e | {"cost_usd": 0.04 if rng.random() < 0.03 else 0.0004} for e in steady("mixed", 0.6, T, T + 8 * DAY_S, rng)
+    ]
+    found = told(d, plain + skewed)
+
+    assert not [f for _, f in found if f.reason.name.startswith("cost") and f.warm]
+    table = d.key_tables()["principal"]  # type: ignore[attr-defined]
+    row = table.rows[table.row_of(hash_text("mixed", SEED))]
+    truth = 0.6 * (0.03 * 0.04 + 0.97 * 0.0004)
+    assert 60.0 * row["a_base"][2] / row["e_base"] == pytest.approx(truth, rel=0.2)
+
+
+def test_thresholds_come_down_where_all_is_calm_and_findings_carry_the_one_that_held() -> None:
+    """If it failed, a budget would be a bound that nothing ever reaches, and explanations would name another bound."""
+    rng = np.random.default_rng(5)
+    d = detector(alarms_per_day=2.0)
+    told(d, [e for i in range(10) for e in steady(f"svc-{i}", 0.5, T, T + 24 * DAY_S, rng)])
+    shift = d.shifts()["principal_bursts"]
+    assert shift < -0.5
+
+    attack = [{"ts": T + 24 * DAY_S + 0.5 * i, "principal": "svc-3", "status": 200} for i in range(60)]
+    first = told(d, attack)[0][1]
+    pool = d.arrays()["pools"][0]  # type: ignore[attr-defined]
+    model = {60.0: 1, 10.0: 0, 300.0: 2, 3600.0: 3}[first.window_s]
+    assert first.threshold_nats == pytest.approx(pool["model_threshold"][model] + shift, abs=1.0)
+    assert first.threshold_nats < pool["model_threshold"][model]
+
+
 def test_what_a_person_expects_becomes_the_baseline() -> None:
     """If this fails, a customer's new batch job alerts every night until its baseline has crept up, for weeks."""
     rng = np.random.default_rng(5)
