@@ -15,7 +15,7 @@ from figures import DAY_S, Figure, of
 from unseen_attacks import CUSTOMERS, DAYS, START, Attack, Event, World, address_of, login
 
 from gatewatch.events.batch import AuthCode, Batch
-from gatewatch.registry import active, budget_of_one, load_all
+from gatewatch.registry import active, budget_of, load_all
 from gatewatch.sdk import Context, Detector
 from gatewatch.settings import Settings
 from gatewatch.testing.batches import SEED, batch_of, batch_of_columns
@@ -128,9 +128,12 @@ def _by_detector(names: Mapping[str, float], attacks: Sequence[Attack]) -> list[
 def _detectors() -> dict[str, Detector]:
     """All on keys, fresh, as a task of one partition has them."""
     entries, settings = active(load_all(), {}), Settings()
-    context = Context(seed=SEED, partitions=1, alarms_per_day=budget_of_one(settings, entries))
-    built = {name: entry.build(None, context) for name, entry in entries.items() if entry.detector is not None}
-    return {name: detector for name, detector in built.items() if detector is not None}
+    found = ((name, entry, entry.detector) for name, entry in entries.items())
+    return {
+        name: entry.build(None, Context(SEED, 1, budget_of(part, settings, entries)))
+        for name, entry, part in found
+        if part is not None
+    }
 
 
 def _run(
