@@ -72,8 +72,10 @@ class Site:
             "sources": [{"topic": self.source, "format": "native"}],
             "metrics": {"listen": "127.0.0.1:0"},
             "state": {"every": 3},
-            # The order of two tasks' findings is by chance, so which of them a full minute refuses is, too.
-            "guards": {"blocks_per_minute": 100_000},
+            # The order of two tasks' findings is by chance, so which of them a full minute refuses is, too; and by the
+            # drawn hash seed an attacker may share a slot with a customer who carries too much to be stopped, which a
+            # replay, of another seed, knows nothing of.
+            "guards": {"blocks_per_minute": 100_000, "share_of_traffic": 1.0, "shares_together": 1.0},
             "watch": {"mode": "off"},  # what a worker cannot see while others are killed is no function of the log
             "detectors": {name: {"mode": detectors.get(name, "off")} for name in names()},
             **(extra or {}),
