@@ -24,6 +24,7 @@ from gatewatch.sdk import (
     Scope,
     Severity,
     TableDetector,
+    fresh_calibrators,
     no_rows,
     rows_of,
 )
@@ -105,7 +106,8 @@ class LeakedKey(TableDetector):
     nats: -ln of the chance that a day brings a key like this one such a thing. Rates of new values are learned for each
     key by days (mobile users pay nothing for a new network a day), with all keys' before its own; what comes with a
     benign move is learned over all keys. The threshold is ln(keys in use a day / false alarms allowed a day), within
-    ``min_nats`` and 16. An agent that three keys began to use at home within a day is a release, and not new.
+    ``min_nats`` and 16, and moved to where new places so far have it (:mod:`gatewatch.state.calibrator`). An agent that
+    three keys began to use at home within a day is a release, and not new.
 
     Cost: about 0.15 us a use. Memory: 520 bytes a key, fixed at the start.
 
@@ -192,6 +194,10 @@ class LeakedKey(TableDetector):
         pops = {f"{scope.value}_pop": side.memory.pop for scope, side in self._sides.items()}
         return {**pops, "looked_at": self._looked_at}
 
+    def shifts(self) -> dict[str, float]:
+        """Of new places, for each scope."""
+        return {scope.value: float(side.memory.pop[0]["calibrator"]["shift"]) for scope, side in self._sides.items()}
+
     @classmethod
     def warm_up(cls) -> None:
         """Compile by running over no rows. Cost: about 10 s once, then 50 ms from the cache on disk."""
@@ -209,7 +215,8 @@ class _Side:
         self.agents = KeyTable(max(64, rows // 8), AGENT_ROW)
         pop = np.zeros(1, POP)
         pop["now"] = pop["tick"] = -np.inf
-        pop["threshold"] = params.min_nats
+        pop["threshold"] = pop["model_threshold"] = params.min_nats
+        pop["calibrator"] = fresh_calibrators(1)
         self.memory = Memory(self.keys.head, self.keys.rows, self.agents.head, self.agents.rows, pop)
 
 

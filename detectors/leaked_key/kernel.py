@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import STRIDE, AuthCode, Role, find_or_admit, hold, kernel, look_ahead
+from gatewatch.sdk import STRIDE, AuthCode, Role, find_or_admit, hold, judged, kernel, look_ahead
 
 from .constants import (
     AGENT,
@@ -105,6 +105,7 @@ def _use(row: Any, pop: Any, use: Use, key: np.uint64, agent: np.uint64, memory:
     if use.t < row.known_at:
         _get_to_know(row, use, p)
         return NOTHING
+    judged(pop.calibrator, -math.inf)
     if level_of(row, use) == 0:
         if _at_home(row, pop, use):
             note_agent(memory.agents, memory.agent_rows, agent, _print(key), use.t)
@@ -265,7 +266,10 @@ def total(row: Any) -> float:
 
 @kernel
 def _judge(row: Any, pop: Any, use: Use, p: Params) -> int:
-    if total(row) < pop.threshold:
+    nats = total(row)
+    if row.accused == 0:
+        judged(pop.calibrator, nats - pop.model_threshold)
+    if nats < pop.threshold:
         return NOTHING
     row.accused = 1
     reason = NEW_PLACE

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from gatewatch.sdk import CALIBRATOR
+
 from .constants import KINDS, MARKS, PLACES
 
 SLOTS = 8  # values of each kind kept: a service has one or two networks; who has more is known by its rate of new ones
@@ -65,7 +67,9 @@ POP = np.dtype(
         # Frozen between ticks
         ("daily", "f8", (KINDS,)),  # share of key-days with a new value
         ("share", "f8", (PLACES, MARKS)),
+        ("model_threshold", "f8"),
         ("threshold", "f8"),
+        ("calibrator", CALIBRATOR),  # how high new places have come, day by day
     ],
     align=True,
 )

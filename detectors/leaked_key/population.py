@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from gatewatch.sdk import Head, find, find_or_admit, kernel
+from gatewatch.sdk import Head, advance, find, find_or_admit, kernel
 
 from .constants import (
     DAY_S,
@@ -49,7 +49,9 @@ def pass_time(pop: Any, t: float, p: Params) -> None:
             pop.marks[level, mark] *= month
             prior = PRIOR_MARKS[mark] * PRIOR_PLACES
             pop.share[level, mark] = (pop.marks[level, mark] + prior) / (pop.places[level] + PRIOR_PLACES)
-    pop.threshold = min(MOST_NATS, max(p.min_nats, math.log(max(1.0, pop.alive / p.alarms_per_day))))
+    advance(pop.calibrator, tick * TICK_S, p.alarms_per_day, DAY_S)
+    pop.model_threshold = min(MOST_NATS, max(p.min_nats, math.log(max(1.0, pop.alive / p.alarms_per_day))))
+    pop.threshold = max(p.min_nats, pop.model_threshold + pop.calibrator.shift)
 
 
 @kernel

@@ -134,7 +134,7 @@ class RateSpike(TableDetector):
         limits: requests and tokens a minute (decayed count of 60 s: a steady stream counts its rate, N at once count
             N), USD an hour (decayed over an hour). Default 3,000 requests: DESIGN's example, ten times a busy service.
         keys_total: rows of each of the two tables, over all partitions.
-        min_nats: no learned finding below this surprise, whatever the budget would allow.
+        min_nats: no model's threshold is below this, whatever the budget would allow; calibration may lower it.
         min_events: no window speaks with a smaller decayed count of requests; one of 10 s takes half as many again,
             since one action is a clump of calls; of tokens and cost it takes three times as many typical calls.
         bucket_s: how often a baseline learns, seconds; also the step of the CUSUM.
