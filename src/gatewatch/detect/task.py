@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any
 
 import msgspec
+import numpy as np
 import numpy.typing as npt
 import structlog
 
@@ -25,7 +26,7 @@ from gatewatch.detect.rollups import Rollups
 from gatewatch.detect.running import Running, release, restored
 from gatewatch.detect.traffic import Traffic
 from gatewatch.errors import StateError, UnreadableError
-from gatewatch.events.batch import Batch
+from gatewatch.events.batch import Batch, Role
 from gatewatch.events.rollup import RollupRecord, of_release, records
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
@@ -39,6 +40,7 @@ from gatewatch.state.watermark import Watermarks
 SIGN_OF_LIFE_S = 1.0  # event time after which a record goes to `findings` even without a finding: decide's clock
 ROLLUPS = "@rollups"  # what the sums are called in a task's memory: no folder can have this name
 TRAFFIC = "@traffic"
+_HOME = int(Role.WHO | Role.WHERE)  # a row that is only shown here counts where it is at home
 SLOW_TASKS = 100_000  # number of the first task of the slow lane; partitions end far below (settings: 1,024)
 _log = structlog.get_logger("gatewatch.detect")
 
@@ -289,7 +291,7 @@ class DetectTask:
         self._resume = None
 
     def _process(self, offset: int, batch: Batch, ranges: Sequence[SourceRange]) -> list[Finding]:
-        self.counts.rows += batch.n
+        self.counts.rows += int(np.count_nonzero(batch.role & _HOME))
         found: list[tuple[int, Finding]] = []
         for name, running in self.running.items():
             if running.quarantined or offset < running.knows_until:

@@ -23,10 +23,14 @@ VERSION = b"routed/1"
 
 
 class Role(IntFlag):
-    """Why a row is in this partition: for its principal (WHO), for its network (WHERE), or for both."""
+    """Why a row is in this partition: for its principal (WHO), for its network (WHERE), or for both.
+
+    A row with SHOW alone is at home elsewhere and counts nowhere else: it only shows what bodies its endpoint gets.
+    """
 
     WHO = 1
     WHERE = 2
+    SHOW = 4
 
 
 class AuthCode(IntEnum):

@@ -10,9 +10,10 @@ from gatewatch.events.formats.native import Native
 from gatewatch.ingest.columns import Cleaner
 from gatewatch.ingest.read import read
 from gatewatch.ingest.routing import route
+from gatewatch.ingest.shown import Shown
 from gatewatch.state.hashing import HashSeed
 
-_ONE = b'{"ts":0,"request_id":"r","ip":"192.0.2.1"}'
+_ONE = b'{"ts":0,"request_id":"r","ip":"192.0.2.1","shape":{"hash":"s"}}'
 
 
 @cache
@@ -21,4 +22,5 @@ def compile_kernels() -> None:
     columns = Cleaner(HashSeed(0, 0)).cleaned(read(Native(), [_ONE]).raw)
     one = np.zeros(1, np.int64)
     columns.place(ts=columns.numbers["ts_raw"], src=one.astype(np.uint16), offset=one, index=one.astype(np.int32))
+    Shown(2).choose(columns)
     route(columns, 1)

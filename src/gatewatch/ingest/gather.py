@@ -13,6 +13,8 @@ from gatewatch.ingest.vocabulary import Vocabulary
 from gatewatch.state.jit import kernel
 from gatewatch.state.words import copy
 
+NOBODY = -1  # in place of a row's number: it has no strings
+
 
 def gather(
     raw: Raw,
@@ -21,7 +23,7 @@ def gather(
     columns: Sequence[int],
     rows: npt.NDArray[np.int64],
 ) -> list[pa.StringArray]:
-    """Some columns of ``codes`` as Arrow arrays, at the given rows in the given order.
+    """Some columns of ``codes`` as Arrow arrays, at the given rows in the given order; null for :data:`NOBODY`.
 
     Cost: about 10 ns a string, and 30 us a call.
     """
@@ -65,8 +67,10 @@ def measure(
         offsets[k, 0] = 0
         for j in range(rows.shape[0]):
             i = rows[j]
-            code = codes[c, i]
-            size = sizes[code] if code >= 0 else stops[c, i] - starts[c, i]
+            size = 0
+            if i >= 0:
+                code = codes[c, i]
+                size = sizes[code] if code >= 0 else stops[c, i] - starts[c, i]
             if size > 0:
                 valid[k, j >> 3] |= np.uint8(1 << (j & 7))
             else:
@@ -95,6 +99,8 @@ def fill(
             i = rows[j]
             to = int(column_begins[k] + offsets[k, j])
             size = int(offsets[k, j + 1] - offsets[k, j])
+            if size == 0:
+                continue
             code = codes[c, i]
             if code >= 0:
                 copy(arena, int(begins[code]), size, out, to)

@@ -33,6 +33,7 @@ from gatewatch.ingest.raw import Raw, joined
 from gatewatch.ingest.read import Read, read
 from gatewatch.ingest.rounds import rounds
 from gatewatch.ingest.routing import route
+from gatewatch.ingest.shown import Shown
 from gatewatch.ingest.sight import Sight
 from gatewatch.log.base import LAST_FLUSH_S, Chunk, Headers, Log, TopicPartition
 from gatewatch.metrics import Metrics
@@ -84,6 +85,7 @@ class IngestWorker:
         self._settings, self._kafka = settings.ingest, settings.kafka
         self._formats = {source.topic: get_format(source.format, source=source) for source in settings.sources}
         self._cleaner = Cleaner(seed, locator(settings.ingest), field_names=settings.ingest.field_names)
+        self._shown = Shown(self._kafka.partitions)
         self._bounds = TimeBounds(None if history else clock)
         self._history, self._warm_s = history, warm_s
         self._layout = layout_of(self._kafka.partitions, seed)
@@ -272,7 +274,7 @@ class IngestWorker:
             stream = streams[int(i)]
             stream.watermark = max(stream.watermark, float(ts[src == i].max()))
         columns.place(ts=ts, src=src.astype(np.uint16), offset=offset, index=index.astype(np.int32))
-        return route(columns, self._kafka.partitions)
+        return route(columns, self._kafka.partitions, self._shown.choose(columns))
 
     def _send_batches(self, batch: pa.RecordBatch, starts: npt.NDArray[np.int64], streams: list[Stream]) -> None:
         for q in range(self._kafka.partitions):

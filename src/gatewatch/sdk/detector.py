@@ -20,6 +20,8 @@ class Detector(Part):
     """
 
     lane: ClassVar[Lane] = "fast"  # slow ones run in a consumer group of their own and delay nobody else
+    # Whether it learns from rows that are only shown (Role.SHOW); all others pass over what is neither WHO nor WHERE
+    learns_from_shown: ClassVar[bool] = False
 
     @abstractmethod
     def process(self, batch: Batch) -> Hits:

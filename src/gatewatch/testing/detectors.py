@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 from gatewatch import registry
 from gatewatch.errors import StateError
-from gatewatch.events.batch import FLOATS, ROUTED, Batch, decode, encode, schema_id
+from gatewatch.events.batch import FLOATS, ROUTED, Batch, Role, decode, encode, schema_id
 from gatewatch.records import Opinion, Scope
 from gatewatch.registry import Entry
 from gatewatch.sdk import Context, Detector, RawFinding
@@ -205,6 +205,21 @@ def repeated_rows_are_survived(entry: Entry) -> None:
     _check_numbers(findings(build(entry), whole.take(np.repeat(np.arange(whole.n), 2))))
 
 
+def rows_shown_count_nowhere(entry: Entry) -> None:
+    """A row that is only shown to a partition is judged and counted in another one; few detectors learn from it."""
+    plain = stream(entry)
+    twice = np.repeat(np.arange(plain.n), 2)
+    roles = plain.role[twice].copy()
+    roles[1::2] = int(Role.SHOW)
+    doubled = plain.take(twice)
+    at = doubled.arrow.schema.get_field_index("role")
+    shown = Batch(doubled.arrow.set_column(at, ROUTED.field("role"), pa.array(roles)))
+    lines = [(line[0] / 2, *line[1:]) for line in lines_of(build(entry), [shown])]
+    assert all(row == int(row) for row, *_ in lines), "a finding on a row that is only shown"
+    if entry.detector is not None and not entry.detector.learns_from_shown:
+        assert lines == lines_of(build(entry), [plain]), "rows that are only shown change what is found"
+
+
 def our_refusals_teach_nothing(entry: Entry) -> None:
     """What is refused because we said so accuses nobody and teaches nothing, or a block would prolong itself."""
     calm, wild = traffic.calm(), traffic.attack(first_offset=2000)
@@ -359,6 +374,7 @@ KEY_LAWS: tuple[Law, ...] = (
     flood_does_not_hide_customers,
     late_rows_are_no_burst,
     repeated_rows_are_survived,
+    rows_shown_count_nowhere,
     our_refusals_teach_nothing,
     odd_numbers_are_survived,
     absent_fields_mean_blind,

@@ -173,3 +173,4 @@ def test_one_task_alone_judges_an_order() -> None:
     assert (effects, marked.column("blocked_by_us").tolist()) == ([], [1])
     assert _blocks().mark(who, RANGES)[1] == []
     assert len(_blocks().mark(_of(rows, "role", [Role.WHERE] * 10), RANGES)[1]) == 1
+    assert _blocks().mark(_of(rows, "role", [Role.SHOW] * 10), RANGES)[1] == []

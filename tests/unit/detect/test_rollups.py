@@ -49,12 +49,13 @@ def _login(ts: float, account: str, ip: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def test_each_event_counts_once_although_it_has_two_rows() -> None:
+def test_each_event_counts_once_although_it_has_two_rows_and_is_shown() -> None:
     """Rates of endpoints would be up to twice what they are."""
     event = {"ts": T0, "principal": "p", "ip": "203.0.113.9", "project": "x", "endpoint": "/v1", "model": "m"}
     sums = Rollups(SEED)
     sums.add(batch_of([event], role=Role.WHO))
     sums.add(batch_of([event], role=Role.WHERE))
+    sums.add(batch_of([event], role=Role.SHOW))
     rows = _closed(sums, T0 + 60.0)
     assert [_count(rows, "requests", kind) for kind in (Kind.ALL, Kind.PROJECT, Kind.ENDPOINT)] == [1.0, 1.0, 1.0]
 

@@ -11,7 +11,7 @@ import pytest
 from gatewatch.detect.running import MAX_RAISES
 from gatewatch.detect.task import DetectTask
 from gatewatch.errors import StateError
-from gatewatch.events.batch import Batch, encode, schema_id
+from gatewatch.events.batch import Batch, Role, encode, schema_id
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
 from gatewatch.records import H_KIND, H_LAYOUT, H_RANGES, H_SCHEMA, FindingBatch, SourceRange
@@ -73,6 +73,22 @@ def _record(first: int, n: int, *, kind: bytes = b"batch", start: int | None = N
     )
     value = encode(batch.arrow) if kind == b"batch" else b""
     return value, sealed(SETTINGS, value, headers)
+
+
+def test_rows_that_are_only_shown_are_no_rows_of_the_task() -> None:
+    """If this fails, a request is in the metrics of every partition that it was shown to."""
+    task = _task(Nth)
+    batch = batch_of([{"ts": 1000.0 + i, "principal": "p"} for i in range(5)], role=Role.SHOW)
+    headers: Headers = (
+        (H_KIND, b"batch"),
+        (H_SCHEMA, schema_id(batch.arrow)),
+        (H_LAYOUT, f"1:{SEED.id}".encode()),
+        (H_RANGES, msgspec.msgpack.encode([SourceRange("id", 0, 0, 5, 1005.0, topic="access")])),
+    )
+    value = encode(batch.arrow)
+    task.apply(0, value, sealed(SETTINGS, value, headers))
+    assert task.counts.rows == 0
+    assert task.applied.offsets == {("id", 0): 5}
 
 
 def _findings(said: list[FindingBatch | None]) -> list[str]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gatewatch.detect.traffic import LEAST_SERVED, SLOTS, THIRD_S, Traffic
 from gatewatch.errors import StateError
-from gatewatch.events.batch import Batch
+from gatewatch.events.batch import Batch, Role
 from gatewatch.records import Explanation, Finding, Scope
 from gatewatch.testing.batches import batch_of, cut
 
@@ -55,6 +55,14 @@ def test_people_who_come_back_make_an_address_shared(scope: Scope) -> None:
 def test_the_victims_of_an_attack_do_not_shield_the_attacker() -> None:
     """If this fails, credential stuffing with some success makes its own address unblockable."""
     assert last(Traffic(1), days(50, 1), Scope.IP) == {"healthy_principals": "0"}
+
+
+def test_rows_that_are_only_shown_carry_nothing() -> None:
+    """If this fails, each partition takes what is shown to it for its own traffic, and guards spare or stop by it."""
+    traffic = Traffic(1)
+    traffic.tell(batch_of([row(T0 + i, OFFICE, f"user-{i}") for i in range(2000)], role=Role.SHOW), [])
+    state = traffic.snapshot()
+    assert not any(state[name].any() for name in ("served", "weights", "bits", "counts"))
 
 
 def test_people_who_have_gone_are_forgotten() -> None:

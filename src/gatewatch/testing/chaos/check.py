@@ -2,7 +2,8 @@
 
 Ingest cuts its batches by time, so `routed` is not the same bytes in two runs. What must be the same:
 
-- the rows that count: each element of each source value once in each routed partition that it belongs to;
+- the rows that count: each element of each source value once in each routed partition that it belongs to; which few of
+  them are shown to the other partitions hangs on which worker read them, but each is shown once at most;
 - from `routed` on, everything, byte for byte: findings and rollups are a function of `routed`, findings on populations
   of `rollups`, alerts, incidents and decisions of `findings`. So each stage is done again by one task that nobody
   disturbs, on the very records that the disturbed workers read;
@@ -28,7 +29,7 @@ from gatewatch.detect.applied import Applied
 from gatewatch.detect.population import PopulationTask
 from gatewatch.detect.task import DetectTask
 from gatewatch.events import rollup
-from gatewatch.events.batch import decode
+from gatewatch.events.batch import Role, decode
 from gatewatch.flow import Flow
 from gatewatch.ingest.worker import IngestWorker
 from gatewatch.log.base import Chunk, Headers, Log, TopicPartition, TopicSpec
@@ -210,9 +211,13 @@ def _json_key(*names: str) -> Callable[[Record], Key]:
     return key_of
 
 
-def applied_rows(routed: Iterable[Record]) -> tuple[Counter[Key], list[float]]:
-    """How often each row counts, as (routed partition, source, offset, index), and when rows came that did not."""
+def applied_rows(routed: Iterable[Record]) -> tuple[Counter[Key], Counter[Key], list[float]]:
+    """How often each row counts, as (routed partition, source, offset, index), and when rows came that did not.
+
+    First rows that are at home there, then those that are only shown.
+    """
     counts: Counter[Key] = Counter()
+    shown: Counter[Key] = Counter()
     trimmed: list[float] = []
     states: dict[int, Applied] = {}
     for record in routed:
@@ -228,12 +233,13 @@ def applied_rows(routed: Iterable[Record]) -> tuple[Counter[Key], list[float]]:
         trimmed += [record.written] * (len(src) - len(keep))
         for i in keep.tolist():
             source = ranges[int(src[i])]
-            counts[record.partition, source.topic_id, source.partition, int(offset[i]), int(index[i])] += 1
-    return counts, trimmed
+            which = shown if batch.role[i] == Role.SHOW else counts
+            which[record.partition, source.topic_id, source.partition, int(offset[i]), int(index[i])] += 1
+    return counts, shown, trimmed
 
 
 def _rows(settings: Settings, lives: Sequence[Life], seed: HashSeed, routed: Sequence[Record]) -> Difference:
-    counts, trimmed = applied_rows(routed)
+    counts, shown, trimmed = applied_rows(routed)
     wanted: set[Key] = set()
     for life in lives:
         for q, _topic_id, *rest in _ingested(settings, life, seed)[0]:
@@ -241,6 +247,7 @@ def _rows(settings: Settings, lives: Sequence[Life], seed: HashSeed, routed: Seq
     found = Difference("rows", expected=len(wanted))
     found.lost = [key for key in wanted if key not in counts]
     found.extra = [key for key, n in counts.items() if n > 1 or key not in wanted]
+    found.extra += [key for key, n in shown.items() if n > 1 or key in wanted]
     found.again = trimmed
     return found
 
