@@ -20,9 +20,9 @@ ON = (
     "and mixed in at random. Invented: who called (each request from an address of its own, or 500 authenticated "
     "callers by turns), one request in 30 s, status 200. Scored by payload_drift's own findings (nats), with `alpha: "
     "0.02` so that the curve has points around an FPR of 1e-3; learning as shipped. The first fifth of the events only "
-    "teaches, and holds no attack. Each partition learns an endpoint on its own: with twelve, each sees a twelfth, and "
-    "asks for a twelfth of `endpoint_bodies` before it speaks. Twelve were the default when this was chosen; "
-    "today's four, each of which sees three times as much, are not measured here."
+    "teaches, and holds no attack. Each partition learns an endpoint from its own callers and from the few bodies of "
+    "principals that ingest shows to all: with twelve, each asks for 20 of them before it speaks. Twelve were the "
+    "default when this was chosen; today's four are not measured here."
 )
 START = 1_772_409_600.0
 FPR, CALLERS, STEP_S = 1e-3, 500, 30.0

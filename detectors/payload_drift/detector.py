@@ -38,6 +38,7 @@ from .kernel import scan
 from .layout import COMMON, ENDPOINT, FACTS, FOUND, ROW, WORDS, Facts, Memory, Params
 
 REFRESH_S = 300.0  # what goes on is told again after so long
+GUESTS_TOTAL = 2048  # rows for callers of other partitions, over all partitions, of those of principals: a small site's
 _ONE = ("structure", "characters", "size", "new_fields", "nearest", "kind", "other_kind", "bodies")
 _MANY = ("structure", "characters", "size", "credit", "bodies", "kind", "other_kind")
 _BODY = ("shape",)
@@ -112,8 +113,9 @@ class PayloadDrift(TableDetector):
         * injections into values that hold code or markup anyway (chat prompts), so that no kind of character is rare;
         * values that Gatewatch does not see: a query string or header that the gateway does not log within the body;
         * an endpoint's first ``endpoint_bodies`` bodies, a caller's first ``caller_bodies``: limits only;
-        * one odd body at an endpoint with few hundred bodies a partition: what is rare there cannot be told from what
-          is not known yet, and each surprise has ln(2 n) nats at most;
+        * one odd body at an endpoint with few hundred bodies: what is rare there cannot be told from what is not known
+          yet, and each surprise has ln(2 n) nats at most. What only addresses send (no principal) each partition
+          learns from its own alone;
         * one odd structure of a newcomer where callers are few: it may have a client of its own;
         * fields added to ordinary bodies (mass assignment), up to three times a day, are told as a *change* only;
         * the same again within a day of what was told and called nothing;
@@ -126,16 +128,20 @@ class PayloadDrift(TableDetector):
         alpha: chance of a false alarm a body; nats beyond ln(1 / alpha) are told of. It is also the bound of *drift*.
         gate: a body rarer than this teaches nothing; nor does a structure rarer than one in all bodies so far.
         endpoint_bodies, caller_bodies: how many are learned from before anything is told of. Those of an endpoint over
-            all partitions; each learns it for itself, from 20 at least.
+            all partitions; each learns it from its own part and what it is shown of the others', from 20 at least.
         warm_hours: age of an endpoint's row before what was learned may alert; before, it is recorded as shadow. Of a
             busy one, with ten times ``endpoint_bodies``, an hour is enough.
         decay_hours: how fast evidence against a caller fades.
         reference_hours, least_index: of the part on populations.
-        keys_total: rows of callers for each scope, over all partitions.
+        keys_total: rows of callers for each scope, over all partitions; of those of principals 2,048, an eighth at
+            most, are for callers of other partitions.
         endpoints_total: rows of endpoints for each scope, over all partitions.
 
-    A structure from three established principals of a partition is a release and becomes a template; from one it is a
+    A structure from three established principals is a release and becomes a template; from one it is a
     probe. A caller who authenticated is looked at as a principal, all others by address.
+
+    Ingest shows some bodies of principals to all partitions. They are learned from as if their caller were one of here,
+    but for this: nothing is told of them, and an odd structure of a caller that is new teaches nothing.
 
     Cost: about 0.1 us a row without a body, 0.5 us with one. Memory: 384 bytes a caller and 6 KB an endpoint, fixed.
 
@@ -145,7 +151,8 @@ class PayloadDrift(TableDetector):
     """
 
     name = "payload_drift"
-    version = 2
+    version = 3
+    learns_from_shown = True
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.PRINCIPAL, Scope.IP)
     tests = 0  # its alphas are options
@@ -216,7 +223,8 @@ class PayloadDrift(TableDetector):
     def key_tables(self) -> dict[str, KeyTable]:
         """Callers and endpoints of each scope."""
         callers = {scope.value: side.callers for scope, side in self._sides.items()}
-        return {**callers, **{f"{scope.value}_endpoints": side.endpoints for scope, side in self._sides.items()}}
+        endpoints = {f"{scope.value}_endpoints": side.endpoints for scope, side in self._sides.items()}
+        return {**callers, **endpoints, "guests": self._sides[Scope.PRINCIPAL].guests}
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Counts of each scope."""
@@ -236,7 +244,10 @@ class _Side:
 
     def __init__(self, config: Config, context: Context, scope: Scope) -> None:
         anonymous = scope is Scope.IP
-        self.callers = KeyTable(max(8, config.keys_total // context.partitions), ROW, authenticated_only=not anonymous)
+        rows = max(8, config.keys_total // context.partitions)
+        guests = 0 if anonymous or context.partitions == 1 else min(GUESTS_TOTAL // context.partitions, rows // 8)
+        self.callers = KeyTable(rows - guests, ROW, authenticated_only=not anonymous)
+        self.guests = KeyTable(guests, ROW, authenticated_only=True)
         self.endpoints = KeyTable(max(8, config.endpoints_total // context.partitions), ENDPOINT)
         self.params = Params(
             threshold=-math.log(config.alpha),
@@ -253,7 +264,8 @@ class _Side:
         common["now"] = -np.inf
         limits = (config.max_body_bytes, config.max_depth, config.max_keys, config.max_array, config.max_string)
         self.memory = Memory(
-            self.callers.head, self.callers.rows, self.endpoints.head, self.endpoints.rows, common,
+            self.callers.head, self.callers.rows, self.guests.head, self.guests.rows,
+            self.endpoints.head, self.endpoints.rows, common,
             np.array(limits, np.float64), np.zeros(FACTS + WORDS, np.uint64),
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gatewatch.sdk import AuthCode, find_or_admit, hold, kernel
+from gatewatch.sdk import AuthCode, Role, find_or_admit, hold, kernel
 
 from . import caller, changes, profile
 from .constants import (
@@ -38,6 +38,7 @@ from .telling import write, write_limit
 
 U64 = np.uint64
 _SUCCESS, _UNKNOWN = int(AuthCode.SUCCESS), int(AuthCode.UNKNOWN)
+_SHOW = int(Role.SHOW)
 _MOST_KINDS = 9007199254740992.0  # 2 ** 53
 
 
@@ -57,13 +58,16 @@ def scan(bodies: Any, facts: Facts, wanted: int, memory: Memory, p: Params, foun
     heads, rows, common, limits = memory.callers, memory.rows, memory.common[0], memory.limits
     endpoints, profiles, scratch = memory.endpoints, memory.profiles, memory.scratch
     starts, offsets, data = facts.starts, facts.offsets, facts.data
+    seen = wanted if p.anonymous else wanted | _SHOW
     n = 0
     for i in range(ts.shape[0]):
         t = ts[i]
-        if role[i] & wanted == 0 or key[i] == U64(0) or blocked[i] == 1 or not math.isfinite(t):
+        elsewhere = p.anonymous and principal[i] != U64(0)  # it has a row of its own, as a principal
+        if role[i] & seen == 0 or elsewhere or key[i] == U64(0) or blocked[i] == 1 or not math.isfinite(t):
             continue
-        if p.anonymous and principal[i] != U64(0):
-            continue  # it has a row of its own, as a principal
+        if role[i] & wanted == 0:
+            _shown(bodies[i], i, facts, memory, p, found[n:])
+            continue
         common.rows += 1
         common.now = max(common.now, t)
         size = body_size[i] if math.isfinite(body_size[i]) else bytes_in[i]
@@ -90,11 +94,34 @@ def scan(bodies: Any, facts: Facts, wanted: int, memory: Memory, p: Params, foun
             teaches = status[i] < 400 and (served or p.anonymous)
             body = _body(i, t, key[i], shape[i], size, kinds[i], teaches)
             where = _first(endpoint[i], path[i], p.salt)
-            look = (row, weight, n == before)
+            look = (row, weight, n == before, True)
             n = _learned(body, where, look, endpoints, profiles, starts, offsets, data, scratch, p, found, n)
         told = row.rank == 1 and row.t - row.told_at < p.refresh_s
         hold(heads, at, told or caller.evidence(row) >= 0.5 * p.threshold)
     return n
+
+
+@kernel
+def _shown(b: Any, i: int, facts: Facts, memory: Memory, p: Params, room: npt.NDArray[np.void]) -> None:
+    """A body of a caller of another partition: it teaches as one of here would, and nothing is told of it.
+
+    The caller has a row among the guests, so who is used to a structure or a size does not surprise by it. Endpoints
+    that nobody here calls push no others out.
+    """
+    served = b.status < 400 and b.auth in (_SUCCESS, _UNKNOWN)
+    at, new = find_or_admit(memory.guests, b.k_principal, b.ts, served, authenticated_only=True)
+    if at < 0:
+        return
+    row = memory.guest_rows[at]
+    if new:
+        caller.clear(row, b.ts)
+    weight = caller.age(row, b.ts, p)
+    size = b.shape_body_size if math.isfinite(b.shape_body_size) else b.bytes_in
+    body = _body(i, b.ts, b.k_principal, b.k_shape, size, b.shape_kinds, served)
+    _learned(
+        body, _first(b.k_endpoint, b.k_path, p.salt), (row, weight, False, False), memory.endpoints, memory.profiles,
+        facts.starts, facts.offsets, facts.data, memory.scratch, p, room, 0,
+    )  # fmt: skip
 
 
 @kernel
@@ -118,7 +145,7 @@ def _body(i: int, t: float, key: np.uint64, shape: np.uint64, size: float, kinds
 def _learned(
     body: Body,
     where: np.uint64,
-    look: tuple[Any, float, bool],
+    look: tuple[Any, float, bool, bool],
     endpoints: Any,
     profiles: Any,
     starts: Any,
@@ -129,19 +156,23 @@ def _learned(
     found: npt.NDArray[np.void],
     n: int,
 ) -> int:
-    """One body against what its endpoint and its caller are used to: the new number of findings."""
-    at, new = find_or_admit(endpoints, where, body.t, body.teaches and not p.anonymous, authenticated_only=False)
+    """One body against what its endpoint and its caller are used to: the new number of findings.
+
+    ``look``: the caller's row, what the body weighs in it, whether it may be told of, whether it is of this partition.
+    """
+    row, weight, may_tell, ours = look
+    success = body.teaches and ours and not p.anonymous
+    at, new = find_or_admit(endpoints, where, body.t, success, authenticated_only=False, at_once=ours)
     if at < 0:
         return n
     e = profiles[at]
-    row, weight, may_tell = look
     if new:
         profile.clear(e, body.t)
     slot = profile.slot_of(e, body.shape) if body.shape != U64(0) else -1
     n_facts = 0
     if body.shape != U64(0) and (slot < 0 or e.known[slot] == 0):
         n_facts = read(starts, offsets, data, body.i, p.salt, scratch)
-    score = _score(body, row, e, slot, n_facts, scratch, p)
+    score = _score(body, row, e, slot, n_facts, scratch, ours, p)
     return _visit(body, score, row, e, n_facts, scratch, weight, may_tell, p, found, n)
 
 
@@ -241,7 +272,7 @@ def _news(body: Body, score: Score, row: Any, e: Any, scratch: Any) -> tuple[flo
 
 
 @kernel
-def _score(body: Body, row: Any, e: Any, template: int, n_facts: int, scratch: Any, p: Params) -> Score:
+def _score(body: Body, row: Any, e: Any, template: int, n_facts: int, scratch: Any, ours: bool, p: Params) -> Score:
     """What the body says, given endpoint and caller as they were before it."""
     structure = characters = nearest = contains = 0.0
     new_fields, far, kind, other = 0, 0, -1, -1
@@ -251,11 +282,15 @@ def _score(body: Body, row: Any, e: Any, template: int, n_facts: int, scratch: A
         nats, new_fields, nearest, contains, far = profile.unknown_structure(e, template, scratch, n_facts)
         if own < 0 and e.n >= p.endpoint_rows:
             structure = nats
-            if row.n < p.caller_rows:  # a new caller may well have a client of its own: be as sure as callers are many
+            # A new caller may well have a client of its own: be as sure as callers are many. Of a guest's nothing is
+            # told, so it may surprise and teach nothing: else one new key would make its bodies usual everywhere.
+            if ours and row.n < p.caller_rows:
                 structure = min(structure, 2.0 * (1.0 + row.changes) * math.log(1.0 + profile.callers(e)))
     if body.shape != U64(0) and own < 0 and row.n >= p.caller_rows:
         structure = max(structure, -math.log((row.novel + CELL) / (row.n + 1.0)))
     unusual = body.kinds & ~row.known
+    if new_fields > 0 and row.n < p.caller_rows:
+        unusual &= ~changes.HARMLESS  # they come with the fields of a client of its own, and say no more than these do
     if unusual != U64(0) and e.content >= p.endpoint_rows:
         characters, kind, other = profile.rare_kinds(e, unusual)
     size, expected = caller.size_surprise(row, e, body, own, template, p)

@@ -19,7 +19,7 @@ SEEN = 4  # words of an endpoint's bitmap of callers: counts some thousand of th
 NEWS = 4  # words of a caller's bitmap of fields that it was the first to send
 FACTS = 64  # fields of one body, as many as an event carries
 
-# One caller: a principal or an address. 368 bytes, and 24 of the key table.
+# One caller: a principal or an address. 360 bytes, and 24 of the key table.
 ROW = np.dtype(
     [
         ("t", "f8"),  # event time of the newest row
@@ -130,6 +130,8 @@ class Memory(NamedTuple):
 
     callers: Any
     rows: npt.NDArray[np.void]  # (callers,) ROW
+    guests: Any
+    guest_rows: npt.NDArray[np.void]  # (guests,) ROW
     endpoints: Any
     profiles: npt.NDArray[np.void]  # (endpoints,) ENDPOINT
     common: npt.NDArray[np.void]  # (1,) COMMON

@@ -98,7 +98,7 @@ class PayloadMix(PopulationDetector):
     """
 
     name = "payload_drift"
-    version = 2
+    version = 3
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.ENDPOINT,)
     tests = 0  # its alpha is an option

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +16,7 @@ from scipy import stats
 
 from gatewatch import registry
 from gatewatch.errors import StateError
+from gatewatch.events.batch import Batch, Role
 from gatewatch.events.kinds import kinds_of
 from gatewatch.events.rollup import Kind, Rollup
 from gatewatch.records import Opinion, Scope
@@ -22,7 +24,7 @@ from gatewatch.sdk import Context, Detector, PopulationDetector, RawFinding
 from gatewatch.settings import DetectorSettings
 from gatewatch.state.hashing import hash_text
 from gatewatch.testing.batches import SEED, batch_of, cut
-from gatewatch.testing.detector_runs import findings, lines_of
+from gatewatch.testing.detector_runs import bytes_of, findings, lines_of
 from gatewatch.testing.populations import START, Line, rollup_of, told
 
 ENTRY = registry.load("payload_drift")
@@ -285,6 +287,62 @@ def test_a_twelfth_of_an_endpoints_bodies_is_enough_to_know_it() -> None:
     probe = event(T + 1900.0, "", body("probe", [":obj", "cmd:str", "debug:bool", "eval:str"]), **at)
     told_of = found(detector(alpha=0.02), [*usual(60, callers=20, anonymous=True), probe])
     assert [f.reason.name for f in told_of] == ["structure"]
+
+
+PROBE = body("probe", [":obj", "cmd:str", "debug:bool", "eval:str"])
+
+
+def show(d: Detector, events: Iterable[Mapping[str, Any]]) -> None:
+    """Let it see bodies of callers of other partitions; nothing is said of them."""
+    assert len(d.process(batch_of(list(events), role=Role.SHOW))) == 0
+
+
+def test_an_endpoint_that_nobody_here_calls_is_known_from_what_is_shown() -> None:
+    """If this fails, a small site's new key can send anything to whatever none of its partition's customers calls."""
+    d = detector()
+    show(d, [event(e["ts"], f"guest-{i % 20}", e["shape"]) for i, e in enumerate(usual())])
+    injection = [event(AFTER + i, "new", body(text=f"'; drop table x{i} --")) for i in range(3)]
+    assert {f.key for f in found(d, injection)} == {"new"}
+    assert found(detector(), injection) == []
+
+
+def test_one_guest_does_not_make_his_bodies_usual() -> None:
+    """If this fails, whoever sends odd bodies for an hour has made them usual in partitions that do not know him."""
+    d = taught()
+    show(d, [event(AFTER + 10.0 * i, "guest", PROBE) for i in range(360)])
+    assert [f.reason.name for f in found(d, [event(AFTER + 3600.0, "app-1", PROBE)])] == ["structure"]
+
+
+def test_bodies_that_are_shown_but_were_refused_teach_nothing() -> None:
+    """If this fails, an older ingest or a fault lets who is refused teach all partitions."""
+    d = taught()
+    refused = [event(AFTER + i, f"guest-{i % 30}", PROBE, auth="failure") for i in range(300)]
+    show(d, [e | {"status": 401} for e in refused])
+    assert [f.key for f in found(d, [event(AFTER + 600.0, "app-1", PROBE)])] == ["app-1"]
+
+
+def test_guests_push_no_customer_and_no_endpoint_out() -> None:
+    """If this fails, ten thousand customers elsewhere cost this partition what it knows of its own."""
+    d = detector(keys_total=1024, endpoints_total=96)
+    found(d, usual())
+    show(d, [event(AFTER + 0.1 * i, f"guest-{i}", body(f"g{i}"), endpoint=f"/other-{i}") for i in range(3000)])
+    assert d.opinion(Scope.PRINCIPAL, hash_text("app-0", SEED)) is Opinion.QUIET
+    assert [f.key for f in found(d, [event(AFTER + 600.0, "app-1", PROBE)])] == ["app-1"]
+
+
+def test_however_shown_bodies_are_cut_the_findings_are_the_same() -> None:
+    """If this fails, a replay differs from what happened."""
+    whole = batch_of([*usual(900), *(event(AFTER + i, "app-0", body(f"p{i}", [f"f{i}:str"])) for i in range(6))])
+    roles = np.where(np.arange(whole.n) % 3 == 1, int(Role.SHOW), int(Role.WHO)).astype(np.uint8)
+    roles[-6:] = int(Role.WHO)
+    at = whole.arrow.schema.get_field_index("role")
+    whole = Batch(whole.arrow.set_column(at, whole.arrow.schema.field(at), pa.array(roles)))
+    expected, state = lines_of(one := detector(), [whole]), bytes_of(one.snapshot())
+    assert len(expected) > 0
+    for rows in (1, 7, 100):
+        other = detector()
+        assert lines_of(other, list(cut(whole, rows))) == expected
+        assert bytes_of(other.snapshot()) == state
 
 
 def test_a_flood_of_strangers_pushes_no_customer_out() -> None:
