@@ -14,6 +14,11 @@ LEAST_COVERED = 3  # names of a short list, before a share of it is a pattern
 HOUR_S, DAY_S, WEEK_S = 3600.0, 86400.0, 7 * 86400.0
 SEEN_S = 7 * DAY_S  # a pair is remembered for 7 to 14 days, like a customer's row in the key table
 IP_DECAY_DAYS = 1.0  # behind one address stand many people: their few mistakes must not add up over a week
+# A network is told of only where so many addresses speak for it that are not accused themselves, and on half as much
+# evidence again: there may be a town behind it.
+LEAST_ADDRESSES = 3
+NETWORK_MARGIN = 1.5
+PRINCIPAL, IP, NETWORK = 0, 1, 2  # scopes, in the order of the detector's
 PAUSE_S = 3600.0  # after such a pause what was told counts half the threshold at most: it takes news to tell again
 TOLD_SHARE = 0.5
 GROWTH = 1.5  # news: half as many resources again as last told

@@ -40,13 +40,16 @@ from .constants import (
     ENUMERATION,
     GONE,
     HOUR_S,
+    IP,
     LISTED,
     LOCKED,
     MANY,
     MISSING,
+    NETWORK,
     NEVER_SERVED,
     NOTHING,
     OPEN,
+    PRINCIPAL,
     PROBE,
     REDIRECTS,
     REFUSED,
@@ -65,6 +68,7 @@ from .row import (
     evidence,
     fingerprint,
     holds,
+    note_address,
     refused_within,
     step_down,
     step_up,
@@ -77,20 +81,20 @@ from .telling import is_news, write
 
 U64 = np.uint64
 _SUCCESS = int(AuthCode.SUCCESS)
-_WHO = int(Role.WHO)
+_WHO, _WHERE = int(Role.WHO), int(Role.WHERE)
 
 
 @kernel
 def scan(
-    requests: Any, asked: Asked, wanted: int, memory: Memory, names: Names, p: Params, found: npt.NDArray[np.void]
+    requests: Any, asked: Asked, scope: int, memory: Memory, names: Names, p: Params, found: npt.NDArray[np.void]
 ) -> int:
     """Score each row of a batch for one scope, then learn from it; how many findings are in ``found``.
 
-    ``requests`` are its records (:func:`gatewatch.sdk.rows_of`), ``wanted`` is the role of those that count, and says
-    whether principals or addresses are looked at. Cost: linear.
+    ``requests`` are its records (:func:`gatewatch.sdk.rows_of`), ``scope`` says whether principals, addresses
+    or networks are looked at, networks after addresses. Cost: linear.
     """
-    ts, role, blocked = requests.ts, requests.role, requests.blocked_by_us
-    key = requests.k_principal if wanted == _WHO else requests.k_ip
+    ts, accused = requests.ts, memory.accused
+    key = requests.k_principal if scope == PRINCIPAL else requests.k_ip if scope == IP else requests.k_network
     endpoint, path, model, feature_from = requests.k_endpoint, requests.k_path, requests.k_model, asked.starts
     keys, rows, pairs, common = memory.keys, memory.rows, memory.pairs, memory.common[0]
     plain = names.key.shape[0] == 0
@@ -100,7 +104,7 @@ def scan(
             look_ahead(keys, rows, key, i, at_once=False)
             _ask_pairs(keys, rows, pairs, key, endpoint, path, model, i)
         t = ts[i]
-        if not (role[i] & wanted and key[i] != U64(0) and blocked[i] != 1 and np.isfinite(t)):
+        if key[i] == U64(0) or not _counts(requests[i], scope, accused[i]):
             continue
         outcome = outcome_of(requests[i])
         resource = _resource(endpoint[i], path[i], model[i])
@@ -119,16 +123,44 @@ def scan(
         row = rows[at]
         if new:
             clear(row, t)
-        first = not met(pairs, common, mix(key[i], resource))
+        first = _is_first(requests[i], scope, key[i], resource, served, pairs, common)
         again = first and not served and _of_known_family(asked.family, i, outcome, key[i], pairs, common, p)
         if outcome == LOCKED:
             first, again = first and not again, memory.served[int(resource & U64(OPEN - 1))] == resource
         if outcome != SERVED or canary or evidence(row) > 0.0 or is_held(keys, at):
             known = succeeded_since(keys, at, 0.0)
-            contact = Contact(i, t, outcome, key[i], known, resource, weight, bit, canary, first, again)
+            address = requests[i].k_ip
+            canary &= scope != NETWORK
+            contact = Contact(i, t, outcome, key[i], known, address, resource, weight, bit, canary, first, again)
             n, held = _visit(contact, row, memory, p, found, n)
+            _note_accused(accused, i, scope, row, t, p)
             hold(keys, at, held)
     return n
+
+
+@kernel
+def _note_accused(accused: Any, i: int, scope: int, row: Any, t: float, p: Params) -> None:
+    """An accused address does not speak for its network."""
+    if scope == IP:
+        accused[i] = row.told_rank > 0 and t - row.told_at < p.refresh_s
+
+
+@kernel(inline=True)
+def _counts(request: Any, scope: int, accused: int) -> bool:
+    """Whether the row is one of the scope's, not refused by ourselves, and has a time."""
+    if scope == NETWORK and accused == 1:
+        return False
+    wanted = _WHO if scope == PRINCIPAL else _WHERE
+    return bool(request.role & wanted != 0 and request.blocked_by_us != 1 and np.isfinite(request.ts))
+
+
+@kernel
+def _is_first(
+    request: Any, scope: int, key: np.uint64, resource: np.uint64, served: bool, pairs: Pairs, common: Any
+) -> bool:
+    """Whether it is the key's first contact; what an address is served for the first time speaks for its network."""
+    first = not met(pairs, common, mix(key, resource))
+    return not met(pairs, common, mix(request.k_ip, resource)) if scope == NETWORK and served else first
 
 
 @kernel(inline=True)
@@ -233,10 +265,11 @@ def _visit(
     reason = NOTHING
     if contact.outcome != SERVED:
         reason = _turned_away(row, contact, weight, memory, p)
-    elif contact.first:
-        step_down(row, weight, p)
     else:
-        was_made(row, fingerprint(contact.resource), p)
+        if not contact.first or p.least_addresses > 0:
+            was_made(row, fingerprint(contact.resource), p)
+        if contact.first:
+            step_down(row, weight, p)
     if contact.canary and t - row.canary_at >= p.refresh_s:
         row.canary_at = t
         reason = CANARY
@@ -262,6 +295,8 @@ def _turned_away(row: Any, contact: Contact, weight: float, memory: Memory, p: P
         if listed:  # a client that comes without its token first has not tried what it may not use
             each = 1.0 if kind == LOCKED else contact.weight
         step_up(row, kind, name, weight * each, contact.t, p)
+        if p.least_addresses > 0:
+            note_address(row, fingerprint(contact.address))
     elif contact.outcome == LOCKED:
         ease(row, weight, p)
     if refused and contact.bit >= 0:
@@ -278,7 +313,7 @@ def _turned_away(row: Any, contact: Contact, weight: float, memory: Memory, p: P
 @kernel
 def _judge(row: Any, first: bool, t: float, p: Params) -> int:
     """Which test is over its threshold; only a first contact says something new."""
-    if first:
+    if first and row.n_addresses >= p.least_addresses:
         if touched(row) >= p.covered:
             return COVERAGE
         if evidence(row) >= p.threshold and not _at_once(row, t):

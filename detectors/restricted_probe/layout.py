@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 KEPT = 32  # resources a row keeps exactly: the largest count asked for is 12, and a full set forgets its oldest
+ADDRESSES = 3  # of a network told apart: as many as it takes
 NAMES = 256  # names on the ``restricted`` list: one bit each in a row
 WORDS = NAMES // 64
 
-# One key: a principal or an address. 424 bytes, and 33 of the key table.
+# One key: a principal, an address or a network. 432 bytes, and 33 of the key table.
 ROW = np.dtype(
     [
         ("t", "f8"),  # event time of the newest row
@@ -34,6 +35,8 @@ ROW = np.dtype(
         ("when", "u4", (KEPT,)),  # epoch seconds
         ("kind", "u1", (KEPT,)),  # REFUSED, MISSING, LISTED or TOLD; 0 is free
         ("told_rank", "u1"),
+        ("n_addresses", "u1"),
+        ("addresses", "u4", (ADDRESSES,)),  # fingerprints of addresses that spoke for a network
     ],
     align=True,
 )
@@ -78,6 +81,7 @@ class Params(NamedTuple):
     refused_per_week: float
     never_served: float  # inf for addresses
     covered: float  # names on the list
+    least_addresses: int  # 0 where the key is no network
     refresh_s: float
     salt: Any  # uint64: a feature is not a model of the same name
 
@@ -101,6 +105,7 @@ class Memory(NamedTuple):
     pairs: npt.NDArray[np.uint64]  # (blocks, 2, words)
     served: npt.NDArray[np.uint64]  # (OPEN,) resources served to anybody, for all scopes; a later one takes the place
     common: npt.NDArray[np.void]  # (1,) COMMON
+    accused: npt.NDArray[np.uint8]  # (rows of a batch,) whether the row's address is accused itself
 
 
 class Asked(NamedTuple):
@@ -122,6 +127,7 @@ class Contact(NamedTuple):
     outcome: int
     key: np.uint64
     known: bool  # the key was served before
+    address: np.uint64
     resource: np.uint64
     weight: float  # of the resource: 0 where it is not on the list
     bit: int  # of its name on the list, -1 where it is not on it

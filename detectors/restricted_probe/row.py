@@ -45,6 +45,7 @@ def end_excursion(row: Any) -> None:
     """Nothing is held against the key by the first-contact test."""
     row.refused = row.missing = row.credit = 0.0
     row.n_refused = row.n_missing = row.n_served = row.n_locked = 0.0
+    row.n_addresses = 0
 
 
 @kernel
@@ -125,6 +126,17 @@ def step_back(row: Any, at: int, p: Params) -> None:
     row.kind[at] = 0
     if evidence(row) <= 0.0:
         end_excursion(row)
+
+
+@kernel
+def note_address(row: Any, address: np.uint32) -> None:
+    """One more address speaks for the network."""
+    for j in range(row.n_addresses):
+        if row.addresses[j] == address:
+            return
+    if row.n_addresses < row.addresses.shape[0]:
+        row.addresses[row.n_addresses] = address
+        row.n_addresses += 1
 
 
 @kernel

@@ -532,3 +532,23 @@ def test_a_redirect_to_the_login_is_not_served() -> None:
 
     assert told(detector(), site(302))
     assert told(detector(), site(200)) == []
+
+
+def test_a_scan_spread_over_a_network_is_told_of() -> None:
+    """A scanner with a /24 would try a few names from each address, and no address would be conspicuous."""
+    spread = [
+        e for i in range(6) for e in asks(None, routes(4, f"n{i}-"), start=T + 60 * i, ip=f"203.0.113.{i}", status=404)
+    ]
+    assert set(told(detector(), spread)) == {("network", "203.0.113.0/24", "enumeration")}
+    assert (
+        told(detector(), [{**e, "ip": "203.0.113.5" if i % 2 else "203.0.113.6"} for i, e in enumerate(spread)][:15])
+        == []
+    )
+    assert told(detector(), [{**e, "endpoint": "/icon"} for e in spread]) == []  # one page that is gone
+
+
+def test_those_who_are_served_speak_for_their_network() -> None:
+    """A town behind one network would be accused of the dead links that its people follow in a day."""
+    dead = [asks(None, [f"/d{i}"], start=T + 60 * i, ip=f"203.0.113.{i}", status=404) for i in range(20)]
+    good = [asks(None, routes(3), start=T + 60 * i + 9, ip=f"203.0.113.{i}") for i in range(20)]
+    assert told(detector(), [e for pair in zip(dead, good, strict=True) for part in pair for e in part]) == []
