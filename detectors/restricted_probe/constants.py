@@ -18,6 +18,10 @@ IP_DECAY_DAYS = 1.0  # behind one address stand many people: their few mistakes 
 # evidence again: there may be a town behind it.
 LEAST_ADDRESSES = 3
 NETWORK_MARGIN = 1.5
+# What the scan of addresses says of a row to that of networks: its address is accused, it is the address's first
+# contact, it is served what it missed before, others are served what it is not. So each scope's state depends on the
+# rows alone, however they are cut into batches.
+ACCUSED, FIRST, BACK, KNOWN = 1, 2, 4, 8
 PRINCIPAL, IP, NETWORK = 0, 1, 2  # scopes, in the order of the detector's
 PAUSE_S = 3600.0  # after such a pause what was told counts half the threshold at most: it takes news to tell again
 TOLD_SHARE = 0.5

@@ -189,12 +189,13 @@ class RestrictedProbe(TableDetector):
         rows = max(8, config.keys_total // context.partitions)
         n_pairs = max(8, config.pairs_total // context.partitions)
         self._served = np.zeros(k.OPEN, np.uint64)
-        self._accused = np.zeros(0, np.uint8)
+        self._said = np.zeros(0, np.uint8)
         self._sides = {}
         for scope in self.scopes:
             part = 2 if scope is Scope.NETWORK else 1  # there are fewer networks than addresses
             params = _params(config, context, scope)
-            self._sides[scope] = _Side(max(8, rows // part), max(8, n_pairs // part), self._served, params)
+            side = _Side(max(8, rows // part), max(8, n_pairs // part), self._served, params)
+            self._sides[scope] = side
         self._looked_at = np.zeros(1, np.int64)
         self._names = table(config.restricted, config.canaries, context.seed)
         self._features = FeatureHashes(context.seed)
@@ -219,10 +220,10 @@ class RestrictedProbe(TableDetector):
         """The findings of one scope, in a buffer that the next call fills again."""
         if len(self._found) < len(rows):
             self._found = np.zeros(2 * len(rows), FOUND)
-            self._accused = np.zeros(2 * len(rows), np.uint8)
+            self._said = np.zeros(2 * len(rows), np.uint8)
         if scope == k.PRINCIPAL:
-            self._accused[: len(rows)] = 0
-        memory = side.memory._replace(accused=self._accused)
+            self._said[: len(rows)] = 0
+        memory = side.memory._replace(said=self._said)
         n = scan(rows, asked, scope, memory, self._names, side.params, self._found)
         return self._found[:n]
 

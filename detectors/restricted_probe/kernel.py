@@ -21,6 +21,7 @@ from gatewatch.sdk import (
     Role,
     ahead,
     ask_pair,
+    find,
     find_or_admit,
     hold,
     is_far,
@@ -32,15 +33,19 @@ from gatewatch.sdk import (
 )
 
 from .constants import (
+    ACCUSED,
     AGAIN,
     AT_ONCE,
     AT_ONCE_S,
+    BACK,
     CANARY,
     COVERAGE,
     ENUMERATION,
+    FIRST,
     GONE,
     HOUR_S,
     IP,
+    KNOWN,
     LISTED,
     LOCKED,
     MANY,
@@ -93,7 +98,7 @@ def scan(
     ``requests`` are its records (:func:`gatewatch.sdk.rows_of`), ``scope`` says whether principals, addresses
     or networks are looked at, networks after addresses. Cost: linear.
     """
-    ts, accused = requests.ts, memory.accused
+    ts, said = requests.ts, memory.said
     key = requests.k_principal if scope == PRINCIPAL else requests.k_ip if scope == IP else requests.k_network
     endpoint, path, model, feature_from = requests.k_endpoint, requests.k_path, requests.k_model, asked.starts
     keys, rows, pairs, common = memory.keys, memory.rows, memory.pairs, memory.common[0]
@@ -104,18 +109,18 @@ def scan(
             look_ahead(keys, rows, key, i, at_once=False)
             _ask_pairs(keys, rows, pairs, key, endpoint, path, model, i)
         t = ts[i]
-        if key[i] == U64(0) or not _counts(requests[i], scope, accused[i]):
-            continue
         outcome = outcome_of(requests[i])
         resource = _resource(endpoint[i], path[i], model[i])
-        if outcome == UNTOLD or resource == U64(0):
+        _opens(memory.served, scope, outcome, requests[i])
+        if outcome == UNTOLD or resource == U64(0) or not _counts(requests[i], key[i], scope, said[i]):
             continue
         _count(pairs, common, t)
         weight, bit, canary = 0.0, -1, False
         if not plain or (feature_from.shape[0] > 0 and feature_from[i + 1] > feature_from[i]):
             resource, weight, bit, canary = _listed(requests[i], asked, i, resource, names, p)
         served = outcome == SERVED
-        _opens(memory.served, served, _resource(endpoint[i], path[i], U64(0)), resource)
+        if _says_nothing(scope, served, keys, rows, key[i]):
+            continue
         at, new = find_or_admit(keys, key[i], t, served, authenticated_only=False, at_once=canary or not served)
         if at < 0:
             _pass_by(served, pairs, common, mix(key[i], resource))
@@ -123,44 +128,78 @@ def scan(
         row = rows[at]
         if new:
             clear(row, t)
-        first = _is_first(requests[i], scope, key[i], resource, served, pairs, common)
+        first = _is_first(said[i], scope, key[i], resource, served, pairs, common)
         again = first and not served and _of_known_family(asked.family, i, outcome, key[i], pairs, common, p)
         if outcome == LOCKED:
-            first, again = first and not again, memory.served[int(resource & U64(OPEN - 1))] == resource
+            first, again = first and not again, _is_known(memory.served, scope, said[i], resource)
+        _note_first(said, i, scope, first, again)
         if outcome != SERVED or canary or evidence(row) > 0.0 or is_held(keys, at):
-            known = succeeded_since(keys, at, 0.0)
+            known = scope != NETWORK and succeeded_since(keys, at, 0.0)
             address = requests[i].k_ip
             canary &= scope != NETWORK
             contact = Contact(i, t, outcome, key[i], known, address, resource, weight, bit, canary, first, again)
             n, held = _visit(contact, row, memory, p, found, n)
-            _note_accused(accused, i, scope, row, t, p)
+            _tell_network(said, i, scope, contact, row, p)
             hold(keys, at, held)
     return n
 
 
+@kernel(inline=True)
+def _note_first(said: Any, i: int, scope: int, first: bool, again: bool) -> None:
+    """Tell the scan of networks whether it is the address's first contact."""
+    if scope == IP and first:
+        said[i] = FIRST | KNOWN if again else FIRST
+
+
 @kernel
-def _note_accused(accused: Any, i: int, scope: int, row: Any, t: float, p: Params) -> None:
-    """An accused address does not speak for its network."""
-    if scope == IP:
-        accused[i] = row.told_rank > 0 and t - row.told_at < p.refresh_s
+def _is_known(served: Any, scope: int, said: int, resource: np.uint64) -> bool:
+    """Whether others are served what is locked."""
+    if scope == NETWORK:
+        return bool(said & KNOWN != 0)
+    return bool(served[int(resource & U64(OPEN - 1))] == resource)
+
+
+@kernel
+def _tell_network(said: Any, i: int, scope: int, contact: Contact, row: Any, p: Params) -> None:
+    """What the row means for the network of its address: an accused address does not speak for it."""
+    if scope != IP:
+        return
+    if row.told_rank > 0 and contact.t - row.told_at < p.refresh_s:
+        said[i] = ACCUSED
+    elif contact.outcome == SERVED:
+        said[i] |= 0 if contact.first else BACK
+    elif not holds(row, fingerprint(contact.resource)):
+        said[i] = 0  # it is refused to many
 
 
 @kernel(inline=True)
-def _counts(request: Any, scope: int, accused: int) -> bool:
+def _counts(request: Any, key: np.uint64, scope: int, said: int) -> bool:
     """Whether the row is one of the scope's, not refused by ourselves, and has a time."""
-    if scope == NETWORK and accused == 1:
+    if key == U64(0):
+        return False
+    if scope == NETWORK and (said == 0 or said & ACCUSED != 0):
         return False
     wanted = _WHO if scope == PRINCIPAL else _WHERE
     return bool(request.role & wanted != 0 and request.blocked_by_us != 1 and np.isfinite(request.ts))
 
 
 @kernel
+def _says_nothing(scope: int, served: bool, keys: Head, rows: Any, network: np.uint64) -> bool:
+    """What is served in a network says nothing, unless something is held against it."""
+    if scope != NETWORK or not served:
+        return False
+    at = find(keys, network)
+    return at < 0 or evidence(rows[at]) <= 0.0
+
+
+@kernel
 def _is_first(
-    request: Any, scope: int, key: np.uint64, resource: np.uint64, served: bool, pairs: Pairs, common: Any
+    said: int, scope: int, key: np.uint64, resource: np.uint64, served: bool, pairs: Pairs, common: Any
 ) -> bool:
     """Whether it is the key's first contact; what an address is served for the first time speaks for its network."""
-    first = not met(pairs, common, mix(key, resource))
-    return not met(pairs, common, mix(request.k_ip, resource)) if scope == NETWORK and served else first
+    if scope == NETWORK and (served or said & FIRST == 0):
+        return bool(said & FIRST != 0)
+    return not met(pairs, common, mix(key, resource))
 
 
 @kernel(inline=True)
@@ -172,10 +211,12 @@ def _count(pairs: Pairs, common: Any, t: float) -> None:
         turn(pairs, common, t)
 
 
-@kernel(inline=True)
-def _opens(known: Any, served: bool, base: np.uint64, resource: np.uint64) -> None:
-    """Somebody was served this, with whatever model and features; or not."""
-    if served:
+@kernel
+def _opens(known: Any, scope: int, outcome: int, request: Any) -> None:
+    """Whether somebody is served this, with whatever model: rows of all roles tell the scan of addresses."""
+    if scope == IP and outcome == SERVED:
+        base = _resource(request.k_endpoint, request.k_path, U64(0))
+        resource = _resource(request.k_endpoint, request.k_path, request.k_model)
         known[int(base & U64(OPEN - 1))] = base
         known[int(resource & U64(OPEN - 1))] = resource
 

@@ -103,9 +103,9 @@ class Memory(NamedTuple):
     shared: Any
     shared_rows: npt.NDArray[np.void]  # (resources,) SHARED
     pairs: npt.NDArray[np.uint64]  # (blocks, 2, words)
-    served: npt.NDArray[np.uint64]  # (OPEN,) resources served to anybody, for all scopes; a later one takes the place
+    served: npt.NDArray[np.uint64]  # (OPEN,) resources served to anybody; the scan of addresses keeps it
     common: npt.NDArray[np.void]  # (1,) COMMON
-    accused: npt.NDArray[np.uint8]  # (rows of a batch,) whether the row's address is accused itself
+    said: npt.NDArray[np.uint8]  # (rows of a batch,) what the scan of addresses says of a row: ACCUSED and the like
 
 
 class Asked(NamedTuple):
