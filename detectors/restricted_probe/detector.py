@@ -89,8 +89,8 @@ class Config(DetectorConfig):
     never_served: int | None = Field(5, ge=2)
     coverage: float = Field(0.2, gt=0, le=1)
     decay_days: float = Field(7.0, gt=0)
-    keys_total: int = Field(32_256, ge=8)
-    pairs_total: int = Field(1_500_000, ge=96)
+    keys_total: int = Field(28_672, ge=8)
+    pairs_total: int = Field(1_250_000, ge=96)
 
     @model_validator(mode="after")
     def _in_order(self) -> Config:
@@ -154,7 +154,8 @@ class RestrictedProbe(TableDetector):
         never_served: refusals of a principal that was never served; null turns it off.
         coverage: share of the ``restricted`` list.
         decay_days: how fast a principal's evidence fades.
-        keys_total: rows of each of the tables of principals and addresses, over all partitions; of networks half.
+        keys_total: rows of each of the tables of principals and addresses, over all partitions; of networks a
+            quarter.
         pairs_total: (key, resource) pairs remembered a generation, for each of them, likewise.
 
     No baseline is learned, so it works from the first row. The threshold is Wald's bound ln(.99 / alpha) = 11.5 nats.
@@ -192,7 +193,7 @@ class RestrictedProbe(TableDetector):
         self._said = np.zeros(0, np.uint8)
         self._sides = {}
         for scope in self.scopes:
-            part = 2 if scope is Scope.NETWORK else 1  # there are fewer networks than addresses
+            part = 4 if scope is Scope.NETWORK else 1  # there are fewer networks than addresses
             params = _params(config, context, scope)
             side = _Side(max(8, rows // part), max(8, n_pairs // part), self._served, params)
             self._sides[scope] = side
