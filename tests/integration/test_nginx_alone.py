@@ -118,7 +118,7 @@ def test_a_map_blocks_and_throttles_and_lets_go(tmp_path: Path, model: Server) -
         wait_until(lambda: _answers(port))
         assert files.update(book.live(time.time()))
         wait_until(lambda: _get(port, "203.0.113.9") == 403)
-        assert {_get(port, "203.0.113.8") for _ in range(6)} == {200, 429}
+        wait_until(lambda: {_get(port, "203.0.113.8") for _ in range(6)} == {200, 429})
         assert {_get(port, "203.0.113.7") for _ in range(6)} == {200}
         assert files.update([])
         wait_until(lambda: _get(port, "203.0.113.9") == 200)
@@ -127,6 +127,7 @@ def test_a_map_blocks_and_throttles_and_lets_go(tmp_path: Path, model: Server) -
         for offset, order in enumerate(orders, 10):
             book.apply(order, offset, time.time())
         assert files.update(book.live(time.time()))
-        wait_until(lambda: _get(port, "203.0.113.7", "Ann") == 403)
-        assert {name: _get(port, "203.0.113.7", name) for name in names} == dict.fromkeys(names, 403)
+        # A worker of before the reload may still take a connection or two, after one of the new ones has answered
+        refused = dict.fromkeys(names, 403)
+        wait_until(lambda: {name: _get(port, "203.0.113.7", name) for name in names} == refused)
         assert {_get(port, "203.0.113.7", name) for name in ("ann", "Anna", "bxc+d@e-1", "acme", "")} == {200}
