@@ -24,9 +24,8 @@ LEAST_ADDRESSES = 3  # of a network: one address is reported as itself
 PEOPLE_A, PEOPLE_B = 8.0, 2.0  # mean .8 as above; 11 failures in a row are 1 in 14,000, 20 are 1 in 470,000
 SHORT_RUN = 10.0  # a run this short cannot pass the lowest threshold: 8.9 nats
 FLEETS = 1024  # a power of two: programs of projects that are told of at a time are few
-FLEET_S = (
-    3600.0  # clients of one fleet lose their tokens together: it is told of by the first, until so long after the last
-)
+# Clients of one fleet lose their tokens together: it is told of by the first, until so long after the last
+FLEET_S = 3600.0
 DOORS = 4096  # a power of two; routes of a site are hundreds, and 64 kB a partition stay in the cache
 LEAST_NATS = math.log(0.99 / 1e-4)  # Wald's bound for alpha 1e-4, beta .99
 # By how much the first-contact test may be surer than its own theta0 says, where the site's true ratio is higher. The

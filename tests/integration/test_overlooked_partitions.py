@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -10,19 +9,9 @@ import pytest
 
 from gatewatch.errors import TopicMissingError
 from gatewatch.log.base import TopicPartition, TopicSpec
-from gatewatch.log.kafka import KafkaLog
-from gatewatch.settings import KafkaSettings
 from gatewatch.testing.logs import KafkaRig, Reader, numbered, until
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture(params=["kafka-python", "librdkafka"])
-def rig(kafka: str, request: pytest.FixtureRequest) -> Iterator[KafkaRig]:
-    """Members whose sessions outlast the test: that one runs out may not be what helps."""
-    settings = KafkaSettings(bootstrap=(kafka,), client=request.param, session_timeout=60.0)
-    with closing(KafkaLog(settings)) as log:
-        yield KafkaRig(log)
 
 
 def join(rig: KafkaRig, topic: str, member: str) -> Reader:

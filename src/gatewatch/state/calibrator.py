@@ -53,7 +53,6 @@ CALIBRATOR = np.dtype(
         ("peak", _F8),  # highest margin in it, nats; -inf where nothing was judged
         ("days", _F8),  # in closed blocks, decayed
         ("counts", _F8, (BINS,)),  # closed blocks by the place of their peak, decayed; lower ones are only in ``days``
-        ("scale", _F8),  # of the tail, nats; 1 is what the model claims
         ("shift", _F8),  # nats that are added to the model's thresholds, as of the last closed block
     ],
     align=True,
@@ -64,7 +63,6 @@ def fresh_calibrators(n: int) -> Any:
     """(n,) records of classes that nothing is known of: thresholds are the model's."""
     made = np.zeros(n, CALIBRATOR)
     made["block"] = made["peak"] = -np.inf
-    made["scale"] = 1.0
     return made
 
 
@@ -125,12 +123,12 @@ def _shift(c: Any, share: float, block_s: float) -> float:
         excess += WIDTH * n + 0.5 * WIDTH * c.counts[b]  # those further up now lie one bin further above
         n += c.counts[b]
         rate = -math.log(1.0 - min(MOST_FULL, n / blocks)) * DAY_S / block_s
-    c.scale = (excess + PRIOR_PEAKS) / (n + PRIOR_PEAKS)
+    scale = (excess + PRIOR_PEAKS) / (n + PRIOR_PEAKS)
     # What was told is missing in the counts: of an exponential tail that is exp(-(where telling begins - here) / scale)
     here, told = LOWEST + WIDTH * b, max(0.0, c.shift) - math.log(share)
-    rate /= 1.0 - math.exp(-max(told - here, WIDTH) / c.scale)
+    rate /= 1.0 - math.exp(-max(told - here, WIDTH) / scale)
     rate, floor = max(rate, 1.0 / c.days), max(share, 1.0 / (BEYOND * c.days))
-    place = here + c.scale * math.log(rate / floor) + math.log(floor / share)
+    place = here + scale * math.log(rate / floor) + math.log(floor / share)
     shift = place + math.log(share)
     if shift > 0.0:
         return float(min(MOST_NATS, shift * c.days / (c.days + DOUBT_DAYS)))
