@@ -23,44 +23,18 @@ from gatewatch.sdk import (
     Rollup,
     Scope,
     Severity,
-    StateError,
     TableStats,
 )
 
 from . import constants as k
 from .clients import Clients
-from .cusum import (
-    CAP_NATS,
-    LEARN_HALF_LIFE_MIN,
-    PRIOR_RATIO,
-    PRIOR_WEIGHT,
-    RHO,
-    WINDOW_MIN,
-    dispersion,
-    evidence,
-    winsorised,
-)
+from .cusum import RHO, F, dispersion
 from .detector import Config
+from .excursion import due, step
 from .explain import explain_population
+from .populations import FIRST, MINUTE_S, UNKNOWN, Populations
+from .usual import expected, is_warm, learn, take_successes, unrecovered
 
-UNKNOWN, FIRST = 0, 1  # which failures: on accounts that do not exist; by a network on an account for the first time
-KEYS_MAX = 1025  # everything, and 1,024 projects
-MINUTE_S = 60.0
-SUCCESS_TAU_MIN = 30.0  # a minute without a login must not make one failure look like an attack
-WARM_SUCCESSES, WARM_S = 1000.0, 12 * 3600.0  # a failure ratio is worth something after so many, and a night
-FLOOR = 0.5  # of the usual failures: where few succeed, the ratio alone would call every failure an attack
-LEAST = 0.01  # failures a minute that surprise nobody
-BEGUN_NATS = 1.0  # an excursion begins where its evidence was last this small
-OUTAGE = 0.3  # of the usual successes: with fewer, logins fail because something is broken
-USUAL_TAU_MIN, FAST_TAU_MIN = 240.0, 5.0
-BUSY = 10.0  # successes a minute from which a single minute tells an outage
-FROZEN_S, RELEASE = 86_400.0, 1.05  # DESIGN section 2: after a day without a verdict 5 % a day
-REFRESH_S = 300.0
-NEWS = 0.5  # of the threshold, in evidence since the last time
-HOLD_MIN = 5  # of a failed first contact, for it to be made good: most people need a minute or two
-GIVE_UP = 1.0  # people who give up for each who recovers, at most: where more seem to, they are none
-LATE = 0.1  # and so many more, of each who does: who takes longer is missing for a while, now more, now fewer of them
-LATER, LATER_MIN = 0.4, 15.0  # people who will recover later than that for each more who does: a mail takes its time
 TESTS = 2 * len(RHO)
 _COLUMNS = ("failures", "expected", "successes", "minutes", "rho", "evidence", "against")
 
@@ -73,28 +47,6 @@ REASONS = (
         k.UNKNOWN_ACCOUNTS, "unknown_accounts", "Logins on accounts that do not exist",
         "tries on unknown accounts an hour", Severity.HIGH, learned=True, columns=_COLUMNS,
     ),
-)  # fmt: skip
-
-# One key's numbers. [2]: by kind of failure; [2, rhos]: by test.
-_ROW = np.dtype(
-    [
-        ("key", "u8"), ("kind", "u1"), ("seen", "f8"), ("born", "f8"),
-        ("x", "f8", (2,)), ("successes", "f8"), ("firsts", "f8"), ("recovered", "f8"),  # of the minute that is open
-        ("held", "f8", (HOLD_MIN,)),  # failed first contacts of the last minutes, the oldest first: see _unrecovered
-        ("smooth", "f8", (2,)), ("usual", "f8"), ("fast", "f8"), ("total", "f8"),  # successes
-        ("bad", "f8", (2,)), ("good", "f8", (2,)),  # learned: failures, and the successes they are measured by
-        ("back", "f8"),  # learned: people who failed and recovered
-        ("came_back", "f8"), ("came_usually", "f8"),  # their mean of the last minutes, and of a quarter of an hour
-        ("minutes", "f8"),  # in which that was learned
-        ("hour_x", "f8", (2,)), ("hour_m", "f8", (2,)), ("hour_min", "f8"),  # of the hour that teaches
-        ("excess", "f8", (2,)), ("square", "f8", (2,)), ("hours", "f8"),  # moments of the dispersion
-        ("before", "f8", (2, len(RHO))), ("age", "f8", (2, len(RHO))),  # the test's window: s when it began, minutes
-        ("window_x", "f8", (2, len(RHO))), ("window_m", "f8", (2, len(RHO))),
-        ("s", "f8", (2, len(RHO))), ("evidence", "f8", (2, len(RHO))), ("since", "f8", (2, len(RHO))),
-        ("sum_x", "f8", (2, len(RHO))), ("sum_m", "f8", (2, len(RHO))), ("sum_ok", "f8", (2, len(RHO))),
-        ("frozen_since", "f8"), ("told", "f8"), ("fresh", "f8", (2, len(RHO))),
-        ("released_until", "f8"),  # so long a person expects the failures
-    ]
 )  # fmt: skip
 
 
@@ -145,8 +97,7 @@ class DistributedStuffing(PopulationDetector):
         super().__init__(config, context)
         assert isinstance(config, Config)
         self._on = config.distributed
-        self._rows = np.zeros(0, _ROW)
-        self._at: dict[tuple[int, int], int] = {}
+        self._populations = Populations()
         self._labels: dict[int, Mapping[str, str]] = {}
         self._minute = -1
         self._rollups = 0
@@ -160,8 +111,7 @@ class DistributedStuffing(PopulationDetector):
         hits: list[PopulationHit] = []
         minute = int(rollup.start // MINUTE_S)
         if self._minute >= 0 and minute > self._minute:
-            due = self._step((self._minute + 1) * MINUTE_S)
-            hits = self._hits(due, rollup)
+            hits = self._hits(self._step((self._minute + 1) * MINUTE_S), rollup)
         self._minute = max(minute, self._minute)
         self._add(rollup)
         return hits
@@ -172,26 +122,26 @@ class DistributedStuffing(PopulationDetector):
 
     def release(self, scope: Scope, key: int, until: float) -> None:
         """Failures until then teach as any others do; they are told of as long as they are news."""
-        at = self._place(scope, key)
+        at = self._populations.place(scope, key)
         if at is not None:
-            self._rows["released_until"][at] = until
+            self._populations.rows["released_until"][at] = until
 
     def opinion(self, scope: Scope, key: int) -> Opinion:
         """Blind where rollups came, but none with a login."""
         if not self._on or scope not in self.scopes:
             return Opinion.BLIND
-        at = self._place(scope, key)
+        at = self._populations.place(scope, key)
         if at is None:
-            return Opinion.BLIND if self._rollups and not self._at else Opinion.WARMING
-        row = self._rows[at]
+            return Opinion.BLIND if self._rollups and not len(self._populations.rows) else Opinion.WARMING
+        row = self._populations.rows[at]
         if (row["s"] >= self._threshold()[at]).any():
             return Opinion.FINDING
-        return Opinion.QUIET if _warm(self._rows[at : at + 1])[0] else Opinion.WARMING
+        return Opinion.QUIET if is_warm(self._populations.rows[at : at + 1])[0] else Opinion.WARMING
 
     def snapshot(self) -> dict[str, npt.NDArray[Any]]:
         """All rows, the minute that is open, and the clients."""
         return {
-            "rows": self._rows.copy(),
+            "rows": self._populations.rows.copy(),
             "numbers": np.array([self._minute, self._rollups], np.int64),
             "clients": np.frombuffer(json.dumps(self._clients.state()).encode(), np.uint8).copy(),
         }
@@ -202,184 +152,57 @@ class DistributedStuffing(PopulationDetector):
         Raises:
             StateError: another version.
         """
-        if arrays["rows"].dtype != _ROW:
-            raise StateError("credential_stuffing: the snapshot of its populations is another version's")
-        self._rows = arrays["rows"].copy()
-        self._at = {(int(row["kind"]), int(row["key"])): i for i, row in enumerate(self._rows)}
+        self._populations.restore(arrays)
         self._minute, self._rollups = (int(n) for n in arrays["numbers"])
         self._clients = Clients.of(json.loads(arrays["clients"].tobytes()))
 
     def tables(self) -> dict[str, TableStats]:
         """The one table of populations."""
-        return {"populations": TableStats(len(self._rows), KEYS_MAX, 0, 0, int(self._rows.nbytes))}
-
-    def _place(self, scope: Scope, key: int) -> int | None:
-        """Where the row of a key stands; there is one of everything, whatever it is called."""
-        return self._at.get((int(Kind.ALL), 0) if scope is Scope.ALL else (int(Kind.PROJECT), key))
+        return {"populations": self._populations.stats()}
 
     def _add(self, rollup: Rollup) -> None:
         logins = rollup.column("successes") + rollup.column("failures")
         wanted = np.flatnonzero((rollup.kinds <= Kind.PROJECT) & (logins > 0))
         if len(wanted):
-            at = [self._row(int(rollup.kinds[i]), int(rollup.keys[i]), rollup.start) for i in wanted]
+            at = [self._populations.admit(int(rollup.kinds[i]), int(rollup.keys[i]), rollup.start) for i in wanted]
             keep = [j for j, row in enumerate(at) if row >= 0]
-            rows, of = np.array([at[j] for j in keep]), wanted[keep]
-            self._rows["x"][rows, UNKNOWN] += rollup.column("unknown_failures")[of]
-            self._rows["x"][rows, FIRST] += rollup.column("first_failures")[of]
-            self._rows["successes"][rows] += rollup.column("account_hours")[of]
-            self._rows["firsts"][rows] += rollup.column("first_successes")[of]
-            self._rows["recovered"][rows] += rollup.column("recovered")[of]
-            self._rows["seen"][rows] = rollup.start
+            rows, of, r = np.array([at[j] for j in keep]), wanted[keep], self._populations.rows
+            r["x"][rows, UNKNOWN] += rollup.column("unknown_failures")[of]
+            r["x"][rows, FIRST] += rollup.column("first_failures")[of]
+            r["successes"][rows] += rollup.column("account_hours")[of]
+            r["firsts"][rows] += rollup.column("first_successes")[of]
+            r["recovered"][rows] += rollup.column("recovered")[of]
+            r["seen"][rows] = rollup.start
         self._clients.add(rollup)
 
-    def _row(self, kind: int, key: int, now: float) -> int:
-        """The key's row, a new one if need be; the one longest without a login makes room. -1: everybody is busier."""
-        at = self._at.get((kind, key))
-        if at is not None:
-            return at
-        if len(self._rows) < KEYS_MAX:
-            self._rows = np.concatenate([self._rows, np.zeros(1, _ROW)])
-            at = len(self._rows) - 1
-        else:
-            at = int(np.argmin(np.where(self._rows["kind"] == Kind.ALL, np.inf, self._rows["seen"])))
-            if self._rows["seen"][at] > now - MINUTE_S:
-                return -1
-            del self._at[int(self._rows["kind"][at]), int(self._rows["key"][at])]
-        self._at[kind, key] = at
-        self._rows[at] = np.zeros((), _ROW)
-        for name, value in (("kind", kind), ("key", key), ("born", now), ("seen", now), ("told", -np.inf)):
-            self._rows[name][at] = value
-        self._rows["bad"][at] = PRIOR_RATIO * PRIOR_WEIGHT
-        self._rows["good"][at] = PRIOR_WEIGHT
-        return at
-
     def _step(self, end: float) -> npt.NDArray[np.intp]:
-        """Test the minute that ended and learn from it; returns rows that are over their threshold."""
-        r = self._rows
+        """Test the minute that ended and learn from it; returns the places of rows that are to be told of."""
+        r, threshold = self._populations.rows, self._threshold()
         if not len(r):
             return np.zeros(0, np.intp)
-        # A pair's first success can be bought with one account from many networks; an account's hour cannot.
-        bought = np.minimum(r["firsts"], r["successes"])
-        now = np.stack([r["successes"], bought], axis=1)
-        r["smooth"] += (now - r["smooth"]) / SUCCESS_TAU_MIN
-        r["usual"] += (r["successes"] - r["usual"]) / USUAL_TAU_MIN
-        r["total"] += r["successes"]
-        for name, minutes in (("came_back", HOLD_MIN), ("came_usually", LATER_MIN)):
-            r[name] += (r["recovered"] - r[name]) / minutes
-        x = np.stack([r["x"][:, UNKNOWN], self._unrecovered()], axis=1)
-        mean = self._expected()
-        spread = dispersion(r["excess"], r["square"], r["hours"])
-        warm = _warm(r)
-        r["fast"] += (r["successes"] - r["fast"]) / FAST_TAU_MIN
-        lately = np.where(r["usual"] >= BUSY, np.minimum(r["successes"], r["fast"]), r["fast"])
-        broken = lately < OUTAGE * r["usual"]
-        self._test(x, mean, spread, warm & ~broken, end)
-        self._learn(x, mean, spread, broken, end)
+        broken = take_successes(r)
+        x = np.stack([r["x"][:, UNKNOWN], unrecovered(r)], axis=1)
+        mean, spread = expected(r), dispersion(r["excess"], r["square"], r["hours"])
+        step(r, x, mean, spread, threshold=threshold, scored=is_warm(r) & ~broken, end=end)
+        learn(r, x, mean, spread, threshold=threshold, broken=broken, end=end)
         r["x"], r["successes"], r["firsts"], r["recovered"] = 0.0, 0.0, 0.0, 0.0
-        over = (r["s"] >= self._threshold()[:, None, None]).any(axis=(1, 2))
-        ended = np.isfinite(r["told"]) & ~over
-        r["s"][ended] = 0.0  # what is left of an attack that is over must not, with a bad hour, be told again
-        r["told"] = np.where(over, r["told"], -np.inf)
-        # Once told it is told again only on new evidence: what is over must not go on accusing while it is forgotten.
-        news = (r["fresh"] >= NEWS * self._threshold()[:, None, None]).any(axis=(1, 2)) | np.isinf(r["told"])
-        return np.flatnonzero(over & news & (end - r["told"] >= REFRESH_S))
+        return due(r, threshold=threshold, end=end)
 
-    def _unrecovered(self) -> npt.NDArray[np.float64]:
-        """(keys,) failed first contacts of :data:`HOLD_MIN` minutes ago that nobody made good since.
-
-        A person who forgot a password fails and then gets in; who has a list does not. Who recovers later than that is
-        taken off what failed now, so it may be less than none.
-        """
-        r = self._rows
-        waiting = np.concatenate([r["held"], r["x"][:, FIRST, None]], axis=1)
-        left = np.clip(np.cumsum(waiting, axis=1) - r["recovered"][:, None], 0.0, waiting)
-        r["held"] = left[:, 1:]
-        late = np.maximum(r["recovered"] - waiting.sum(axis=1), 0.0)
-        return np.asarray(left[:, 0] - late, np.float64)
-
-    def _test(
-        self, x: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], spread: npt.NDArray[np.float64],
-        scored: npt.NDArray[np.bool_], end: float,
-    ) -> None:  # fmt: skip
-        r = self._rows
-        new = (r["s"] <= 0.0) | (r["age"] >= WINDOW_MIN)
-        r["before"] = np.where(new, r["s"], r["before"])
-        for name, value in (("window_x", x[..., None]), ("window_m", mean[..., None]), ("age", 1.0)):
-            r[name] = np.where(new, 0.0, r[name]) + value
-        begun = r["s"] <= BEGUN_NATS
-        for name in ("evidence", "sum_x", "sum_m", "sum_ok"):
-            r[name][begun] = 0.0
-        r["since"][begun] = end - MINUTE_S
-        s = np.maximum(r["before"] + evidence(r["window_x"], r["window_m"], spread), 0.0)
-        s = np.where(scored[:, None, None], np.minimum(s, (self._threshold() + CAP_NATS)[:, None, None]), 0.0)
-        r["fresh"] = np.where(scored[:, None, None], np.maximum(r["fresh"] + s - r["s"], 0.0), 0.0)
-        r["s"] = s
-        r["evidence"] += x[..., None] * np.log(RHO)
-        r["sum_x"] += x[..., None]
-        r["sum_m"] += mean[..., None]
-        r["sum_ok"] += r["smooth"][..., None]
-
-    def _learn(
-        self, x: npt.NDArray[np.float64], mean: npt.NDArray[np.float64], spread: npt.NDArray[np.float64],
-        broken: npt.NDArray[np.bool_], end: float,
-    ) -> None:  # fmt: skip
-        """What surprises nobody teaches, or what a person expects; a key frozen for a day rises by 5 % a day."""
-        r = self._rows
-        surprised = (r["s"] >= 0.5 * self._threshold()[:, None, None]).any(axis=(1, 2)) & (end >= r["released_until"])
-        r["frozen_since"] = np.where(surprised, np.where(r["frozen_since"] > 0, r["frozen_since"], end), 0.0)
-        released = surprised & (end - r["frozen_since"] > FROZEN_S)
-        teaches = (~surprised | released) & ~broken
-        taught = np.where(released[:, None], np.minimum(x, RELEASE * mean), winsorised(x, mean, spread))
-        fade = 0.5 ** (1.0 / LEARN_HALF_LIFE_MIN)
-        r["minutes"] = np.where(teaches, r["minutes"] * fade + 1.0, r["minutes"])
-        for name, value in (("bad", taught), ("good", r["smooth"])):
-            r[name] = np.where(teaches[:, None], np.maximum(r[name] * fade + value, 0.0), r[name])
-        r["back"] = np.where(teaches, r["back"] * fade + r["recovered"], r["back"])
-        for name, value in (("hour_x", taught), ("hour_m", mean)):
-            r[name] += np.where(teaches[:, None], value, 0.0)
-        r["hour_min"] += teaches
-        self._learn_spread(r["hour_min"] >= WINDOW_MIN)
-
-    def _learn_spread(self, over: npt.NDArray[np.bool_]) -> None:
-        """An hour is over for some keys: how far it was from what was expected."""
-        r = self._rows
-        fade = 0.5 ** (WINDOW_MIN / LEARN_HALF_LIFE_MIN)
-        x, m = r["hour_x"], r["hour_m"]
-        for name, value in (("excess", (x - m) ** 2 - m), ("square", m**2)):
-            r[name] = np.where(over[:, None], r[name] * fade + value, r[name])
-        r["hours"] = np.where(over, r["hours"] * fade + 1.0, r["hours"])
-        r["hour_min"] = np.where(over, 0.0, r["hour_min"])
-        for name in ("hour_x", "hour_m"):
-            r[name] = np.where(over[:, None], 0.0, r[name])
-
-    def _expected(self) -> npt.NDArray[np.float64]:
-        """(keys, kinds) failures of this minute: by the ratio, and never far below what is usual at any hour.
-
-        Where many recover, many forgot, and some of them give up: as many for each who recovers as is usual here.
-        """
-        r = self._rows
-        usual = r["bad"] / np.maximum(r["minutes"], 1.0)[:, None]
-        mean = np.maximum(r["bad"] / r["good"] * r["smooth"], FLOOR * usual)
-        give_up = np.minimum(r["bad"][:, FIRST] / np.maximum(r["back"], 1.0), GIVE_UP)
-        rising = np.maximum(r["came_back"] - r["came_usually"], 0.0)
-        mean[:, FIRST] = np.maximum(mean[:, FIRST], (give_up + LATE) * r["came_back"] + LATER * rising)
-        return np.asarray(mean + LEAST, np.float64)
-
-    def _threshold(self) -> npt.NDArray[np.float64]:
+    def _threshold(self) -> F:
         """(keys,) nats. Half of the budget is for the whole site, half is shared by its projects."""
-        projects = max(1, int((self._rows["kind"] == Kind.PROJECT).sum()))
-        share = np.where(self._rows["kind"] == Kind.ALL, 0.5, 0.5 / projects)
+        kinds = self._populations.rows["kind"]
+        share = np.where(kinds == Kind.ALL, 0.5, 0.5 / max(1, int((kinds == Kind.PROJECT).sum())))
         return np.asarray(np.log(1440.0 * TESTS / (share * self.context.alarms_per_day)), np.float64)
 
-    def _hits(self, due: npt.NDArray[np.intp], rollup: Rollup) -> list[PopulationHit]:
-        threshold = self._threshold()
+    def _hits(self, places: npt.NDArray[np.intp], rollup: Rollup) -> list[PopulationHit]:
+        r, threshold = self._populations.rows, self._threshold()
         hits = []
-        for at in due:
-            row = self._rows[at]
+        for at in places:
+            row = r[at]
             of = np.flatnonzero((rollup.kinds == row["kind"]) & (rollup.keys == row["key"]))
             if not len(of):
                 continue  # nothing of it in this bucket, so no name for it: the next one
-            self._rows["told"][at], self._rows["fresh"][at] = rollup.start, 0.0
+            r["told"][at], r["fresh"][at] = rollup.start, 0.0
             which, rho = np.unravel_index(int(np.argmax(row["s"])), row["s"].shape)
             hits.append(self._hit(int(of[0]), row, int(which), int(rho), float(threshold[at]), rollup.start))
         return hits
@@ -412,8 +235,3 @@ class DistributedStuffing(PopulationDetector):
             },
             context=self._clients.suspect(),
         )
-
-
-def _warm(rows: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
-    known = (rows["total"] >= WARM_SUCCESSES) & (rows["seen"] - rows["born"] >= WARM_S)
-    return np.asarray(known, np.bool_)
