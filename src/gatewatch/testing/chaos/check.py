@@ -71,6 +71,7 @@ class Difference:
     extra: list[Key] = field(default_factory=list)
     differing: list[Key] = field(default_factory=list)
     again: list[float] = field(default_factory=list)  # when a record was written a second time, with the same bytes
+    about: str = ""  # what is known of the first that is lost
 
     @property
     def ok(self) -> bool:
@@ -83,7 +84,7 @@ class Difference:
         for name in ("lost", "extra", "differing"):
             found = getattr(self, name)
             parts.append(f"{len(found)} {name}" + (f" (first: {found[0]})" if found else ""))
-        return ", ".join([*parts, f"{len(self.again)} sent again"])
+        return ", ".join([*parts, f"{len(self.again)} sent again"]) + (f"; {self.about}" if self.about else "")
 
 
 def compare(site: Site, lives: Sequence[Life], seed: HashSeed) -> list[Difference]:
@@ -287,11 +288,15 @@ def _replayed(
     accused = Difference("alerts, as a replay")
     stopped = Difference("decisions, as a replay")
     wanted = {_identity(alert) for outcome in outcomes for alert in outcome.alerts}
-    found = {_identity(Alert.model_validate_json(record.value)) for record in alerts}
+    told = [Alert.model_validate_json(record.value) for record in alerts]
+    found = {_identity(alert) for alert in told}
     accused.expected, accused.lost, accused.extra = len(wanted), sorted(wanted - found), sorted(found - wanted)
     orders = {_order(decision) for outcome in outcomes for decision in outcome.decisions}
     given = {_order(Decision.model_validate_json(record.value)) for record in decisions}
     stopped.expected, stopped.lost, stopped.extra = len(orders), sorted(orders - given), sorted(given - orders)
+    if stopped.lost:  # the last revision of its alert says who was not stopped, and the context why a guard refused
+        of = [alert for alert in told if (alert.scope, alert.key) == stopped.lost[0][1:]]
+        stopped.about = of[-1].model_dump_json() if of else "it has no alert"
     return [accused, stopped]
 
 
