@@ -32,14 +32,15 @@ def command(
     ],
     config: Config = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for evaluation.json and, with gatewatch[plots], PNGs.")
+        Path | None, typer.Option("--out", "-o", help="Folder for evaluation.json and, with gatewatch\\[plots], PNGs.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Run labelled events through the whole flow: what is caught, how soon, at how many false alarms a day.
 
-    An attack is caught where an alert names one of its keys, at its time. Intervals are 95 %: bootstrap over days and
-    keys for false alarms, exact for shares. Exit code 1 if an attack was missed by every detector.
+    An attack is caught where an alert names one of its keys, at its time: as the alert's own, or as who or where from
+    its row was. Intervals are 95 %: bootstrap over days and keys for false alarms, exact for shares. Exit code 1 if an
+    attack was missed by every detector.
     """
     from gatewatch.tune import evaluate_report  # noqa: PLC0415 - brings Numba: `--help` needs none
     from gatewatch.tune.evaluate import ANY, evaluate  # noqa: PLC0415 - the same

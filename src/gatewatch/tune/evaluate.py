@@ -2,9 +2,10 @@
 
 The events go through the real flow. Then each attack is held against what each detector said: it is *caught* where a
 finding that may be sent (not shadow) names one of its keys, from its first event until a quarter of an hour after its
-last. A finding about an endpoint, a project or everything counts for the attacks under way whose events have that
-endpoint or project. An alert about no attack is a *false alarm*; those of medium severity or worse count against the
-budget, and only they are counted here.
+last: as its own key, or as who or where from its row was (a leaked key is found on the credential, and the label may
+hold the principal). A finding about an endpoint, a project or everything counts for the attacks under way whose events
+have that endpoint or project. An alert about no attack is a *false alarm*; those of medium severity or worse count
+against the budget, and only they are counted here.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ from gatewatch.records import Alert, Finding, Mode, Scope, Severity
 from gatewatch.registry import load_all
 from gatewatch.settings import Settings, Source
 from gatewatch.tune import evaluate_stats as st
-from gatewatch.tune.evaluate_events import DAY_S, Collector, Events, Floats, key_hash, scores
+from gatewatch.tune.evaluate_events import COARSE, DAY_S, Collector, Events, Floats, key_hash, scores
 from gatewatch.tune.evaluate_labels import Attack, Truth, read, spelt
 from gatewatch.tune.replay import Replayed, Unread, replay
 
 GRACE_S = 900.0  # windows of an hour may still fill up when an attack is over; as in the demo's scoreboard
 FPR = 1e-3
 ANY = "any"  # all detectors together
+# Of a finding's row: what a label may name in place of its key
+WHO_AND_WHERE = (Scope.PRINCIPAL, Scope.CREDENTIAL, Scope.ACCOUNT, Scope.IP, Scope.NETWORK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,19 +154,23 @@ class _Seen:
         self.times = np.sort(events.ts[mine])
         self.start = float(self.times[0]) if len(self.times) else attack.start
         self.until = (float(self.times[-1]) if len(self.times) else attack.end) + GRACE_S
-        self._keys = {(scope, key_hash(scope, key)) for scope, key in spelt(attack.keys)}
-        self._keys |= {
+        self._labelled = {(scope, key_hash(scope, key)) for scope, key in spelt(attack.keys)}
+        self._coarse = self._labelled | {
             (scope, int(k))
             for scope in (Scope.ENDPOINT, Scope.PROJECT)
             for k in np.unique(events.keys[scope][mine])
             if k
         }
 
-    def named(self, scope: Scope, key: str) -> bool:
-        return scope is Scope.ALL or (scope, key_hash(scope, key)) in self._keys
+    def named(self, about: Finding | Alert) -> bool:
+        if about.scope in COARSE:
+            return about.scope is Scope.ALL or (about.scope, key_hash(about.scope, about.key)) in self._coarse
+        names = [(about.scope, about.key)]
+        names += [(scope, text) for scope in WHO_AND_WHERE if (text := about.context.get(scope.value))]
+        return any((scope, key_hash(scope, name)) in self._labelled for scope, name in names)
 
     def caught_by(self, findings: Sequence[Finding]) -> Caught:
-        mine = [f.ts for f in findings if self.start <= f.ts <= self.until and self.named(f.scope, f.key)]
+        mine = [f.ts for f in findings if self.start <= f.ts <= self.until and self.named(f)]
         if not mine:
             return Caught(self.attack.name, self.attack.kind, len(self.times))
         first = min(mine)
@@ -172,7 +179,7 @@ class _Seen:
 
     def explains(self, alert: Alert) -> bool:
         overlaps = alert.first_ts <= self.until and alert.last_ts >= self.start
-        return overlaps and self.named(alert.scope, alert.key)
+        return overlaps and self.named(alert)
 
 
 def _report(

@@ -83,6 +83,26 @@ def test_an_attack_is_caught_with_its_delay_and_events(truth: Truth) -> None:
 
 
 @pytest.mark.parametrize(
+    ("scope", "key", "context", "caught"),
+    [
+        (Scope.CREDENTIAL, "key-1", {"ip": BAD, "principal": "acme"}, True),
+        (Scope.NETWORK, "203.0.113.0/24", {"ip": BAD}, True),
+        (Scope.CREDENTIAL, "key-1", {"ip": GOOD, "user_agent": BAD}, False),
+        (Scope.ENDPOINT, "/chat", {"ip": BAD}, False),
+    ],
+    ids=["of its row", "its network", "of another's row", "an endpoint that it never called"],
+)
+def test_a_finding_names_who_and_where_from_its_row_was(
+    scope: Scope, key: str, context: dict[str, str], caught: bool, truth: Truth
+) -> None:
+    """If this fails, a leaked key that is told of by its id is missed, and a false alarm, where the label says whose."""
+    found = _finding(START + 43_260.0, key, scope=scope, context=context)
+    told = alert(id="1", scope=scope, key=key, context=context, first_ts=found.ts, last_ts=found.ts)
+    report = _of(judge(Replayed(findings=[found], alerts=[told]), _events(truth), truth, Settings()), ANY)
+    assert (report.kinds[0].caught == 1, report.false_alarms == 0) == (caught, caught)
+
+
+@pytest.mark.parametrize(
     "finding",
     [
         _finding(START + 43_260.0, GOOD),
