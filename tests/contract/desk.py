@@ -43,6 +43,6 @@ def listening(
     """A surface that is open; what is given posts a body with headers to it."""
     surface.open(judge)
     url = f"http://127.0.0.1:{surface.port}{path}"
-    yield lambda body, headers: httpx.post(url, content=body, headers=dict(headers))
+    yield lambda body, headers: httpx.post(url, content=body, headers=dict(headers), timeout=30.0)
     surface.close()
     assert surface.port == 0

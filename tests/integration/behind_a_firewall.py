@@ -28,30 +28,29 @@ def main() -> None:
     for command in ("link set lo up", *(f"address add {a}/32 dev lo" for a in (SERVER, ATTACKER, CUSTOMER))):
         subprocess.run([ip, *command.split()], check=True)
     site = Site(Path(sys.argv[1]))
-    with socket.create_server((SERVER, 0)) as server:
-        port = server.getsockname()[1]
-        with site.enforcer(), site.bouncer("nftables"):
-            say("before", port)
-            site.order(ATTACKER, 600.0)
-            wait_until(lambda: not reaches(ATTACKER, port), f"{ATTACKER} is answered no more")
-            say("blocked", port)
-            site.order(ATTACKER, 600.0, removed=True)
-            wait_until(lambda: reaches(ATTACKER, port), f"{ATTACKER} is answered again")
-            say("unblocked", port)
+    with socket.create_server((SERVER, 0)) as server, site.enforcer(), site.bouncer("nftables"):
+        say("before", server)
+        site.order(ATTACKER, 600.0)
+        wait_until(lambda: not reaches(ATTACKER, server), f"{ATTACKER} is answered no more")
+        say("blocked", server)
+        site.order(ATTACKER, 600.0, removed=True)
+        wait_until(lambda: reaches(ATTACKER, server), f"{ATTACKER} is answered again")
+        say("unblocked", server)
 
 
-def say(when: str, port: int) -> None:
+def say(when: str, server: socket.socket) -> None:
     """One line: when, and who is answered."""
-    answered = [name for name, a in (("attacker", ATTACKER), ("customer", CUSTOMER)) if reaches(a, port)]
+    answered = [name for name, a in (("attacker", ATTACKER), ("customer", CUSTOMER)) if reaches(a, server)]
     sys.stdout.write(" ".join((when, *answered)) + "\n")
 
 
-def reaches(address: str, port: int) -> bool:
+def reaches(address: str, server: socket.socket) -> bool:
     """Whether packets from there come through: a refused connection would be an error, a dropped one is silence."""
     try:
-        socket.create_connection((SERVER, port), ANSWER_S, source_address=(address, 0)).close()
+        socket.create_connection(server.getsockname(), ANSWER_S, source_address=(address, 0)).close()
     except TimeoutError:
         return False
+    server.accept()[0].close()  # else a full queue of them would be silence, too
     return True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -56,12 +57,14 @@ class Gateway:
     authz: Server
     through_balancer: bool = True
 
-    def get(self, ip: str, auth: httpx.Auth | None = None, headers: Mapping[str, str] | None = None) -> httpx.Response:
+    def get(
+        self, ip: str, auth: httpx.Auth | None = None, headers: Mapping[str, str] | None = None, path: str = "/v1/x?a=1"
+    ) -> httpx.Response:
         """One request of a client behind a load balancer, or from an address of the loopback network itself."""
         forwarded = {"X-Forwarded-For": ip} if self.through_balancer else {}
         transport = httpx.HTTPTransport(local_address=None if self.through_balancer else ip)
         with httpx.Client(transport=transport, timeout=30.0) as client:
-            return client.get(f"{self.url}/v1/x?a=1", headers={**forwarded, **(headers or {})}, auth=auth)
+            return client.get(f"{self.url}{path}", headers={**forwarded, **(headers or {})}, auth=auth)
 
     def events(self, recipe_name: str, n: int) -> list[AccessEvent]:
         """The first ``n`` lines of its log about :meth:`get`, as they are read with the recipe's settings.
@@ -145,6 +148,8 @@ def _cluster(name: str, port: int) -> dict[str, Any]:
 def _envoy(folder: Path, port: int, model: int, enforce: int) -> list[str]:
     """The recipe, inside what every Envoy has around it; one load balancer is in front."""
     usual = {"/var/log/envoy": str(folder), "change-me": TOKEN, "127.0.0.1:8081": f"127.0.0.1:{enforce}"}
+    # An answer on a busy machine of CI may take longer than a gateway should wait for it, and passes for none.
+    usual |= {"timeout: 0.2s": "timeout: 30s"}
     pasted = yaml.safe_load(recipe(RECIPES / "envoy" / "envoy.yaml", usual))
     kind = "type.googleapis.com/envoy.extensions.filters"
     router = {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{kind}.http.router.v3.Router"}}
@@ -231,15 +236,14 @@ def test_traefik_asks_refuses_and_logs_as_the_recipe_says(start: Callable[..., G
     traefik = start("traefik", write, trusted_hops=int(behind))
     traefik.through_balancer = behind
     other, blocked = (OTHER, BLOCKED) if behind else ("127.0.0.7", "127.0.0.9")
-    wait_until(lambda: traefik.get(other).status_code == 200, "its routers")
-    traefik.log.write_bytes(b"")
+    wait_until(lambda: traefik.get(other, path="/ready").status_code == 200, "its routers")
     answers = [traefik.get(other), traefik.get(blocked), traefik.get(other, MALLORY)]
     answers += [traefik.get(other, headers=None if behind else {"X-Forwarded-For": "127.0.0.9"})]
     assert [a.status_code for a in answers] == [200, 403, 403, 200]
     assert answers[1].headers["x-block-reason"] == "credential_stuffing"
     events = traefik.events("traefik", len(answers))
-    assert [(e.status, e.ip) for e in events] == [(200, other), (403, blocked), (403, other), (200, other)]
-    assert {(e.method, e.path) for e in events} == {("GET", "/v1/x")}
-    assert events[0].endpoint == "models@file"
+    # A line is written after its answer, by a thread of that request: the next one's may come first
+    assert Counter((e.status, e.ip) for e in events) == {(200, other): 2, (403, blocked): 1, (403, other): 1}
+    assert {(e.method, e.path, e.endpoint) for e in events} == {("GET", "/v1/x", "models@file")}
     traefik.authz.close()
     assert traefik.get(other).status_code == 500, "Traefik fails closed"

@@ -64,8 +64,13 @@ def test_nothing_is_lost_over_a_kill(rig: KafkaRig, own_broker: Broker) -> None:
     producer.close()
     until(lambda: len(reader.records) >= total, reader)
     reader.consumer.mark(tp, total)
-    reader.consumer.commit()
-    assert reader.consumer.committed([tp]) == {tp: total}
+
+    def committed() -> bool:
+        """A commit that finds no coordinator yet is made by the next."""
+        reader.consumer.commit()
+        return reader.consumer.committed([tp]) == {tp: total}
+
+    until(committed, reader)
     assert reader.values == list(numbered(total))
     assert acked == list(range(total))
     assert len(reader.news) == 1  # the assignment at the start: no rebalance since
@@ -110,7 +115,7 @@ def test_close_without_flush_drops_what_is_queued(plain: KafkaLog) -> None:
         producer.send(topic, value)
     began = time.monotonic()
     producer.close(flush=False)
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 15.0  # half of what a flush would have waited
     assert list(plain.read(topic)) == []
 
 

@@ -49,7 +49,7 @@ def secure(own_broker: Broker, tmp_path: Path) -> Make:
             "ca_file": own_broker.ca_file,
         }
         security = KafkaSecurity.model_validate({**right, **changed})
-        return KafkaSettings(bootstrap=(bootstrap,), security=security, bootstrap_timeout=10.0)
+        return KafkaSettings(bootstrap=(bootstrap,), security=security, bootstrap_timeout=30.0)
 
     return make
 
@@ -71,12 +71,12 @@ def test_tls_and_scram_work_for_every_part(secure: Make, client: str) -> None:
             admin.create([TopicSpec(topic, 1)])
         producer = log.producer()
         producer.send(topic, b"v")
-        producer.flush(10.0)
+        producer.flush(30.0)
         producer.close()
         assert [chunk.values for chunk in log.read(topic)] == [[b"v"]]
         with closing(log.consumer([topic], group=topic, member="m", values_only=True)) as consumer:
             values: list[bytes | None] = []
-            deadline = time.monotonic() + 20.0
+            deadline = time.monotonic() + 60.0
             while not values:
                 assert time.monotonic() < deadline
                 polled = consumer.poll(0.2)
@@ -138,7 +138,7 @@ def test_a_password_file_that_is_not_there(secure: Make, tmp_path: Path) -> None
 
 def test_plain_text_to_a_port_with_tls(secure: Make, own_broker: Broker) -> None:
     """A forgotten protocol would look like a broker that hangs."""
-    plain = KafkaSettings(bootstrap=(own_broker.secure,), bootstrap_timeout=3.0)
+    plain = KafkaSettings(bootstrap=(own_broker.secure,), bootstrap_timeout=30.0)
     assert "speaks TLS" in _refusal(plain)
     assert "kafka.security.protocol" in _refusal(secure(protocol="SASL_PLAINTEXT"))
 

@@ -37,6 +37,7 @@ from gatewatch.state.layout import check_layout, ensure_layout
 from gatewatch.state.saving import Saver
 from gatewatch.testing.mail import Mailbox, mail_server
 from gatewatch.testing.sinks import PagerDutyStandIn, SlackStandIn, StandIn
+from gatewatch.testing.waiting import wait_until
 from gatewatch.tune.replay import replay, write
 
 pytestmark = pytest.mark.slow
@@ -116,6 +117,12 @@ class Site:
                 while worker.step(0.0):
                     pass
             clock.advance(70.0)  # past every commit and every batch of notify
+
+        def told() -> bool:
+            notify.step(0.0)
+            return all(end.seen for end in self._ends.values()) and bool(self._mailbox.messages)
+
+        wait_until(told, "a message to each receiver")  # by threads of their own
         for each in (ingest, detect, decide, notify):
             each.close()
         self._collect()

@@ -80,7 +80,10 @@ def test_what_is_acknowledged_is_in_the_topic(kafka: str, tmp_path: Path) -> Non
     with site.receiver():
         assert site.post(b'{"started_at":1}') == 200
         assert site.post(gzip.compress(b'[{"started_at":2}]'), **{"Content-Encoding": "gzip"}) == 200
-        assert httpx.post(site.url, content=b"{}", headers={"Authorization": "Bearer guess"}).status_code == 401
+        assert (
+            httpx.post(site.url, content=b"{}", headers={"Authorization": "Bearer guess"}, timeout=60.0).status_code
+            == 401
+        )
         assert site.values() == {b'{"started_at":1}', b'[{"started_at":2}]'}
 
 

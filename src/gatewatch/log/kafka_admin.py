@@ -20,6 +20,10 @@ from gatewatch.settings import KafkaSettings
 T = TypeVar("T")
 
 
+class _NotYetError(KafkaError):  # type: ignore[misc]  # the library has no types
+    retriable = True
+
+
 class KafkaAdmin:
     """See :class:`gatewatch.log.base.Admin`."""
 
@@ -41,16 +45,17 @@ class KafkaAdmin:
             for spec in specs
         }
         answer = self._ask(lambda: self._client.create_topics(wanted, raise_errors=False) if wanted else {"topics": []})
-        made = []
+        made: dict[str, Any] = {}
         for topic in answer["topics"]:
             if topic["error_code"] == 0:
-                made.append(topic["name"])
+                made[topic["name"]] = topic["topic_id"]
             elif topic["error_code"] != TopicAlreadyExistsError.errno:
                 why = topic["error_message"] or for_code(topic["error_code"]).__name__
                 raise LogError(f"topic {topic['name']!r} cannot be created: {why}")
-        if made:  # who is told that a topic exists may use it at once
-            self._ask(lambda: self._client.wait_for_topics(made))
-        return made
+        if made:  # who is told that a topic exists may use it at once: this one, and none that had its name before
+            self._ask(lambda: self._client.wait_for_topics(list(made)))
+            self._ask(lambda: self._expect_ids(made))
+        return list(made)
 
     def describe(self, names: Sequence[str]) -> dict[str, TopicInfo]:
         """Those that exist; ``configs`` holds all that are in effect, defaults too."""
@@ -73,9 +78,10 @@ class KafkaAdmin:
         }
 
     def alter(self, name: str, configs: Mapping[str, str]) -> None:
-        """Set configs of a topic that exists."""
+        """Set configs of a topic that exists; they are in effect when this returns."""
         resource = ConfigResource(ConfigResourceType.TOPIC, name, configs=dict(configs))
         self._ask(lambda: self._client.alter_configs([resource]))
+        self._ask(lambda: self._expect_configs(name, configs))
 
     def delete(self, name: str) -> None:
         """Delete a topic and all that is in it.
@@ -114,6 +120,26 @@ class KafkaAdmin:
     def close(self) -> None:
         """End."""
         self._client.close()
+
+    def _expect_ids(self, ids: Mapping[str, Any]) -> None:
+        """Brokers hear of what the controller has done a moment later.
+
+        Raises:
+            _NotYetError: one of these topics is still another.
+        """
+        known = {topic["name"]: topic["topic_id"] for topic in self._client.describe_topics(list(ids))}
+        if known != ids:
+            raise _NotYetError(f"of topics {', '.join(ids)} not all are known yet")
+
+    def _expect_configs(self, name: str, configs: Mapping[str, str]) -> None:
+        """As above, of configs.
+
+        Raises:
+            _NotYetError: others are in effect.
+        """
+        known = self.describe([name])[name].configs
+        if any(known.get(key) != value for key, value in configs.items()):
+            raise _NotYetError(f"configs of topic {name} are not in effect yet")
 
     def _ask(self, request: Callable[[], T]) -> T:
         """Ask the cluster; an answer such as "not yet" (a coordinator that loads) is asked again."""

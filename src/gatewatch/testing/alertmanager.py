@@ -99,7 +99,7 @@ class Running:
 
     def alerts(self, **query: str) -> list[dict[str, Any]]:
         """What it shows."""
-        found: list[dict[str, Any]] = httpx.get(f"{self.url}/api/v2/alerts", params=query).json()
+        found: list[dict[str, Any]] = httpx.get(f"{self.url}/api/v2/alerts", params=query, timeout=30.0).json()
         return found
 
     def silence(self, name: str, value: str, until: str) -> str:
@@ -111,7 +111,7 @@ class Running:
             "createdBy": "ana",
             "comment": "load test",
         }
-        return str(httpx.post(f"{self.url}/api/v2/silences", json=body).json()["silenceID"])
+        return str(httpx.post(f"{self.url}/api/v2/silences", json=body, timeout=30.0).json()["silenceID"])
 
 
 @contextmanager

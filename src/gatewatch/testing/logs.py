@@ -60,7 +60,7 @@ class MemoryRig(Rig):
     """On the memory log, with a session as short as tests like it."""
 
     def __init__(self) -> None:
-        self._memory = MemoryLog(SystemClock(), session_timeout_s=0.3)
+        self._memory = MemoryLog(SystemClock(), session_timeout_s=1.0)
         super().__init__(self._memory)
 
     def drop_before(self, tp: TopicPartition, offset: int) -> None:

@@ -60,7 +60,7 @@ def test_an_order_and_a_takeover_on_a_real_broker(
 
     def put(topic: str, value: bytes, key: bytes | None = None) -> None:
         producer.send(topic, value, partition=0, key=key)
-        producer.flush(10.0)
+        producer.flush(30.0)
 
     members = [
         DecideWorker(log, settings, entries, Catalog(), member=m, clock=SystemClock(), metrics=Metrics()) for m in "ab"

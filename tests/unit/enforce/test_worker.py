@@ -40,7 +40,7 @@ def _order(log: MemoryLog, *decisions: Decision) -> None:
     with closing(log.producer()) as producer:
         for d in decisions:
             producer.send(TOPIC, d.model_dump_json().encode(), partition=0, key=d.id.encode())
-        producer.flush(10.0)
+        producer.flush(30.0)
 
 
 def _worker(log: MemoryLog, clock: ManualClock, member: str = "e-0", **enforce: Any) -> EnforceWorker:
@@ -137,7 +137,7 @@ def test_records_that_stop_everybody_or_cannot_be_read_hurt_nobody(log: MemoryLo
     with closing(log.producer()) as producer:
         producer.send(TOPIC, b"{not json", partition=0, key=b"x")
         producer.send(TOPIC, None, partition=0, key=b"y")
-        producer.flush(10.0)
+        producer.flush(30.0)
     _order(log, decision("203.0.113.8", mode=Mode.SHADOW))
     worker = _worker(log, clock)
     client = _read(worker)

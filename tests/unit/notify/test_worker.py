@@ -20,6 +20,7 @@ from gatewatch.notify.worker import NotifyWorker
 from gatewatch.records import Alert, Mode, Severity, Status
 from gatewatch.settings import Settings
 from gatewatch.testing.alerts import NOW, alert, notice
+from gatewatch.testing.notifying import WAIT_S
 
 SETTINGS = Settings()
 ALERTS = TopicPartition("gatewatch.alerts", 0)
@@ -44,7 +45,7 @@ class Sink:
 
     def send(self, told: Notice, handle: str | None) -> Attempt:
         """Wait until the test lets it, then answer."""
-        self.open.wait(10.0)
+        self.open.wait(WAIT_S)
         self.told.append((told.about, told.revision, handle))
         return self.answers.pop(0) if self.answers else Attempt(Result.DELIVERED, handle=f"h-{told.key}")
 
@@ -74,7 +75,7 @@ def _write(log: MemoryLog, *alerts: Alert) -> None:
 
 
 def _turn(worker: NotifyWorker, until: Callable[[], bool]) -> None:
-    deadline = stopwatch() + 10.0
+    deadline = stopwatch() + WAIT_S
     while not until():
         assert stopwatch() < deadline
         worker.step(0.01)

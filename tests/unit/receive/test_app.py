@@ -162,7 +162,7 @@ def test_above_the_bound_in_flight_senders_are_told_to_wait(metrics: Metrics) ->
     """If this fails, a Kafka that is slow for a minute costs the receiver its memory."""
     settings = ReceiveSettings.model_validate({**SETTINGS, "body_bytes": 1 << 20, "in_flight_bytes": 1 << 20})
     log = _Stuck()
-    receiver = Receiver(settings, Writer(cast("Log", log), 1.0), metrics)
+    receiver = Receiver(settings, Writer(cast("Log", log), 3.0), metrics)
 
     async def both() -> tuple[httpx.Response, httpx.Response, httpx.Response]:
         transport = httpx.ASGITransport(receiver.app())
