@@ -248,7 +248,9 @@ class Decider:
             self._incidents.touch(case)
         if (let_go := release_of(verdict)) is not None:
             keys = dict.fromkeys([let_go[:2], *((e.lead.scope, e.lead.key) for e in episodes)])
-            turn.decided.releases += [Release(scope=scope, key=key, until=let_go[2]) for scope, key in keys]
+            said = turn.decided.releases
+            for scope, key in keys:
+                said.append(Release(scope=scope, key=key, until=let_go[2], place=(turn.offset, len(said))))
         for episode in episodes:
             self._judge_one(episode, verdict, turn)
 

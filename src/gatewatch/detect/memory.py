@@ -23,7 +23,8 @@ class Book(msgspec.Struct, frozen=True, kw_only=True):
 
     ``applied`` lists (topic id, partition, next source offset), ``unsure`` those of them that may begin later (see
     :class:`~gatewatch.detect.applied.Applied`); ``streams`` are the watermarks of each source partition
-    and ``now`` their common one; ``told`` is the last one that was told to decide.
+    and ``now`` their common one; ``told`` is the last one that was told to decide. ``released`` is the place of the
+    last :class:`~gatewatch.records.Release`.
     """
 
     applied: tuple[tuple[str, int, int], ...]
@@ -35,6 +36,7 @@ class Book(msgspec.Struct, frozen=True, kw_only=True):
     raised: dict[str, int]  # how often each of them has raised
     orders: blocks.Book = ()  # what is blocked, and what traffic has shown of each order
     gone: blocks.Gone = ()  # orders taken back
+    released: tuple[int, int] = (-1, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,7 @@ class DetectTask:
     _rollups_know_until: int = 0
     _traffic_knows_until: int = 0
     _told: float = float("-inf")
+    _released: tuple[int, int] = (-1, 0)  # the place of the last one that was heard
     _resume: tuple[int, Book] | None = None  # from this offset on, go on as this book says
 
     @classmethod
@@ -223,6 +224,7 @@ class DetectTask:
             versions=versions,
             orders=self.blocks.book(),
             gone=self.blocks.gone(),
+            released=self._released,
             raised={name: running.raised for name, running in kept.items() if running.raised},
         )
         return Memory(book, arrays)
@@ -288,6 +290,7 @@ class DetectTask:
         self.watermarks = Watermarks(dict(book.streams), book.now)
         self._told = book.told
         self.blocks.become(book.orders, book.gone)
+        self._released = book.released
         self._resume = None
 
     def _process(self, offset: int, batch: Batch, ranges: Sequence[SourceRange]) -> list[Finding]:
@@ -312,7 +315,13 @@ class DetectTask:
         return self.traffic.tell(batch, found)
 
     def _release(self, offset: int, said: Release) -> None:
-        """A person expects what a key does. What coarse keys do is judged elsewhere: one of the tasks passes it on."""
+        """A person expects what a key does. What coarse keys do is judged elsewhere: one of the tasks passes it on.
+
+        What was said before the last one is a copy of it, by decide after a kill or by who may write to `routed`.
+        """
+        if said.place < self._released:
+            return
+        self._released = said.place
         hearing = {name: running for name, running in self.running.items() if offset >= running.knows_until}
         release(hearing, said, (hash_text(said.key, self.blocks.seed),), self.partition, self.metrics)
         if self.rollups is not None and self.partition == 0 and offset >= self._rollups_know_until:

@@ -89,9 +89,14 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     removed: bool = False
 
 
-class Release(msgspec.Struct, frozen=True, kw_only=True):
-    """What decide tells detect in the same way: a person expects what a key does, until an epoch second."""
+class Release(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What decide tells detect in the same way: a person expects what a key does, until an epoch second.
+
+    ``place`` rises from one to the next, so a reader knows a copy of an earlier one. It is the ``findings`` offset at
+    which the verdict took effect, and the how manieth this is there.
+    """
 
     scope: Scope
     key: str
     until: float
+    place: tuple[int, int] = (-1, 0)  # from a worker that does not say it: one version before

@@ -15,7 +15,7 @@ from gatewatch.decide.control import Controls
 from gatewatch.decide.worker import DecideWorker
 from gatewatch.detect.running import Running
 from gatewatch.detect.task import DetectTask
-from gatewatch.log.base import TopicSpec
+from gatewatch.log.base import Headers, TopicSpec
 from gatewatch.log.memory import MemoryLog
 from gatewatch.metrics import Metrics
 from gatewatch.records import (
@@ -118,7 +118,7 @@ def test_what_a_person_expects_reaches_every_task(
         for value, headers in zip(chunk.values, chunk.headers, strict=True):
             if value is not None and (H_KIND, b"release") in headers:
                 told[chunk.tp.partition].append(value)
-    release = Release(scope=alert.scope, key=alert.key, until=T0 + 3600.0)
+    release = Release(scope=alert.scope, key=alert.key, until=T0 + 3600.0, place=(1, 0))
     assert {p: [msgspec.msgpack.decode(v, type=Release) for v in values] for p, values in told.items()} == {
         p: [release] for p in range(N)
     }, "only what is expected teaches; what was a false alarm never happened"
@@ -160,9 +160,37 @@ def test_a_detect_task_understands_it() -> None:
     assert [(c.scope, c.key) for c, *_ in task.blocks.book()] == [(Scope.IP, "203.0.113.9")]
 
 
-def test_a_detector_hears_what_is_expected_of_its_keys_and_may_raise(
-    entries: dict[str, Entry], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _listening(entries: dict[str, Entry], hear: Callable[[Scope, int, float], None]) -> DetectTask:
+    """A task with one detector of addresses, which is told here."""
+    detector = entries["door_knocker"].detector
+    assert detector is not None
+    running = Running[Detector](detector(DetectorConfig(), Context(seed=SEED, partitions=N, alarms_per_day=1.0)))
+    vars(running.detector)["release"] = hear
+    task = DetectTask.build(0, SETTINGS, {}, SEED, Metrics())
+    task.running = {"door_knocker": running}
+    return task
+
+
+def test_a_copy_of_what_was_expected_sets_nothing_back(entries: dict[str, Entry]) -> None:
+    """If this fails, who may write to `routed` ends what a person lets a key do, by a record that was ours once."""
+    heard: list[float] = []
+    task = _listening(entries, lambda _scope, _key, until: heard.append(until))
+
+    def said(until: float, **place: tuple[int, int]) -> tuple[bytes, Headers]:
+        return CONTROLS.records(Release(scope=Scope.IP, key="203.0.113.9", until=until, **place))[0]
+
+    first, second, third = said(T0, place=(7, 0)), said(T0 + 1.0, place=(7, 1)), said(T0 + 2.0, place=(9, 0))
+    before = said(T0 - 1.0)  # by a worker of an older version
+    for offset, record in enumerate((before, first, second, first, third, before)):
+        task.apply(offset, *record)
+    assert heard == [T0 - 1.0, T0, T0 + 1.0, T0 + 2.0]
+    successor = _listening(entries, lambda _scope, _key, until: heard.append(until))
+    successor.become(task.memory(), 6, 0)
+    successor.apply(6, *second)
+    assert len(heard) == 4
+
+
+def test_a_detector_hears_what_is_expected_of_its_keys_and_may_raise(entries: dict[str, Entry]) -> None:
     """If this fails, the right key is let go in the wrong place of the log, or one detector's fault ends the task."""
     heard: list[tuple[Scope, int, float]] = []
 
@@ -170,14 +198,9 @@ def test_a_detector_hears_what_is_expected_of_its_keys_and_may_raise(
         heard.append((scope, key, until))
         raise ValueError("not mine")
 
-    detector = entries["door_knocker"].detector
-    assert detector is not None
-    running = Running[Detector](detector(DetectorConfig(), Context(seed=SEED, partitions=N, alarms_per_day=1.0)))
-    monkeypatch.setattr(running.detector, "release", hear)
-    task = DetectTask.build(0, SETTINGS, {}, SEED, Metrics())
-    task.running = {"door_knocker": running}
+    task = _listening(entries, hear)
     for offset, scope in enumerate((Scope.IP, Scope.ACCOUNT)):
         (record, *_others) = CONTROLS.records(Release(scope=scope, key="203.0.113.9", until=T0))
         assert task.apply(offset, *record) is None
     assert heard == [(Scope.IP, hash_text("203.0.113.9", SEED), T0)], "of scopes that it judges, once"
-    assert running.raised == 1
+    assert task.running["door_knocker"].raised == 1
