@@ -95,7 +95,7 @@ def test_an_attack_is_caught_with_its_delay_and_events(truth: Truth) -> None:
 def test_a_finding_names_who_and_where_from_its_row_was(
     scope: Scope, key: str, context: dict[str, str], caught: bool, truth: Truth
 ) -> None:
-    """If this fails, a leaked key that is told of by its id is missed, and a false alarm, where the label says whose."""
+    """If this fails, a leaked key told of by its id is missed, and a false alarm, where the label says whose it is."""
     found = _finding(START + 43_260.0, key, scope=scope, context=context)
     told = alert(id="1", scope=scope, key=key, context=context, first_ts=found.ts, last_ts=found.ts)
     report = _of(judge(Replayed(findings=[found], alerts=[told]), _events(truth), truth, Settings()), ANY)
