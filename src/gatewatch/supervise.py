@@ -101,7 +101,7 @@ def _child(role: Role, settings: Settings, index: int, port: int, warm_s: float 
 
 
 def _end(children: Sequence[_Child], clock: Clock) -> int:
-    """Stop all children, latest stage last, so that what is on its way still arrives."""
+    """Stop all children at once: what is on its way between them waits in Kafka."""
     alive = [child.process for child in children if child.process is not None and child.process.is_alive()]
     for process in alive:
         process.terminate()

@@ -51,6 +51,7 @@ class _Job(Generic[M]):
     memory: M
     replaces: tuple[Older, ...]
     draft: Draft = field(default_factory=Draft)
+    written: threading.Event = field(default_factory=threading.Event)  # the chunks are
     may_count: threading.Event = field(default_factory=threading.Event)
     abandoned: bool = False
     error: str | None = None
@@ -137,7 +138,8 @@ class Saver(Generic[M]):
                 else:
                     self._copy(job, stopwatch(), STEP_S)
                 return
-            if mine is None or job.may_count.is_set() or mine.safe() >= job.offset:
+            # Asked once the chunks are written, which takes seconds: the task may be somebody else's by then
+            if mine is None or (job.written.is_set() and mine.safe() >= job.offset):
                 self._let_go(job, abandoned=mine is None)
             if not job.running:
                 self._finish(job)
@@ -249,6 +251,7 @@ class Saver(Generic[M]):
         try:
             producer = self._producer = self._producer or self._log.producer()
             snapshots.write_chunks(producer, place, name, job.memory.document(), job.memory.arrays, job.draft)
+            job.written.set()
             job.may_count.wait()
             if job.abandoned:
                 snapshots.remove(producer, place, name, [job.draft.older])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
@@ -300,6 +301,31 @@ def test_what_is_on_its_way_when_the_partition_goes_does_not_count(
         if thread.name.startswith("snapshot-"):
             thread.join(60.0)
     assert list(snapshots.manifests(log, STATE.topic)) == []
+
+
+def test_what_is_still_being_written_when_the_partition_goes_does_not_count(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If this fails, a rebalance while chunks are compressed leaves an older snapshot as the one that counts."""
+    write, may_go_on = snapshots.write_chunks, threading.Event()
+
+    def slowly(*args: Any) -> None:
+        assert may_go_on.wait(60.0)
+        write(*args)
+
+    monkeypatch.setattr(snapshots, "write_chunks", slowly)
+    worker = site.worker()
+    site.find(0, 20)
+    site.run(worker)
+    site.clock.advance(100.0)
+    for _ in range(3):  # all that was said is acknowledged, and yet it does not count
+        worker.step(0.0)
+    (thread,) = (t for t in threading.enumerate() if t.name.startswith("snapshot-"))
+    site.log.expel("gatewatch.decide", "a")
+    worker.step(0.0)
+    may_go_on.set()
+    thread.join(60.0)
+    assert list(snapshots.manifests(site.log, STATE.topic)) == []
 
 
 def test_a_copy_that_takes_many_turns_is_of_the_record_at_which_it_began(
