@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,16 +12,20 @@ import numpy as np
 import typer
 
 from gatewatch.cli import screen
+from gatewatch.cli.errors import printable
 from gatewatch.cli.options import Config, Json
 from gatewatch.cli.own import NOTHING, nothing, own_log, print_json, shown, when
 from gatewatch.decide import memory
 from gatewatch.errors import StateError
 from gatewatch.events.batch import VERSION
-from gatewatch.log.base import Log, TopicPartition
+from gatewatch.log.base import Log
 from gatewatch.registry import load_all
+from gatewatch.settings import Settings
 from gatewatch.state import snapshots
+from gatewatch.state.layout import read_layout
 from gatewatch.state.snapshots import Manifest
 
+_READ = ("routed", "rollups", "findings")  # what tasks read
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, help="List, check and export the snapshots of tasks."
 )
@@ -29,7 +35,10 @@ app = typer.Typer(
 def list_(config: Config = None, as_json: Json = False) -> None:
     """The newest snapshot of each task."""
     with own_log(config) as (settings, log):
-        rows = [_row(manifest) for _, manifest in snapshots.manifests(log, settings.kafka.topic("state"))]
+        newest = list(snapshots.newest(log, settings.kafka.topic("state")))
+    rows = [_row(manifest) for _, _, manifest in newest if isinstance(manifest, Manifest)]
+    for error in (error for _, _, error in newest if isinstance(error, StateError)):
+        typer.echo(f"error: {printable(str(error))}", err=True)
     if as_json:
         print_json(rows)
         return
@@ -53,7 +62,7 @@ def verify(config: Config = None, as_json: Json = False) -> None:
     Run it with a new version before you deploy that.
     """
     with own_log(config) as (settings, log):
-        rows = list(_verified(log, settings.kafka.topic("state")))
+        rows = list(_verified(log, settings))
     if as_json:
         print_json(rows)
     else:
@@ -72,11 +81,13 @@ def export(
     """Write what one task's newest snapshot holds to a file, to look at it in a notebook."""
     with own_log(config) as (settings, log):
         topic = settings.kafka.topic("state")
-        found = {m.task: (p, m) for p, m in snapshots.manifests(log, topic)}
+        found = {name: (tp, manifest) for tp, name, manifest in snapshots.newest(log, topic)}
         if task not in found:
             raise nothing(f"no snapshot of {task!r}; there are: {', '.join(sorted(found)) or 'none'}")
-        partition, manifest = found[task]
-        document, arrays = snapshots.read(log, TopicPartition(topic, partition), manifest)
+        tp, manifest = found[task]
+        if isinstance(manifest, StateError):
+            raise manifest
+        document, arrays = snapshots.read(log, tp, manifest)
     if task == memory.TASK:
         out.write_bytes(memory.Memory.read(document, arrays).readable())
         typer.echo(f"what decide knew at offset {manifest.offset} in {out}")
@@ -102,24 +113,53 @@ def _row(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _verified(log: Log, topic: str) -> Iterator[dict[str, Any]]:
-    here = {name: entry.version for name, entry in load_all().items()}
-    for partition, manifest in list(snapshots.manifests(log, topic)):
+@dataclass(frozen=True, slots=True)
+class _Here:
+    """What a snapshot must be of, to be used by this version in this installation."""
+
+    versions: Mapping[str, int]  # of detectors
+    layout: str | None
+    ids: Mapping[str, str]  # of the topics that tasks read
+
+    @classmethod
+    def of(cls, log: Log, settings: Settings) -> _Here:
+        layout, topics = read_layout(log, settings.kafka.topic("state")), {t: settings.kafka.topic(t) for t in _READ}
+        with closing(log.admin()) as admin:
+            found = admin.describe(list(topics.values()))
+        return cls(
+            {name: entry.version for name, entry in load_all().items()},
+            None if layout is None else f"{layout.partitions}:{layout.seed_id}",
+            {name: found[topic].id for name, topic in topics.items() if topic in found},
+        )
+
+    def refuses(self, manifest: Manifest) -> str | None:
+        """Why a task would not go on from a snapshot, or not with all of it, and what it does instead."""
+        decides = manifest.task == memory.TASK
+        read = "findings" if decides else "rollups" if manifest.task == "population" else "routed"
+        schema = memory.KIND.schema if decides else VERSION.decode()
+        from_its_beginning = f"{read} is read from its beginning"
+        if manifest.schema != schema:
+            return f"whole, and of another version of the state ({manifest.schema}, not {schema}): {from_its_beginning}"
+        if self.layout not in {manifest.layout, None}:
+            return f"whole, and of another layout ({manifest.layout}, not {self.layout}): {from_its_beginning}"
+        if self.ids.get(read, manifest.log_id) != manifest.log_id:
+            return f"whole, and of another topic {read}, which was made again since: {from_its_beginning}"
+        here = self.versions
+        others = [f"{name} {n}, not {here[name]}" for name, n in manifest.versions.items() if here.get(name, n) != n]
+        if others:
+            return f"whole, and of other detectors ({', '.join(others)}): these begin empty, and read {read} anew"
+        return None
+
+
+def _verified(log: Log, settings: Settings) -> Iterator[dict[str, Any]]:
+    here = _Here.of(log, settings)
+    for tp, task, manifest in list(snapshots.newest(log, settings.kafka.topic("state"))):
+        if isinstance(manifest, StateError):
+            yield {"task": task, "id": None, "problem": str(manifest), "refused": None}
+            continue
         problem: str | None = None
         try:
-            snapshots.read(log, TopicPartition(topic, partition), manifest)
+            snapshots.read(log, tp, manifest)
         except StateError as error:
             problem = str(error)
-        yield {"task": manifest.task, "id": manifest.id, "problem": problem, "refused": _refused(manifest, here)}
-
-
-def _refused(manifest: Manifest, here: Mapping[str, int]) -> str | None:
-    """Why this version would not go on from a snapshot, or not with all of it, and what it does instead."""
-    schema, read = (memory.KIND.schema, "findings") if manifest.task == memory.TASK else (VERSION.decode(), "routed")
-    if manifest.schema != schema:
-        other = f"{manifest.schema}, not {schema}"
-        return f"whole, and of another version of the state ({other}): {read} is read from its beginning"
-    others = [f"{name} {n}, not {here[name]}" for name, n in manifest.versions.items() if here.get(name, n) != n]
-    if others:
-        return f"whole, and of other detectors ({', '.join(others)}): these begin empty, and read {read} anew"
-    return None
+        yield {"task": task, "id": manifest.id, "problem": problem, "refused": here.refuses(manifest)}

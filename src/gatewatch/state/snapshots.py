@@ -23,6 +23,7 @@ from gatewatch.log.base import Log, Producer, TopicPartition
 from gatewatch.state.packing import Arrays, digest, pack, unpack
 
 FORMAT = 1
+_MANIFEST = b"/manifest"  # the end of its key
 FLUSH_S = 60.0  # as long as a broker may take to restart (docs/delivery.md)
 _TAIL_RECORDS = 64  # looked at first from the end: tombstones of one snapshot, its manifest, some chunks
 _WIDER = 8  # each further look is so much longer
@@ -171,25 +172,42 @@ def read_chunks(log: Log, tp: TopicPartition, manifest: Manifest) -> list[bytes 
     return chunks
 
 
+def newest(log: Log, topic: str) -> Iterator[tuple[TopicPartition, str, Manifest | StateError]]:
+    """The newest manifest of each task, or why it cannot be read, from the whole topic: for commands.
+
+    Raises:
+        LogError: the log cannot be read.
+    """
+    found: dict[tuple[int, bytes], bytes] = {}
+    for chunk in log.read(topic):
+        for key, value in zip(chunk.keys, chunk.values, strict=True):
+            if key is not None and value is not None and key.endswith(_MANIFEST):
+                found[chunk.tp.partition, key] = value
+    for (partition, key), value in sorted(found.items()):
+        tp = TopicPartition(topic, partition)
+        task = key.removesuffix(_MANIFEST).decode(errors="replace")
+        try:
+            yield tp, task, _decode(value, tp)
+        except StateError as error:
+            yield tp, task, error
+
+
 def manifests(log: Log, topic: str) -> Iterator[tuple[int, Manifest]]:
-    """The newest manifest of each task, with its partition, read from the whole topic: for commands.
+    """The newest manifest of each task, with its partition.
 
     Raises:
         StateError: one cannot be read.
         LogError: the log cannot be read.
     """
-    newest: dict[tuple[int, bytes], bytes] = {}
-    for chunk in log.read(topic):
-        for key, value in zip(chunk.keys, chunk.values, strict=True):
-            if key is not None and value is not None and key.endswith(b"/manifest"):
-                newest[chunk.tp.partition, key] = value
-    for (partition, _key), value in sorted(newest.items()):
-        yield partition, _decode(value, TopicPartition(topic, partition))
+    for tp, _task, manifest in newest(log, topic):
+        if isinstance(manifest, StateError):
+            raise manifest
+        yield tp.partition, manifest
 
 
 def manifest_key(task: str) -> bytes:
     """Key of a task's manifest."""
-    return f"{task}/manifest".encode()
+    return task.encode() + _MANIFEST
 
 
 def chunk_key(task: str, id_: str, number: int) -> bytes:

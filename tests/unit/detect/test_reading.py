@@ -14,7 +14,7 @@ from gatewatch.detect.population import PopulationTask
 from gatewatch.detect.task import DetectTask
 from gatewatch.errors import StateError
 from gatewatch.events import rollup
-from gatewatch.events.batch import VERSION, encode, schema_id
+from gatewatch.events.batch import ROUTED, VERSION, decode, encode, schema_id
 from gatewatch.events.event import AccessEvent
 from gatewatch.log.base import Headers
 from gatewatch.metrics import Metrics
@@ -89,6 +89,17 @@ def test_a_record_of_routed_that_makes_no_sense_is_named_with_its_place(
         task.apply(7, *of(record))
     assert task.applied.offsets == {}
     task.apply(8, *as_sealed((GOOD, head())))
+    assert task.counts.rows == 2
+
+
+def test_a_column_of_a_newer_version_is_passed_over() -> None:
+    """If this fails, an ingest that is upgraded before detect loses the events of a day, or has them misread."""
+    newer = BATCH.append_column("later", pa.array([1.0, 2.0]))
+    known, _, mask = schema_id(BATCH).partition(b":")
+    schema = known + b":%x" % (int(mask, 16) | 1 << len(ROUTED))
+    assert encode(decode(encode(newer), schema).arrow) == GOOD
+    task = DetectTask.build(0, SETTINGS, {}, SEED, Metrics())
+    task.apply(0, encode(newer), sealed(SETTINGS, encode(newer), head(schema=schema)))
     assert task.counts.rows == 2
 
 
