@@ -43,7 +43,7 @@ from gatewatch.testing.sinks import PagerDutyStandIn
 from gatewatch.testing.waiting import wait_until
 from gatewatch.watch.reasons import TASK
 
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]  # as in test_worker_on_kafka.py
 RECIPES = Path(__file__).resolve().parents[2] / "deploy" / "gateways" / "nginx"
 GATEWATCH = str(Path(sys.executable).with_name("gatewatch"))
 PATIENCE_S = 120.0  # of any wait; what is measured is printed, and is a second or two

@@ -28,7 +28,8 @@ from gatewatch.tune.replay import replay
 from gatewatch.watch.reasons import TASK
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+# Longer than each wait may be: where no kernel is compiled yet and others want the cores, a start takes minutes
+pytestmark = [pytest.mark.kafka, pytest.mark.slow, pytest.mark.timeout(900)]
 
 GATEWATCH = str(Path(sys.executable).with_name("gatewatch"))
 # A process start, kernels from the disk cache, a join, and a poll or two; CI has two busy cores.
