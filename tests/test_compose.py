@@ -232,7 +232,7 @@ def test_compose_itself_reads_the_file() -> None:
         [docker, "compose", "-f", str(ROOT / "docker-compose.yml"), "--profile", "demo", "config", "--quiet"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -24,7 +24,9 @@ def executed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, An
     monkeypatch.setenv("GATEWATCH_OUT", str(folder))
     monkeypatch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
     notebook = nbformat.read(NOTEBOOKS / "alerts.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    NotebookClient(
+        notebook, timeout=240, startup_timeout=240, resources={"metadata": {"path": str(NOTEBOOKS)}}
+    ).execute()
     return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 

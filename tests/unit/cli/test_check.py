@@ -243,7 +243,7 @@ def test_online_says_what_to_do_when_no_broker_answers(tmp_path: Path) -> None:
         [sys.executable, "-m", "gatewatch", "check", "--config", str(path), "--json", "--online"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert result.returncode == 2
