@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner
 
 from gatewatch import settings as settings_module
@@ -127,3 +128,27 @@ def test_a_cluster_that_cannot_do_it_says_why(config: Path) -> None:
     assert code == 2
     assert "cannot be created" in said
     assert "replication factor" in said
+
+
+def _late(monkeypatch: pytest.MonkeyPatch, client: Any, method: str, answers: list[Any]) -> None:
+    """A broker that hears of what the controller did after so many answers."""
+    ask = getattr(client, method)
+    monkeypatch.setattr(client, method, lambda *args, **named: answers.pop(0) if answers else ask(*args, **named))
+
+
+def test_what_was_made_or_changed_is_in_effect_when_it_is_said(log: KafkaLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If this fails, who makes a topic again commits and restores by the id of the one that is gone."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    admin: Any
+    with closing(log.admin()) as admin:
+        admin.create([TopicSpec(name, 1)])
+        gone, client = admin.describe([name])[name].id, admin._client
+        old = client.describe_topics([name])
+        admin.delete(name)
+        _late(monkeypatch, client, "describe_topics", [old, old])
+        assert admin.create([TopicSpec(name, 1)]) == [name]
+        assert admin.describe([name])[name].id != gone
+        before = client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)], config_filter="all")
+        _late(monkeypatch, client, "describe_configs", [before])
+        admin.alter(name, {"retention.ms": "60000"})
+        assert admin.describe([name])[name].configs["retention.ms"] == "60000"
