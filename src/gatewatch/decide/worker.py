@@ -208,7 +208,10 @@ class DecideWorker:
             self._saver.turn(self._saved())
 
     def _remember(self, owned: _Owned) -> None:
-        """Read what people wrote that we do not know: what took effect does so at its offset, the rest from now on."""
+        """Read what people wrote that we do not know: what took effect does so at its offset, the rest from now on.
+
+        Detect is told again of orders whose offset is not committed: who acknowledged them may have died before it was.
+        """
         new: dict[tuple[str, bool], Decision | Verdict] = {}
         ends = self._consumer.end_offsets(list(self._read_from))
         for tp in self._read_from:
@@ -222,6 +225,8 @@ class DecideWorker:
                     if said.findings_offset >= 0:
                         if said.findings_offset >= owned.task.knows_until:
                             self._schedule(owned, said, said.findings_offset)
+                        if isinstance(said, Decision) and said.findings_offset >= owned.committed:
+                            self._control(owned, said.findings_offset, said)
                         new.pop(key, None)
                     else:
                         new[key] = said

@@ -15,6 +15,7 @@ from gatewatch.decide.control import Controls
 from gatewatch.decide.worker import DecideWorker
 from gatewatch.detect.running import Running
 from gatewatch.detect.task import DetectTask
+from gatewatch.errors import SendError
 from gatewatch.log.base import Headers, TopicSpec
 from gatewatch.log.memory import MemoryLog
 from gatewatch.metrics import Metrics
@@ -71,6 +72,10 @@ def _said(log: MemoryLog) -> dict[int, list[Control]]:
     return said
 
 
+def _decisions(log: MemoryLog) -> list[Decision]:
+    return [records_io.read_decision(v, "") for c in log.read("gatewatch.decisions") for v in c.values if v]
+
+
 def test_every_task_hears_of_a_block(
     entries: dict[str, Entry], make_batch: Callable[..., FindingBatch], make_finding: Callable[..., Finding]
 ) -> None:
@@ -79,8 +84,7 @@ def test_every_task_hears_of_a_block(
     producer = log.producer()
     producer.send("gatewatch.findings", msgspec.json.encode(make_batch(0, 5.0, make_finding(0.0))), partition=0)
     _run(log, entries, CONTROLS)
-    decisions = [records_io.read_decision(v, "") for c in log.read("gatewatch.decisions") for v in c.values if v]
-    said = _said(log)
+    decisions, said = _decisions(log), _said(log)
     assert decisions
     assert all([c.decision_id for c in said[p]] == [d.id for d in decisions] for p in range(N))
     assert said[0][0].until == decisions[0].until
@@ -95,6 +99,21 @@ def test_a_removal_is_heard_too(entries: dict[str, Entry]) -> None:
         log.producer().send("gatewatch.decisions", records_io.write(said), partition=0, key=b"d1")
     _run(log, entries, CONTROLS)
     assert [c.removed for c in _said(log)[1]][-1] is True
+
+
+def test_an_order_by_hand_is_heard_although_decide_died_before_it_had_told(entries: dict[str, Entry]) -> None:
+    """If this fails, after a kill at the wrong moment detect never hears who was blocked, or let go, by hand."""
+    log = _log()
+    order = Decision(id="d1", action=Action.BLOCK, scope=Scope.IP, value="203.0.113.9", reason="by hand", start=T0,
+                     until=T0 + 60.0, mode=Mode.BLOCK, actor="ana")  # fmt: skip
+    log.producer().send("gatewatch.decisions", records_io.write(order), partition=0, key=b"d1")
+    log.fail_sends("gatewatch.routed")
+    with pytest.raises(SendError):
+        _run(log, entries, CONTROLS)
+    assert [d.findings_offset for d in _decisions(log)] == [-1, 0], "it counts"
+    log._failing.clear()
+    _run(log, entries, CONTROLS)
+    assert {p: [c.decision_id for c in said] for p, said in _said(log).items()} == {p: ["d1"] for p in range(N)}
 
 
 def test_what_a_person_expects_reaches_every_task(
