@@ -16,6 +16,8 @@ from gatewatch.cli.errors import printable
 from gatewatch.cli.options import Config, Json
 from gatewatch.cli.own import NOTHING, nothing, own_log, print_json, shown, when
 from gatewatch.decide import memory
+from gatewatch.detect.population import PARTS as OF_POPULATIONS
+from gatewatch.detect.task import PARTS as OF_TASKS
 from gatewatch.errors import StateError
 from gatewatch.events.batch import VERSION
 from gatewatch.log.base import Log
@@ -117,7 +119,7 @@ def _row(manifest: Manifest) -> dict[str, Any]:
 class _Here:
     """What a snapshot must be of, to be used by this version in this installation."""
 
-    versions: Mapping[str, int]  # of detectors
+    versions: Mapping[str, int]  # of detectors, and of what tasks know beside them
     layout: str | None
     ids: Mapping[str, str]  # of the topics that tasks read
 
@@ -127,7 +129,7 @@ class _Here:
         with closing(log.admin()) as admin:
             found = admin.describe(list(topics.values()))
         return cls(
-            {name: entry.version for name, entry in load_all().items()},
+            {name: entry.version for name, entry in load_all().items()} | OF_TASKS | OF_POPULATIONS,
             None if layout is None else f"{layout.partitions}:{layout.seed_id}",
             {name: found[topic].id for name, topic in topics.items() if topic in found},
         )
@@ -147,7 +149,7 @@ class _Here:
         here = self.versions
         others = [f"{name} {n}, not {here[name]}" for name, n in manifest.versions.items() if here.get(name, n) != n]
         if others:
-            return f"whole, and of other detectors ({', '.join(others)}): these begin empty, and read {read} anew"
+            return f"whole, and of other versions ({', '.join(others)}): these begin empty, and read {read} anew"
         return None
 
 

@@ -43,7 +43,7 @@ WAIT = 12  # buckets: two minutes, more than a killed worker needs to come back 
 PATIENCE = 40
 TOGETHER = 64  # buckets added up in one go where a backlog makes many whole: some 5 MB are copied at a time
 WAITING = "@waiting"  # what the buckets that are not whole are called in the task's memory
-_VERSION = 1
+PARTS = {WAITING: 1}  # versions of what stands there beside detectors
 _log = structlog.get_logger("gatewatch.detect")
 
 
@@ -154,7 +154,7 @@ class PopulationTask:
             streams={},
             now=self.now,
             told=self.now,
-            versions={WAITING: _VERSION, **{name: running.detector.version for name, running in kept.items()}},
+            versions={**PARTS, **{name: running.detector.version for name, running in kept.items()}},
             raised={name: running.raised for name, running in kept.items() if running.raised},
         )
         return Memory(book, arrays)
@@ -167,7 +167,7 @@ class PopulationTask:
         Returns:
             The offset to read from.
         """
-        if memory.book.versions.get(WAITING) != _VERSION:
+        if memory.book.versions.get(WAITING) != PARTS[WAITING]:
             _log.warning("populations begin empty", why="a snapshot of another version")
             return beginning
         self._restore(memory.of(WAITING))

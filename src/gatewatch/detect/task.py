@@ -40,6 +40,7 @@ from gatewatch.state.watermark import Watermarks
 SIGN_OF_LIFE_S = 1.0  # event time after which a record goes to `findings` even without a finding: decide's clock
 ROLLUPS = "@rollups"  # what the sums are called in a task's memory: no folder can have this name
 TRAFFIC = "@traffic"
+PARTS = {ROLLUPS: Rollups.version, TRAFFIC: Traffic.version}  # versions of what stands there beside detectors
 _HOME = int(Role.WHO | Role.WHERE)  # a row that is only shown here counts where it is at home
 SLOW_TASKS = 100_000  # number of the first task of the slow lane; partitions end far below (settings: 1,024)
 _log = structlog.get_logger("gatewatch.detect")

@@ -17,6 +17,7 @@ from gatewatch.catalog import Catalog
 from gatewatch.cli import app, own
 from gatewatch.decide import memory
 from gatewatch.decide.decider import Decider
+from gatewatch.detect.task import PARTS
 from gatewatch.events.batch import VERSION
 from gatewatch.log.acl import grants
 from gatewatch.log.base import Log, TopicPartition
@@ -107,14 +108,15 @@ def write(
 
 def test_what_an_upgrade_would_not_use_is_told_before_it(log: MemoryLog) -> None:
     """If this fails, a deployment reads a day of events again, and nobody knew before."""
-    write(log, "detect-3", 43, {"rate_spike": VERSION_HERE + 1}, b"book", {"a": np.zeros(1)})
+    write(log, "detect-3", 43, {"rate_spike": VERSION_HERE + 1, "@traffic": 1}, b"book", {"a": np.zeros(1)})
     write(log, "decide", 44, {"decide": 1}, b"book", {"a": np.zeros(1)}, schema="1-old")
     done = CliRunner().invoke(app, ["state", "verify"])
     assert done.exit_code == 1
     decide, detect = done.stdout.splitlines()
     assert decide.startswith("decide: whole, and of another version of the state (1-old, not 1-")
     assert decide.endswith("findings is read from its beginning")
-    assert f"other detectors (rate_spike {VERSION_HERE + 1}, not {VERSION_HERE}): these begin empty" in detect
+    others = f"rate_spike {VERSION_HERE + 1}, not {VERSION_HERE}, @traffic 1, not {PARTS['@traffic']}"
+    assert f"whole, and of other versions ({others}): these begin empty" in detect
 
 
 @pytest.mark.parametrize(
