@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+from uuid import UUID
 
 import stamina
 from kafka import KafkaAdminClient
@@ -48,7 +49,7 @@ class KafkaAdmin:
         made: dict[str, Any] = {}
         for topic in answer["topics"]:
             if topic["error_code"] == 0:
-                made[topic["name"]] = topic["topic_id"]
+                made[topic["name"]] = topic.get("topic_id")
             elif topic["error_code"] != TopicAlreadyExistsError.errno:
                 why = topic["error_message"] or for_code(topic["error_code"]).__name__
                 raise LogError(f"topic {topic['name']!r} cannot be created: {why}")
@@ -122,13 +123,13 @@ class KafkaAdmin:
         self._client.close()
 
     def _expect_ids(self, ids: Mapping[str, Any]) -> None:
-        """Brokers hear of what the controller has done a moment later.
+        """Brokers hear of what the controller has done a moment later. Those before Kafka 2.8 tell no ids.
 
         Raises:
             _NotYetError: one of these topics is still another.
         """
-        known = {topic["name"]: topic["topic_id"] for topic in self._client.describe_topics(list(ids))}
-        if known != ids:
+        known = {topic["name"]: topic.get("topic_id") for topic in self._client.describe_topics(list(ids))}
+        if any(_is_id(id_) and _is_id(known.get(name)) and known[name] != id_ for name, id_ in ids.items()):
             raise _NotYetError(f"of topics {', '.join(ids)} not all are known yet")
 
     def _expect_configs(self, name: str, configs: Mapping[str, str]) -> None:
@@ -159,6 +160,10 @@ class KafkaAdmin:
 
 def _retriable(error: Exception) -> bool:
     return isinstance(error, KafkaError) and bool(error.retriable)
+
+
+def _is_id(topic_id: Any) -> bool:
+    return topic_id is not None and topic_id != UUID(int=0)
 
 
 def _exists(topic: dict[str, Any]) -> bool:
