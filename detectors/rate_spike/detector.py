@@ -145,8 +145,9 @@ class RateSpike(TableDetector):
         release_percent_per_day, release_after_hours: how fast a baseline that has been frozen so long may rise.
         young_s, handicap_nats, min_peers: until when a key is held against its peers, what is taken off its score,
             and how many known keys it takes to speak of peers.
-        warm_rows, warm_s: what the scope must have seen before a learned finding counts as warm. (The key itself or
-            its peers must be known for there to be one at all.)
+        warm_rows, warm_s: what the scope must have seen before a learned finding counts as warm; rows over all
+            partitions, of which each waits for its share. (The key itself or its peers must be known for there to be
+            one at all.)
         warm_days: from this age on a key is warm at its threshold, and measured by itself alone. Before, only what is
             1.25 times over its threshold is more than a new key, in its first three hours 2.5 times; from the third
             day on the rest is written down in shadow.
@@ -174,7 +175,7 @@ class RateSpike(TableDetector):
     """
 
     name = "rate_spike"
-    version = 6
+    version = 7
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes = (Scope.PRINCIPAL, Scope.IP)  # in the order of kernel._visit
     tests = 6  # bursts, what is sustained, and ramps, of each scope
@@ -274,11 +275,12 @@ def _params(config: Config, context: Context) -> npt.NDArray[np.void]:
     """The options as the record that kernels read; a limit that is off is infinite."""
     p = np.zeros(1, PARAMS)
     same = (
-        "bucket_s", "ramp_ratio", "freeze_nats", "handicap_nats", "young_s", "min_events", "min_nats", "warm_rows",
+        "bucket_s", "ramp_ratio", "freeze_nats", "handicap_nats", "young_s", "min_events", "min_nats",
         "warm_s", "warm_days", "min_peers", "repeat_s", "refresh_s",
     )  # fmt: skip
     for name in same:
         p[name] = getattr(config, name)
+    p["warm_rows"] = config.warm_rows / context.partitions
     p["base_s"] = config.baseline_half_life_days * _DECAY_TIME
     p["anchor_s"] = config.anchor_half_life_days * _DECAY_TIME
     p["release_per_day"] = config.release_percent_per_day / 100.0

@@ -214,7 +214,7 @@ def _count(key: Any, pool: Any, t: float, values: tuple[float, float, float], p:
         value = values[m]
         if value < 0.0:
             continue
-        if m != REQUESTS:
+        if m != REQUESTS and not in_excursion(key, m, key.last):
             add_call(pool, m, value, mean_call(key, pool, m))
         for j in range(SCALES):
             key.count[m, j] += value if late <= 0.0 else value * math.exp(-late / TAU_S[j])

@@ -111,6 +111,7 @@ POOL = np.dtype(
         ("peer_high", _F8, _M),
         ("per_call", _F8, _M),
         ("noise", _F8, _M),
+        ("noise_before", _F8, _M),  # at the last full hour
         ("season_x", _F8, (HOURS,)),  # decayed sums by hour of the week: events, and events expected without a season
         ("season_m", _F8, (HOURS,)),
         ("season", _F8, (HOURS,)),  # factors of mean 1, and their sums up to each hour
@@ -160,7 +161,7 @@ def fresh_pool(scopes: int) -> npt.NDArray[np.void]:
         pool[name] = np.inf
     for name in ("bursts", "sustained"):
         pool[name] = fresh_calibrators(scopes)
-    for name in ("dispersion", "session", "noise", "season"):
+    for name in ("dispersion", "session", "noise", "noise_before", "season"):
         pool[name] = 1.0
     pool["season_until"] = np.arange(HOURS + 1.0)
     return pool

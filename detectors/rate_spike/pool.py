@@ -26,6 +26,9 @@ SATURDAY = 2  # the epoch began on a Thursday; where weekends are others, the ce
 BUCKET_S = 60.0  # a closed bucket is one look at a window, and longer windows are looked at more than once
 NOISE_MAX = 50.0  # calls of one key differ by a factor 7 (one sigma) at most
 CALL_MAX = 1000.0  # one call counts as so many usual ones at most
+# What calls differ by may seem to grow by so much in an hour, and one call's square counts for so many times the mean
+# square at most. Else twenty calls of a hundred times the usual size are a small site's noise, and hide themselves.
+NOISE_GROWTH, CALL_OUTLIER = 2.0, 1000.0
 HOUR_S = 3600.0
 SLOW_BLOCK_S = 3 * HOUR_S  # blocks of calibration: a CUSUM that rose stays up for hours
 # Looks at a window in its decay time, by a key that is watched all the time. With 2 (a plain window's share is half a
@@ -87,6 +90,8 @@ def _renew(pool: Any, tick: float, used: int, p: Any) -> None:
     _thresholds(pool, tick, used, p)
     hour = math.floor(tick / HOUR_S) * HOUR_S
     if hour > pool.season_at:
+        for m in range(MEASURES):
+            pool.noise_before[m] = pool.noise[m]
         _renew_season(pool, hour)
 
 
@@ -138,7 +143,8 @@ def _read_calls(pool: Any, m: int, decay: float) -> None:
     pool.relative_2[m] *= decay
     if pool.calls[m] > 0.0:
         pool.per_call[m] = pool.value[m] / pool.calls[m]
-        pool.noise[m] = min(NOISE_MAX, max(1.0, pool.relative_2[m] / pool.calls[m]))
+        most = min(NOISE_MAX, NOISE_GROWTH * pool.noise_before[m])
+        pool.noise[m] = min(most, max(1.0, pool.relative_2[m] / pool.calls[m]))
 
 
 @kernel
@@ -279,7 +285,7 @@ def add_call(pool: Any, m: int, value: float, mean: float) -> None:
     most = CALL_MAX * pool.per_call[m]
     pool.value[m] += min(value, most) if most > 0.0 else value
     pool.calls[m] += 1.0
-    pool.relative_2[m] += ratio * ratio
+    pool.relative_2[m] += min(ratio * ratio, CALL_OUTLIER * pool.noise[m])
 
 
 @kernel

@@ -221,6 +221,8 @@ def _slow_evidence(key: Any, pool: Any, m: int, season: float, rate: float, unit
         judged(pool.sustained, nats - pool.model_slow if enough else -math.inf)
     if nats / threshold <= best.ratio or nats < threshold or not enough:
         return
+    if key.count[m, HOUR] <= rate * unit * key.exposure[HOUR]:
+        return  # it is over: the evidence takes hours to fall
     if key.last - key.cusum_since[m] < EXPLAINED_S and is_habit(key, HOUR, calls_of(key, pool, m, key.count[m, HOUR])):
         return
     if quiet(key.last, key.told_at[m], nats, key.told_nats[m], p):

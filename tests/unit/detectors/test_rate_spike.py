@@ -30,10 +30,10 @@ DAY_S = 86400.0
 T = 2959 * 7 * DAY_S  # the first hour of a week, so that hours of the simulated season are the detector's
 
 
-def detector(*, alarms_per_day: float = 1.0, **options: Any) -> Detector:
-    """A fresh one that has all keys."""
+def detector(*, alarms_per_day: float = 1.0, partitions: int = 1, **options: Any) -> Detector:
+    """A fresh one that has all keys, of one of so many partitions."""
     settings = DetectorSettings.model_validate(options)
-    return ENTRY.build(settings, Context(SEED, partitions=1, alarms_per_day=alarms_per_day))
+    return ENTRY.build(settings, Context(SEED, partitions=partitions, alarms_per_day=alarms_per_day))
 
 
 def steady(
@@ -250,6 +250,54 @@ def test_only_tokens_may_rise() -> None:
 
     assert found
     assert {(f.key, f.reason.name.split("_")[0]) for _, f in found} == {("svc-4", "tokens")}
+
+
+def test_huge_calls_at_a_small_site_do_not_hide_themselves() -> None:
+    """Who sends a hundred times the tokens at a site of little traffic would make them its noise."""
+    rng = np.random.default_rng(41)
+    end = T + 0.8 * DAY_S
+    events = [e for i in range(2) for e in steady(f"svc-{i}", 1 / 3, T, end + 3600.0, rng)]
+    for e in events:
+        e["tokens_in"] = 400.0 * float(np.exp(0.5 * rng.standard_normal()))
+        if e["principal"] == "svc-1" and e["ts"] > end:
+            e["tokens_in"] *= 100.0
+
+    found = told(detector(), events)
+
+    assert "tokens_burst" in {f.reason.name for _, f in found}
+    assert {f.key for _, f in found} == {"svc-1"}
+
+
+def test_a_partition_is_warm_after_its_share_of_the_rows() -> None:
+    """A small site with many partitions would wait for days, though all of them together have seen enough."""
+    rng = np.random.default_rng(42)
+    end = T + 5 * 3600.0
+    events = [e for i in range(3) for e in steady(f"svc-{i}", 0.4, T, end, rng)]
+    events += steady("svc-1", 60.0, end, end + 300.0, rng)
+
+    rows = sorted(events, key=lambda e: e["ts"])
+    hits = detector(partitions=4).process(batch_of(rows))
+
+    assert 300 < len([e for e in events if e["ts"] < end]) < 600
+    assert hits.warm[: len(hits)].any()
+
+
+def test_what_is_over_is_not_told_as_going_on() -> None:
+    """An alert that says "more than usual: 1,243, usually 1,412" is one that nobody believes, nor the next one."""
+    rng = np.random.default_rng(43)
+    events = crowd(T, T + 6 * DAY_S, rng)
+    begun, over = T + 4.4 * DAY_S, T + 4.9 * DAY_S
+    for start, stop, runs in ((T, begun, 176), (begun, over, 80), (over, T + 6 * DAY_S, 44)):
+        for at in rng.uniform(start, stop, runs):  # a hundred calls or so at once; for half a day four times as often
+            times = at + 0.5 * np.arange(rng.integers(40, 250))
+            events += [{"ts": float(ts), "principal": "papers", "status": 200} for ts in times]
+    for e in events:
+        e["tokens_in"] = 1000.0 * float(np.exp(0.6 * rng.standard_normal()))
+
+    found = [f for _, f in told(detector(), events) if f.reason.name == "tokens_sustained"]
+
+    assert found
+    assert all(f.observed > f.expected for f in found)
 
 
 def test_an_attack_does_not_become_the_baseline() -> None:
