@@ -95,7 +95,9 @@ class OutputDrift(PopulationDetector):
 
     Nothing is told before ``warm_windows`` (24) windows over ``warm_hours`` (24) hours of the endpoint are known; it
     warms again after a change that stayed for a day, which then is the new normal; one that a person expects is that at
-    once. The reference grows for ten days, from windows that were in order, and is frozen between.
+    once. The reference grows for ten days, from windows that were in order, and is frozen between. What lasts is
+    told of at each look, so that it is one alert; what began anew within an hour of the last word when a second look
+    agrees.
 
     Options:
         window_minutes: least length of a window.
@@ -112,7 +114,7 @@ class OutputDrift(PopulationDetector):
     """
 
     name: ClassVar[str] = "output_drift"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     Config: ClassVar[type[DetectorConfig]] = Config
     scopes: ClassVar[tuple[Scope, ...]] = (Scope.ENDPOINT,)
     reasons: ClassVar[tuple[Reason, ...]] = REASONS
@@ -195,7 +197,7 @@ class OutputDrift(PopulationDetector):
         if at < 0:
             return Opinion.WARMING
         row = self._memory.rows[at]
-        if self._clock[0] - row["told_at"] < k.REFRESH_S or np.isfinite(row["changed_at"]):
+        if np.isfinite(row["changed_at"]):
             return Opinion.FINDING
         return Opinion.QUIET if np.isfinite(row["fitted_at"]) else Opinion.WARMING
 
@@ -300,8 +302,9 @@ class OutputDrift(PopulationDetector):
             if whole:
                 row["changed_at"] = np.inf
             return None
+        lasts = bool(np.isfinite(row["changed_at"]))
         row["changed_at"] = min(float(row["changed_at"]), now)
-        if now - row["told_at"] < k.REFRESH_S:
+        if not lasts and now - row["told_at"] < k.AGAIN_S:
             return None
         row["told_at"] = now
         best = _most_telling(score, over)

@@ -1,7 +1,7 @@
 """Findings about one key by one detector, as one story with an end.
 
-An episode opens with the first finding and ends when none came for its cool-down of event time: the widest window of
-its findings, at least :data:`COOL_DOWN_S`. The time is that of the detect task which sees the key, not a common one:
+An episode opens with the first finding and ends when none came for its cool-down of event time
+(:func:`cool_down_s`). The time is that of the detect task which sees the key, not a common one:
 all rows of a key pass through one task, so its watermark says exactly that nothing more will come, however far the
 other tasks are ahead or behind (in a replay, by hours).
 """
@@ -22,6 +22,9 @@ from gatewatch.records import Decision, Finding, Mode, Severity
 from gatewatch.state.plans import UNSAVED, Before, nobody
 
 COOL_DOWN_S = 600.0  # shorter pauses belong to one attack: tools that back off wait for minutes, not longer
+# A detector that judges whole windows speaks once in each, and one that waits for enough events may take longer for the
+# next: what lasts must not be news at each.
+COOL_DOWN_WINDOWS = 1.5
 UPDATE_S = 300.0  # an episode that goes on says so this often
 # About 2 kB each, 100 MB; a site with more open episodes than this has one problem, not 50,000.
 OPEN_MAX = 50_000
@@ -35,6 +38,11 @@ class EpisodeKey(NamedTuple):
     detector: str
     scope: str
     key: str
+
+
+def cool_down_s(finding: Finding) -> float:
+    """How long nothing may come after a finding before its episode is over, in seconds of event time."""
+    return max(COOL_DOWN_S, COOL_DOWN_WINDOWS * finding.window_s)
 
 
 @dataclass(slots=True)
@@ -108,7 +116,7 @@ class Episode:
         if modes.rank(mode) > modes.rank(self.mode):
             self.mode = mode
         self.last_ts = max(self.last_ts, finding.ts)
-        self.cool_down_s = max(self.cool_down_s, finding.window_s)
+        self.cool_down_s = max(self.cool_down_s, cool_down_s(finding))
         self.count += 1
         self.series = finding.series or self.series
         if len(self.first_samples) < SAMPLES:

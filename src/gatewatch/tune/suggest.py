@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel
 
 from gatewatch.decide import modes
-from gatewatch.decide.episodes import COOL_DOWN_S
+from gatewatch.decide.episodes import cool_down_s
 from gatewatch.errors import ConfigError
 from gatewatch.records import Finding, Mode, Scope, Severity
 from gatewatch.registry import Entry, active, load_all
@@ -205,7 +205,7 @@ def _alarms(findings: Sequence[Finding]) -> Counter[tuple[str, str, str]]:
     alarms: Counter[tuple[str, str, str]] = Counter()
     for finding in sorted(findings, key=lambda f: f.ts):
         key = (finding.detector, finding.scope.value, finding.key)
-        if finding.ts - last.get(key, -math.inf) > max(COOL_DOWN_S, finding.window_s):
+        if finding.ts - last.get(key, -math.inf) > cool_down_s(finding):
             alarms[key] += 1
         last[key] = finding.ts
     return alarms

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gatewatch import registry
+from gatewatch.decide.episodes import COOL_DOWN_S, COOL_DOWN_WINDOWS
 from gatewatch.errors import StateError
 from gatewatch.events.rollup import BINS, Kind, Rollup
 from gatewatch.records import Opinion, Scope
@@ -136,6 +137,17 @@ def test_the_reference_does_not_learn_what_it_told_of() -> None:
     assert detector.opinion(Scope.ENDPOINT, hash_text("/chat m", SEED)) is Opinion.FINDING
     told(detector, hours(DAY_H + 14, 1))  # the window in which it ends is half of it
     assert found(detector, hours(DAY_H + 15, 4)) == []
+
+
+@pytest.mark.parametrize("n", [20, 5], ids=["busy", "slow"])
+def test_a_change_that_lasts_is_one_alert(n: int) -> None:
+    """An alert and an incident an hour, for a day, would come of one release."""
+    detector = build_population(ENTRY)
+    told(detector, hours(0, DAY_H + 2, n=n))
+    changed = told(detector, hours(DAY_H + 2, 10, n=n, size=11.0))
+    ends = [ts + max(COOL_DOWN_S, COOL_DOWN_WINDOWS * finding.window_s) for ts, finding in changed]
+    assert len(changed) > 10
+    assert all(ts <= end for (ts, _), end in zip(changed[1:], ends, strict=False))
 
 
 def test_a_change_that_stays_is_the_new_normal_after_a_day() -> None:
