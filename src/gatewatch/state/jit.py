@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast, overload
 
 import numba
 import numpy as np
+from llvmlite.binding import get_host_cpu_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,8 +50,11 @@ def mark_compiled(detector: type) -> None:
 
 
 def _mark(detector: type) -> Path:
-    folder = Path(sys.modules[detector.__module__].__file__ or "").parent
-    return Path(_chosen or _cache_dir(folder)) / f"compiled-{detector.__name__}-{Path(_cache_dir(folder)).name}"
+    """A file by all that Numba looks at: it compiles anew for another place of the sources, another CPU or version."""
+    folder = Path(sys.modules[detector.__module__].__file__ or "").parent.absolute()
+    looked_at = [Path(_cache_dir(folder)).name, str(folder), __file__, numba.__version__, get_host_cpu_name()]
+    digest = hashlib.sha256("\n".join(looked_at).encode()).hexdigest()[:12]
+    return Path(_chosen or _cache_dir(folder)) / f"compiled-{detector.__name__}-{digest}"
 
 
 @overload
