@@ -40,9 +40,9 @@ class EpisodeKey(NamedTuple):
     key: str
 
 
-def cool_down_s(finding: Finding) -> float:
-    """How long nothing may come after a finding before its episode is over, in seconds of event time."""
-    return max(COOL_DOWN_S, COOL_DOWN_WINDOWS * finding.window_s)
+def cool_down_s(window_s: float) -> float:
+    """How long nothing may come after a finding of such a window before its episode is over, seconds of event time."""
+    return max(COOL_DOWN_S, COOL_DOWN_WINDOWS * window_s)
 
 
 @dataclass(slots=True)
@@ -116,7 +116,7 @@ class Episode:
         if modes.rank(mode) > modes.rank(self.mode):
             self.mode = mode
         self.last_ts = max(self.last_ts, finding.ts)
-        self.cool_down_s = max(self.cool_down_s, cool_down_s(finding))
+        self.cool_down_s = max(self.cool_down_s, cool_down_s(finding.window_s))
         self.count += 1
         self.series = finding.series or self.series
         if len(self.first_samples) < SAMPLES:

@@ -205,7 +205,7 @@ def _alarms(findings: Sequence[Finding]) -> Counter[tuple[str, str, str]]:
     alarms: Counter[tuple[str, str, str]] = Counter()
     for finding in sorted(findings, key=lambda f: f.ts):
         key = (finding.detector, finding.scope.value, finding.key)
-        if finding.ts - last.get(key, -math.inf) > cool_down_s(finding):
+        if finding.ts - last.get(key, -math.inf) > cool_down_s(finding.window_s):
             alarms[key] += 1
         last[key] = finding.ts
     return alarms

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gatewatch import registry
-from gatewatch.decide.episodes import COOL_DOWN_S, COOL_DOWN_WINDOWS
+from gatewatch.decide.episodes import cool_down_s
 from gatewatch.errors import StateError
 from gatewatch.events.rollup import BINS, Kind, Rollup
 from gatewatch.records import Opinion, Scope
@@ -145,7 +145,7 @@ def test_a_change_that_lasts_is_one_alert(n: int) -> None:
     detector = build_population(ENTRY)
     told(detector, hours(0, DAY_H + 2, n=n))
     changed = told(detector, hours(DAY_H + 2, 10, n=n, size=11.0))
-    ends = [ts + max(COOL_DOWN_S, COOL_DOWN_WINDOWS * finding.window_s) for ts, finding in changed]
+    ends = [ts + cool_down_s(finding.window_s) for ts, finding in changed]
     assert len(changed) > 10
     assert all(ts <= end for (ts, _), end in zip(changed[1:], ends, strict=False))
 
